@@ -1,0 +1,116 @@
+"""smoothcam from Python: the paper's own call, and one that gives everything the engine knows.
+
+Images are arrays as the model takes them, already preprocessed. For files, folders and records use the command line, or
+`cam_cli.runs.explain.explain_run`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cam_cli.engine.anatomy import examine
+from cam_cli.engine.explain import Explainer, Explanation, Request, Subject
+from cam_cli.engine.network import Noise
+from cam_cli.engine.selection import Selection
+from cam_cli.errors import UsageError
+from cam_cli.models.calls import trace
+from cam_cli.models.layers import choose_layer, describe_layers, find_layer
+from cam_cli.render.place import place
+
+
+def explain(
+    model: keras.Model,
+    images: ArrayLike,
+    layers: Sequence[str] = ("auto",),
+    targets: Sequence[int] = (-1,),
+    request: Request | None = None,
+) -> list[Explanation]:
+    """Explain a batch of images with any Keras classifier; the model is not changed.
+
+    Args:
+        model: any Keras 3 image classifier.
+        images: (N, H, W, C), preprocessed.
+        layers: paths or unique ends of paths; `auto` takes the last map after an activation.
+        targets: class indices, or -r for the class of rank r in each image's scores.
+        request: methods, selections, noise and seed; the defaults of `Request` when left out.
+
+    Returns:
+        An `Explanation` for each image, with raw maps at the layers' resolution.
+
+    Raises:
+        UsageError: no such layer, class, filter or neuron. ModelError: the model cannot be explained.
+    """
+    batch = np.ascontiguousarray(images, np.float32)
+    if batch.ndim != 4 or not len(batch):
+        raise UsageError(f"images must have shape (N, H, W, C), not {batch.shape}")
+    height, width, channels = batch.shape[1:]
+    traced = trace(model, (height, width, channels))
+    infos = describe_layers(traced)
+    paths = [find_layer(traced.layers, choose_layer(infos).path if name == "auto" else name) for name in layers]
+    anatomy = examine(traced, list(dict.fromkeys(paths)))
+    explainer = Explainer(model, anatomy, request or Request(), len(targets))
+    subjects = [Subject(x, hashlib.sha256(x.tobytes()).hexdigest(), tuple(targets)) for x in batch]
+    step = explainer.images_in_a_pass
+    return [found for i in range(0, len(subjects), step) for found in explainer.explain(subjects[i : i + step])]
+
+
+def grad_cam_plus_smooth(
+    model: keras.Model,
+    img: ArrayLike,
+    layer_name: str,
+    nsamples: int = 0,
+    std_dev: float = 0.15,
+    filters: Sequence[int] | None = None,
+    region: bool = False,
+    subset: Sequence[tuple[int, int]] | None = None,
+    *,
+    target: int = -1,
+    seed: int = 0,
+) -> NDArray[Any]:
+    """Smooth Grad-CAM++ as the paper calls it (Omeiza et al. 2019, section 4), with the paper's defaults.
+
+    Args:
+        model: any Keras 3 image classifier.
+        img: one preprocessed image, (H, W, C) or (1, H, W, C).
+        layer_name: path of the layer, or a unique end of it.
+        nsamples: noisy copies; 0 is Grad-CAM++ on the clean image.
+        std_dev: standard deviation of the noise, as a share of the image's value range.
+        filters: feature maps that the map is made of; all when left out.
+        region: `subset` holds two corners of a box, both inclusive, and not single neurons.
+        subset: neurons as (row, column) on the layer's grid.
+        target: class index, or -r for the class of rank r; the paper's own call explains the predicted class.
+        seed: of the noise.
+
+    Returns:
+        (H, W) float32 in 0..1: the map, enlarged bilinearly to the image and divided by its maximum. A map in which
+        nothing speaks for the class is all 0, and a RuntimeWarning says so.
+
+    Raises:
+        UsageError: no such layer, class, filter or neuron. ModelError: the model cannot be explained.
+    """
+    image = np.asarray(img, np.float32)
+    batch = image[None] if image.ndim == 3 else image
+    if batch.ndim != 4 or len(batch) != 1:
+        raise UsageError(f"img must be one image of shape (H, W, C) or (1, H, W, C), not {image.shape}")
+    selection = Selection(
+        None if filters is None else tuple(filters),
+        region,
+        None if subset is None else tuple((int(row), int(column)) for row, column in subset),
+    )
+    request = Request(selections=(selection,), nsamples=nsamples, noise=Noise(std_dev), seed=seed)
+    saliency = explain(model, batch, (layer_name,), (target,), request)[0].maps[0]
+    if saliency.state != "ok":
+        warnings.warn(
+            f"the map is {saliency.state}: nothing to see for class {saliency.target}", RuntimeWarning, stacklevel=2
+        )
+        return np.zeros(batch.shape[1:3], np.float32)
+    height, width = batch.shape[1:3]
+    enlarged = place(saliency.values, (0, 0, width, height), (width, height))
+    return np.asarray(enlarged / enlarged.max(), np.float32)

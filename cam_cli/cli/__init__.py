@@ -1,0 +1,71 @@
+"""The front door: one thin file for each command, which parses, calls and prints."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from cam_cli.errors import SmoothcamError
+from cam_cli.version import __version__
+
+_COMMANDS = {
+    "explain": "Explain images: raw maps, heatmaps, overlays and a manifest for each.",
+    "layers": "List a model's layers: shape, grid, and which of them suit a map.",
+    "models": "List the bundled models, or one model's classes.",
+    "config": "Write, check and show run configs.",
+}
+
+
+class _Commands(click.Group):
+    """Imports a command's module only when it is the one that runs, so that --help answers at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"cam_cli.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="smoothcam")
+def smoothcam() -> None:
+    """Show what a Keras image classifier looked at, for one photo or a million.
+
+    \b
+    smoothcam explain images/ --layer block5_conv3
+    smoothcam explain images/ --json | jq -r 'select(.status == "failed") | .path'
+
+    Exit codes: 0 all done; 1 fatal; 2 usage or config; 3 some images failed; 4 nothing matched; 130 interrupted.
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line; every error ends as one line on stderr and an exit code, never as a traceback."""
+    warnings.simplefilter("ignore")
+    try:
+        code = smoothcam.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except SmoothcamError as error:
+        click.echo(f"smoothcam: {error}", err=True)
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("smoothcam: interrupted; the same command goes on from here", err=True)
+        code = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)

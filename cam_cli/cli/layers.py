@@ -1,0 +1,45 @@
+"""`smoothcam layers`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from cam_cli.cli.options import model_options, resolve_options
+from cam_cli.cli.table import table
+
+
+@click.command()
+@model_options
+@click.option("--all", "everything", is_flag=True, help="Also the layers without feature maps.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON for each layer.")
+def layers(everything: bool, as_json: bool, **options: Any) -> None:
+    """List a model's layers in the order they run, and mark the one that `auto` takes."""
+    config = resolve_options(options).config
+
+    from cam_cli.models.load import Overrides
+    from cam_cli.models.survey import survey
+
+    overrides = Overrides(config.input_size, config.fit, config.channels, config.mean, config.std, config.labels)
+    chosen, found = survey(config.model, overrides)
+    infos = [info for info in found if everything or info.grid is not None]
+    if as_json:
+        for info in infos:
+            row = asdict(info) | {"suitability": info.suitability, "auto": info.path == chosen}
+            click.echo(json.dumps(row, sort_keys=True))
+        return
+    rows = [
+        (
+            "*" if info.path == chosen else "",
+            info.path,
+            info.kind,
+            "x".join(str(n) for n in info.shape),
+            "x".join(str(n) for n in info.grid or ()),
+            info.suitability,
+        )
+        for info in infos
+    ]
+    click.echo(table(("auto", "layer", "kind", "shape", "grid", "suitability"), rows))

@@ -1,0 +1,38 @@
+"""`smoothcam models`."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+
+import click
+
+from cam_cli.errors import UsageError
+
+
+@click.command()
+@click.option("--labels", "of", metavar="MODEL", help="List this bundled model's classes: index, WordNet id, names.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON for each model or class.")
+def models(of: str | None, as_json: bool) -> None:
+    """List the bundled models: what they are, where they come from, and under which licence."""
+    from cam_cli.models.bundled import bundled_models
+    from cam_cli.models.card import read_card
+    from cam_cli.models.labels import read_labels
+
+    cards = {name: read_card(path.with_suffix(".yaml")) for name, path in bundled_models().items()}
+    if of is not None:
+        if of not in cards:
+            raise UsageError(f"no bundled model '{of}'; there are {', '.join(cards)}")
+        labels = cards[of].labels
+        for entry in read_labels(labels).entries if labels else ():
+            row = {"index": entry.index, "wnid": entry.wnid, "name": entry.name, "synonyms": entry.synonyms}
+            names = ", ".join(entry.synonyms or (entry.name,))
+            click.echo(json.dumps(row, sort_keys=True) if as_json else f"{entry.index}\t{entry.wnid}\t{names}")
+        return
+    for name, card in cards.items():
+        if as_json:
+            click.echo(json.dumps(card.model_dump(mode="json", exclude={"labels"}), sort_keys=True))
+            continue
+        click.echo(f"{name}  (default layer {card.layer})")
+        for text in (card.summary, f"Licence: {card.licence}.", f"Source: {card.source}."):
+            click.echo(textwrap.fill(text, 100, initial_indent="    ", subsequent_indent="    "))

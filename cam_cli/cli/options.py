@@ -1,0 +1,196 @@
+"""The flags of a run, one for each key of `RunConfig`; here values stay text and defaults unset."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from cam_cli.config import Resolved
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_WHICH = (
+    click.option(
+        "-c",
+        "--config",
+        "config_file",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="YAML file of settings (see `config init`); flags and SMOOTHCAM_* variables win over it.",
+    ),
+    click.option(
+        "--model",
+        metavar="NAME|PATH",
+        help="Model to explain: a bundled name, a keras.applications name or a file, e.g. vgg16-lite or "
+        "flowers.keras. [default: chosen by the layer]",
+    ),
+)
+
+_WHAT = (
+    click.option(
+        "--layer",
+        "layers",
+        metavar="LAYER",
+        multiple=True,
+        help="Layer to explain, by path or unique suffix, e.g. block5_conv3; repeatable. [default: auto]",
+    ),
+    click.option(
+        "--method",
+        "methods",
+        metavar="smoothgradcam++|gradcam++|gradcam|cam",
+        multiple=True,
+        help="Method; repeatable. [default: smoothgradcam++]",
+    ),
+    click.option(
+        "--target",
+        "targets",
+        metavar="CLASS",
+        multiple=True,
+        help="Class to explain: index, name, WordNet id, predicted or topN, e.g. top5; repeatable. "
+        "[default: predicted]",
+    ),
+    click.option(
+        "--nsamples",
+        metavar="N",
+        help="Noisy copies of each image; 0 is the clean image alone (Grad-CAM++). [default: 5]",
+    ),
+    click.option(
+        "--std-dev",
+        metavar="X",
+        help="Standard deviation of the noise, in units of --noise-scale. [default: 0.15]",
+    ),
+    click.option(
+        "--noise-scale",
+        metavar="range|absolute",
+        help="Whether --std-dev is a share of the input's max - min or in input units. [default: range]",
+    ),
+    click.option("--seed", metavar="N", help="Seed of the noise; same seed, same maps. [default: 0]"),
+    click.option(
+        "--score",
+        metavar="exp|logit",
+        help="Weight of a noisy copy: exp of its score, as published, or all the same. [default: exp]",
+    ),
+    click.option(
+        "--alpha-numerator",
+        metavar="second|first",
+        help="Derivative above alpha's bar: second is Eq. 5, first is Eq. 7 as printed. [default: second]",
+    ),
+    click.option("--filters", metavar="LIST", help="Feature maps to use, from 0, e.g. 0,3,10-12. [default: all]"),
+    click.option(
+        "--filter-maps",
+        metavar="combined|each|both",
+        help="One map of all --filters, each filter's own, or both. [default: combined]",
+    ),
+    click.option(
+        "--subset",
+        metavar="PAIRS",
+        help='Neurons to use as row,column on the layer\'s grid, from 0, e.g. "0,10 12,12". [default: all]',
+    ),
+    click.option(
+        "--region/--no-region",
+        default=None,
+        help="Take the two neurons of --subset as corners of a box, both included. [default: no-region]",
+    ),
+    click.option(
+        "-o",
+        "--output",
+        metavar="FOLDER",
+        help="Folder that the run is written to. [default: smoothcam_out]",
+    ),
+    click.option(
+        "--write",
+        metavar="LIST",
+        help="Files for each map, e.g. raw,overlay. [default: raw,heatmap,overlay]",
+    ),
+    click.option(
+        "--sheet/--no-sheet",
+        default=None,
+        help="Also write sheet.jpg, one contact sheet of this run. [default: no-sheet]",
+    ),
+    click.option(
+        "--colormap",
+        metavar="inferno|viridis|magma|turbo|jet",
+        help="Colours of the pictures. [default: inferno]",
+    ),
+    click.option(
+        "--opacity",
+        metavar="X",
+        help="Share of the heatmap in an overlay, above 0 to 1. [default: 0.6]",
+    ),
+    click.option(
+        "--picture-size",
+        metavar="PIXELS",
+        help="Long side of the heatmaps and overlays. [default: 1024]",
+    ),
+    click.option(
+        "--max-pixels",
+        metavar="N",
+        help="Refuse images with more pixels than this. [default: 200000000]",
+    ),
+)
+
+_INPUT = (
+    click.option(
+        "--input-size",
+        metavar="HxW",
+        help="Height x width the model takes, e.g. 224x224 or 224. [default: the model card's]",
+    ),
+    click.option(
+        "--fit",
+        metavar="stretch|crop|letterbox",
+        help="How an image fits the model's input. [default: the model card's]",
+    ),
+    click.option(
+        "--channels",
+        metavar="rgb|bgr|grey",
+        help="Channel order of the model's input. [default: the model card's]",
+    ),
+    click.option(
+        "--mean",
+        metavar="LIST",
+        help="Subtracted from 0..255 values, e.g. 123.7,116.8,103.9. [default: the model card's]",
+    ),
+    click.option(
+        "--std",
+        metavar="LIST",
+        help="Divides what --mean leaves, e.g. 58.4,57.1,57.4. [default: the model card's]",
+    ),
+    click.option(
+        "--labels",
+        metavar="FILE",
+        help="Class names: a CSV with a column `name`, or one name a line. [default: the model card's]",
+    ),
+)
+
+
+def model_options(command: Command) -> Command:
+    """Give a click command only those of the `run_options` that say which model is meant, and how it is fed."""
+    return _decorated(command, (*_WHICH, *_INPUT))
+
+
+def run_options(command: Command) -> Command:
+    """Give a click command `--config` (argument `config_file`) and one flag per key of `RunConfig`."""
+    return _decorated(command, (*_WHICH, *_WHAT, *_INPUT))
+
+
+def resolve_options(options: Mapping[str, Any]) -> Resolved:
+    """Return the settings that a command's `run_options` arguments, environment and YAML file add up to.
+
+    Raises:
+        ConfigError: see `cam_cli.config.resolve`.
+    """
+    from cam_cli.config import resolve
+
+    flags = {key: value for key, value in options.items() if key != "config_file"}
+    return resolve(flags, os.environ, options["config_file"])
+
+
+def _decorated(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
+    for option in reversed(options):
+        command = option(command)
+    return command

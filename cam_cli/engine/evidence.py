@@ -1,0 +1,111 @@
+"""Channel weights out of noisy samples: running sums of constant size, and what they amount to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from cam_cli.engine import formulas
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ChannelEvidence:
+    """The weight of each of a layer's K feature maps for one class of one image.
+
+    weights: (K,). guarded: (K,) cells the guard of `formulas.alpha` set to 0. clean: (K,) the same weights without
+    noise. leave_outs: (G, K), the weights with one group of samples left out, for the jackknife; None where there is
+    no noise to speak of.
+    """
+
+    weights: Array
+    guarded: NDArray[np.int32]
+    clean: Array
+    leave_outs: Array | None = None
+
+
+class RunningSums:
+    """sum_m e^{S_m} g_m^p for p = 1, 2, 3, kept for each image (B) and each place in a pass (M).
+
+    Sample m of a run lands in place m mod M, so that M also is the number of groups for the jackknife, and memory does
+    not grow with the number of samples. The sums are scaled by e^-top with the largest score met so far, so that
+    no score can overflow.
+    """
+
+    def __init__(self, published_score: bool) -> None:
+        self._published_score = published_score
+        self._state: tuple[tf.Tensor, ...] = ()
+
+    def add(self, scores: tf.Tensor, gradients: tf.Tensor, live: tf.Tensor) -> None:
+        """Add one pass.
+
+        Args:
+            scores: S of the target class, (B, M). gradients: (B, M, h, w, K). live: (B, M), 0 for what does not count.
+        """
+        scores = scores if self._published_score else tf.zeros_like(scores)
+        if self._state:
+            self._state = _continued(*self._state, scores, gradients, live)
+        else:
+            self._state = _begun(scores, gradients, live)
+
+    def evidence(self, image: int, clean: ChannelEvidence, activations: tf.Tensor, numerator: str) -> ChannelEvidence:
+        """Return what the samples so far say about one image of the batch; `activations` is its clean (h, w, K)."""
+        top, mass, *powers = self._state
+        shares = _shares(top.numpy()[image], mass.numpy()[image])
+        weights, guarded = _weights(shares, *(p[image] for p in powers), activations, numerator)
+        w = weights.numpy()
+        return ChannelEvidence(w[0], guarded.numpy()[0], clean.weights, w[1:] if len(w) > 2 else None)
+
+
+def clean_evidence(gradients: tf.Tensor, activations: tf.Tensor, numerator: str) -> ChannelEvidence:
+    """Grad-CAM++: the same formulas for the clean image alone (n = 0); both arguments (h, w, K)."""
+    g = gradients[None]
+    weights, guarded = _weights(np.ones((1, 1), np.float32), g, g**2, g**3, activations, numerator)
+    w = weights.numpy()[0]
+    return ChannelEvidence(w, guarded.numpy()[0], w)
+
+
+def _shares(top: Array, mass: Array) -> Array:
+    """Weights that turn the places' sums into averages: a row for all samples, then one without each place."""
+    filled = mass > 0
+    places = np.flatnonzero(filled)
+    taken = [filled] + [filled & (np.arange(len(mass)) != place) for place in places if len(places) > 1]
+    rows = [np.where(row, np.exp(top - top[row].max(), where=row, out=np.zeros_like(top)), 0) for row in taken]
+    return np.stack([row / (row @ mass) for row in rows]).astype(np.float32)
+
+
+@tf.function(autograph=False, reduce_retracing=True)
+def _begun(scores: tf.Tensor, g: tf.Tensor, live: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    top = tf.where(live > 0, scores, -np.inf)
+    gain = live[..., None, None, None]
+    return top, live, gain * g, gain * g**2, gain * g**3
+
+
+@tf.function(autograph=False, reduce_retracing=True)
+def _continued(
+    top: tf.Tensor,
+    mass: tf.Tensor,
+    first: tf.Tensor,
+    second: tf.Tensor,
+    third: tf.Tensor,
+    scores: tf.Tensor,
+    g: tf.Tensor,
+    live: tf.Tensor,
+) -> tuple[tf.Tensor, ...]:
+    higher = tf.where(live > 0, tf.maximum(top, scores), top)
+    keep = tf.where(mass > 0, tf.exp(top - higher), 0)
+    gain = tf.where(live > 0, tf.exp(scores - higher), 0)
+    k, a = keep[..., None, None, None], gain[..., None, None, None]
+    return higher, keep * mass + gain, k * first + a * g, k * second + a * g**2, k * third + a * g**3
+
+
+@tf.function(autograph=False, reduce_retracing=True)
+def _weights(
+    shares: tf.Tensor, first: tf.Tensor, second: tf.Tensor, third: tf.Tensor, A: tf.Tensor, numerator: str
+) -> tuple[tf.Tensor, tf.Tensor]:
+    D1, D2, D3 = (formulas.averaged_derivative(shares, power) for power in (first, second, third))
+    return formulas.channel_weights(D1, D2, D3, A, numerator)

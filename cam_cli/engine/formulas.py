@@ -1,0 +1,85 @@
+"""The mathematics of Smooth Grad-CAM++ as pure functions of arrays, to be read beside the paper.
+
+Omeiza et al. 2019 (arXiv 1908.01224) is "the paper", Chattopadhay et al. 2018 (arXiv 1710.11063) "Grad-CAM++".
+
+Symbols: `A` activations of the clean image, (h, w, K); `S` the class score (a logit) of each noisy sample;
+`g = dS/dA`. With Y = exp(S), and S piecewise linear in A, the n-th derivative of Y is e^S g^n (Grad-CAM++, section 3.2).
+Leading axes are free: each function works on one map or on a stack of them.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+def sigma(x: tf.Tensor, std_dev: float, scale: str) -> tf.Tensor:
+    """Standard deviation of the noise for each image.
+
+    Args:
+        x: preprocessed images, (B, H, W, C).
+        std_dev: the paper's sigma; a share of the image's value range (`range`, SmoothGrad's convention) or a number
+            of preprocessed units (`absolute`).
+        scale: `range` or `absolute`.
+
+    Returns:
+        (B,), in preprocessed units.
+    """
+    if scale == "absolute":
+        return tf.fill([tf.shape(x)[0]], tf.constant(std_dev, x.dtype))
+    spread = tf.reduce_max(x, axis=(1, 2, 3)) - tf.reduce_min(x, axis=(1, 2, 3))
+    return std_dev * spread
+
+
+def averaged_derivative(shares: tf.Tensor, powers: tf.Tensor) -> tf.Tensor:
+    """One of D1, D2, D3: the noisy samples' derivatives, averaged (the paper, Eq. 5 to 8).
+
+    Args:
+        shares: weight of each sample, (..., m); a softmax of the scores, because averaging derivatives of exp(S)
+            weighs sample m by e^S_m and a common factor cancels in alpha * ReLU(D1) up to the map's scale.
+        powers: g, g^2 or g^3 of each sample, (m, h, w, K).
+
+    Returns:
+        (..., h, w, K).
+    """
+    return tf.tensordot(shares, powers, axes=1)
+
+
+def alpha(D1: tf.Tensor, D2: tf.Tensor, D3: tf.Tensor, A: tf.Tensor, numerator: str) -> tuple[tf.Tensor, tf.Tensor]:
+    """Weight of each cell: D2 / (2 D2 + (sum_ab A_ab) D3) (the paper, Eq. 5; Grad-CAM++, Eq. 19).
+
+    The sum over A is taken first and multiplied with D3 of the cell, never summed as a product. The denominator is
+    signed and can cross zero; where it falls below D2, that is where alpha would exceed 1, alpha is 0. This guard,
+    ours, does not change when S is rescaled, as an epsilon would.
+
+    Args:
+        D1: averaged first derivative, (..., h, w, K); D2 and D3 alike.
+        A: the clean image's activations, (h, w, K).
+        numerator: `second` for D2 (Eq. 5) or `first` for D1 (Eq. 7 as printed, against the paper's own derivation).
+
+    Returns:
+        alpha, (..., h, w, K), and a boolean array of the cells the guard set to 0.
+    """
+    area = tf.reduce_sum(A, axis=(-3, -2), keepdims=True)
+    denominator = 2 * D2 + area * D3
+    guarded = (D2 > 0) & ~(denominator >= D2)
+    counted = (D2 > 0) & ~guarded
+    top = D1 if numerator == "first" else D2
+    return tf.where(counted, top / tf.where(counted, denominator, 1), 0), guarded
+
+
+def channel_weights(
+    D1: tf.Tensor, D2: tf.Tensor, D3: tf.Tensor, A: tf.Tensor, numerator: str
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """w_k = sum_ij alpha_ij ReLU(D1_ij) (the paper, Eq. 8; Grad-CAM++, Eq. 10).
+
+    Returns:
+        w, (..., K), and how many cells of each map were guarded, (..., K) int32.
+    """
+    cells, guarded = alpha(D1, D2, D3, A, numerator)
+    w = tf.reduce_sum(cells * tf.nn.relu(D1), axis=(-3, -2))
+    return w, tf.reduce_sum(tf.cast(guarded, tf.int32), axis=(-3, -2))
+
+
+def mean_gradient(g: tf.Tensor) -> tf.Tensor:
+    """w_k = mean_ij g_ij (Grad-CAM, Selvaraju et al. 2017, arXiv 1610.02391, Eq. 1); (..., h, w, K) -> (..., K)."""
+    return tf.reduce_mean(g, axis=(-3, -2))

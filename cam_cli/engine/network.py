@@ -1,0 +1,143 @@
+"""A Keras model turned into one frozen graph: images and noise in, scores, activations and gradients out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from cam_cli.engine import formulas
+from cam_cli.engine.anatomy import last_map, logits_of
+from cam_cli.models.calls import run_model, watching
+from cam_cli.quiet import native_chatter_silenced
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How much noise the samples carry: `std_dev` is a share of each image's value range (`scale` is `range`) or a
+    number of preprocessed units (`absolute`).
+    """
+
+    std_dev: float = 0.15
+    scale: str = "range"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The fixed sizes a graph is traced for: `images` and `samples` in one pass, and `targets` for each image."""
+
+    images: int
+    samples: int
+    targets: int
+    input: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one pass found; B images, M samples of each, T targets.
+
+    logits: (B, M, classes) float32. targets: (B, T) int32, every rank resolved to a class index.
+    activations: for each layer (B, h, w, K) float32, of each image's first sample.
+    gradients: for each layer, and each target, (B, M, h, w, K) float32.
+    """
+
+    logits: tf.Tensor
+    targets: tf.Tensor
+    activations: dict[str, tf.Tensor]
+    gradients: dict[str, list[tf.Tensor]]
+
+
+class FrozenNetwork:
+    """One pass through the network, traced once with fixed shapes and frozen to constants.
+
+    Only the part between a layer and the score is differentiated, so a pass costs little more than a forward pass.
+
+    Args:
+        model: any Keras 3 classifier; it is traced, never changed.
+        layers: the layers to explain, by path.
+        shape: the sizes of a pass.
+        noise: what is added to the samples marked live.
+
+    Raises:
+        ModelError: as `examine` does.
+    """
+
+    def __init__(self, model: keras.Model, layers: Mapping[str, keras.Layer], shape: Shape, noise: Noise) -> None:
+        self.shape = shape
+        self.layers = tuple(layers)
+
+        @tf.function(autograph=False)
+        def run(
+            x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, targets: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor], list[list[tf.Tensor]]]:
+            with watching(layers) as seen:
+                output = run_model(model, _with_noise(x, seeds, live, noise, shape))
+            logits, _ = logits_of(output)
+            taps = [last_map(path, calls, logits.graph) for path, calls in seen.items()]
+            by_sample = tf.reshape(tf.cast(logits, tf.float32), (shape.images, shape.samples, -1))
+            chosen = _resolve_ranks(targets, by_sample[:, 0])
+            rows = tf.repeat(chosen, shape.samples, axis=0)
+            gradients = [tf.gradients(tf.gather(logits, rows[:, t], batch_dims=1), taps) for t in range(shape.targets)]
+            return (
+                by_sample,
+                chosen,
+                [_by_sample(tap, shape)[:, 0] for tap in taps],
+                [[_by_sample(g[i], shape) for g in gradients] for i in range(len(taps))],
+            )
+
+        with native_chatter_silenced():
+            concrete = run.get_concrete_function(
+                tf.TensorSpec((shape.images, *shape.input), tf.float32, "x"),
+                tf.TensorSpec((shape.images, shape.samples, 2), tf.int64, "seeds"),
+                tf.TensorSpec((shape.images, shape.samples), tf.float32, "live"),
+                tf.TensorSpec((shape.images, shape.targets), tf.int32, "targets"),
+            )
+            self._frozen = convert_variables_to_constants_v2(concrete)
+        self._structure = concrete.structured_outputs
+
+    def __call__(self, x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, targets: tf.Tensor) -> Pass:
+        """Run one pass.
+
+        Args:
+            x: preprocessed images, (B, H, W, C) float32.
+            seeds: one pair of integers for each image and sample, (B, M, 2) int64; the sample's noise follows from it.
+            live: (B, M) float32, 1 where noise is added, 0 where the sample is the clean image.
+            targets: (B, T) int32, a class index, or -r for the class of rank r in the first sample's scores.
+        """
+        flat = self._frozen(tf.constant(x), tf.constant(seeds), tf.constant(live), tf.constant(targets))
+        logits, chosen, activations, gradients = tf.nest.pack_sequence_as(self._structure, flat)
+        return Pass(
+            logits,
+            chosen,
+            dict(zip(self.layers, activations, strict=True)),
+            dict(zip(self.layers, gradients, strict=True)),
+        )
+
+
+def _with_noise(x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, noise: Noise, shape: Shape) -> tf.Tensor:
+    rows = tf.repeat(x, shape.samples, axis=0)
+    if noise.std_dev == 0:
+        return rows
+    drawn = tf.stack(
+        [
+            tf.random.stateless_normal(shape.input, seeds[b, m], alg="philox")
+            for b in range(shape.images)
+            for m in range(shape.samples)
+        ]
+    )
+    amplitude = formulas.sigma(x, noise.std_dev, noise.scale)[:, None] * live
+    return rows + tf.reshape(amplitude, (-1, 1, 1, 1)) * drawn
+
+
+def _resolve_ranks(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    by_rank = tf.argsort(logits, direction="DESCENDING", stable=True)
+    ranked = tf.gather(by_rank, tf.maximum(-targets - 1, 0), batch_dims=1)
+    return tf.where(targets < 0, ranked, targets)
+
+
+def _by_sample(tensor: tf.Tensor, shape: Shape) -> tf.Tensor:
+    cast = tf.cast(tensor, tf.float32)
+    return tf.reshape(cast, (shape.images, shape.samples, *tensor.shape[1:]))

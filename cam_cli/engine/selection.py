@@ -1,0 +1,78 @@
+"""Which feature maps and which neurons a map is made of, and the weighted sum that makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cam_cli.errors import UsageError
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Feature maps (`filters`, 0-based) and neurons (`subset` of (row, column), 0-based) that a map is bounded to.
+
+    `region=True` takes the two coordinates of `subset` as corners of a box, both inclusive; `region=False` takes
+    exactly the neurons listed. None stands for all.
+    """
+
+    filters: tuple[int, ...] | None = None
+    region: bool = False
+    subset: tuple[tuple[int, int], ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.region and (self.subset is None or len(self.subset) != 2):
+            raise UsageError("region=True needs a subset of exactly two coordinates, the corners of a box")
+
+    def checked(self, layer: str, grid: Sequence[int]) -> Selection:
+        """Return this selection when it fits the layer's grid (h, w, K); raises UsageError naming the grid otherwise."""
+        h, w, k = grid
+        for index in self.filters or ():
+            if not 0 <= index < k:
+                raise UsageError(f"filter {index} is past the end: layer '{layer}' has {k} feature maps, 0 to {k - 1}")
+        for row, column in self.subset or ():
+            if not (0 <= row < h and 0 <= column < w):
+                raise UsageError(
+                    f"neuron ({row}, {column}) is off the grid: layer '{layer}' has {h} rows and {w} columns, "
+                    f"(0, 0) to ({h - 1}, {w - 1})"
+                )
+        return self
+
+    def neurons(self, h: int, w: int) -> NDArray[np.bool_]:
+        """Return the neurons taken, as a mask of shape (h, w)."""
+        if self.subset is None:
+            return np.ones((h, w), np.bool_)
+        mask = np.zeros((h, w), np.bool_)
+        rows, columns = np.array(self.subset).T
+        if self.region:
+            mask[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
+        else:
+            mask[rows, columns] = True
+        return mask
+
+    def channels(self, k: int) -> NDArray[np.intp]:
+        """Return the indices of the feature maps taken, out of k."""
+        return np.arange(k) if self.filters is None else np.array(self.filters, np.intp)
+
+
+def weighted_sum(weights: Array, activations: Array, selection: Selection) -> Array:
+    """sum_{k in filters} w_k (A_k * mask): the map before its ReLU (the paper, Eq. 9, with its two selections).
+
+    Every activation outside the chosen neurons counts as zero here; the weights were made from the whole map.
+
+    Args:
+        weights: (..., K); activations: (h, w, K).
+
+    Returns:
+        (..., h, w).
+    """
+    h, w, k = activations.shape
+    taken = selection.channels(k)
+    flat = activations.reshape(h * w, k)[:, taken]
+    total = np.take(weights, taken, axis=-1) @ flat.T
+    return total.reshape(*weights.shape[:-1], h, w) * selection.neurons(h, w)

@@ -1,0 +1,123 @@
+"""From a photo to a network's input array, and where that input lies in the photo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cam_cli.errors import ImageError
+from cam_cli.images.decode import Photo
+
+_RESAMPLE = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+@dataclass(frozen=True)
+class Box:
+    """Where the network's input lies in the upright photo, in photo pixels; a letterbox reaches past it."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a photo becomes a network's input.
+
+    fit: `stretch` squeezes the whole photo into the input; `crop` takes the centred rectangle of
+    the input's shape whose sides are `crop_fraction` of the largest that fits; `letterbox` pads the whole
+    photo to the input's shape.
+    mean, std: (x - mean) / std on values 0 to 255, in `channels` order; one value, or one a channel.
+    """
+
+    fit: Literal["stretch", "crop", "letterbox"] = "stretch"
+    channels: Literal["rgb", "bgr", "grey"] = "rgb"
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    resample: Literal["bilinear", "bicubic", "lanczos"] = "bicubic"
+    crop_fraction: float = 0.875
+
+
+def fit(photo: Photo, size: tuple[int, int], how: Preprocessing) -> tuple[NDArray[np.float32], Box]:
+    """Fit a photo to a network's input.
+
+    Args:
+        photo: the upright photo.
+        size: rows and columns of the network's input.
+        how: the network's own preprocessing.
+
+    Returns:
+        The input, (rows, columns, channels) float32 with 3 channels or 1 (grey), and where it lies in the
+        photo. A letterbox's padding is the mean colour: exactly 0.
+
+    Raises:
+        ImageError: stage `fit`; an input without pixels, or settings that do not suit the channels.
+    """
+    _check(size, how)
+    image = Image.fromarray(photo.pixels)
+    if how.channels == "grey":
+        image = image.convert("L")
+    rows, columns = size
+    resample = _RESAMPLE[how.resample]
+    if how.fit == "letterbox":
+        scale = min(columns / photo.width, rows / photo.height)
+        inner = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
+        left, top = (columns - inner[0]) // 2, (rows - inner[1]) // 2
+        filled = _normalise(image.resize(inner, resample), how)
+        x = np.zeros((rows, columns, filled.shape[2]), np.float32)
+        x[top : top + inner[1], left : left + inner[0]] = filled
+        return x, Box(
+            -left * photo.width / inner[0],
+            -top * photo.height / inner[1],
+            (columns - left) * photo.width / inner[0],
+            (rows - top) * photo.height / inner[1],
+        )
+    box = (0.0, 0.0, float(photo.width), float(photo.height))
+    if how.fit == "crop":
+        box = _centred(photo.width, photo.height, columns / rows, how.crop_fraction)
+    return _normalise(image.resize((columns, rows), resample, box=box), how), Box(*box)
+
+
+def _centred(width: int, height: int, aspect: float, fraction: float) -> tuple[float, float, float, float]:
+    half_across = fraction * min(width, height * aspect) / 2
+    half_down = fraction * min(height, width / aspect) / 2
+    return (
+        max(0.0, width / 2 - half_across),
+        max(0.0, height / 2 - half_down),
+        min(float(width), width / 2 + half_across),
+        min(float(height), height / 2 + half_down),
+    )
+
+
+def _normalise(image: Image.Image, how: Preprocessing) -> NDArray[np.float32]:
+    values = np.asarray(image, np.float32)
+    if values.ndim == 2:
+        values = values[..., np.newaxis]
+    if how.channels == "bgr":
+        values = values[..., ::-1]
+    scaled = (values - np.asarray(how.mean, np.float32)) / np.asarray(how.std, np.float32)
+    return np.ascontiguousarray(scaled)
+
+
+def _check(size: tuple[int, int], how: Preprocessing) -> None:
+    channels = 1 if how.channels == "grey" else 3
+    problem = ""
+    if min(size) < 1:
+        problem = f"the network's input of {size[0]} x {size[1]} holds no pixel; set input_size"
+    elif any(len(values) not in {1, channels} for values in (how.mean, how.std)):
+        problem = f"mean and std must have 1 or {channels} values for {how.channels} input"
+    elif not all(np.isfinite(how.mean)) or not all(np.isfinite(how.std)) or 0 in how.std:
+        problem = "mean and std must be finite, and std not 0"
+    elif not 0 < how.crop_fraction <= 1:
+        problem = f"crop_fraction must be above 0 and at most 1, not {how.crop_fraction}"
+    if problem:
+        raise ImageError(problem, stage="fit")

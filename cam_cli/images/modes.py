@@ -1,0 +1,67 @@
+"""From every pixel format a file can hold to 8-bit RGB, keeping what a person would see."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from cam_cli.errors import ImageError
+
+
+def to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+    """Convert a loaded Pillow image to mode RGB; also note each change that lost or added something.
+
+    Raises:
+        ImageError: stage `decode`; a floating-point image without a finite value.
+    """
+    if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
+        return _from_deep_grey(image)
+    if image.mode == "CMYK":
+        return _from_cmyk(image)
+    if image.has_transparency_data:
+        return _over_white(image)
+    return image.convert("RGB"), ()
+
+
+def _from_deep_grey(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+    values = np.asarray(image)
+    if image.mode != "F" and values.min() >= 0 and values.max() <= 65535:
+        grey = (values.astype(np.uint32) + 128) // 257
+        note = "16-bit grey reduced to 8 bits"
+    else:
+        finite = np.isfinite(values)
+        if not finite.any():
+            raise ImageError("no pixel has a finite value", stage="decode")
+        low, high = float(values[finite].min()), float(values[finite].max())
+        span = (high - low) or 1.0
+        grey = np.rint((np.where(finite, values, low).astype(np.float64) - low) * (255 / span))
+        note = f"grey scaled to 8 bits from its own range, {low:g} to {high:g}"
+    return Image.fromarray(grey.astype(np.uint8)).convert("RGB"), (note,)
+
+
+def _from_cmyk(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+    profile = image.info.get("icc_profile")
+    if profile:
+        try:
+            rgb = ImageCms.profileToProfile(
+                image,
+                ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+                ImageCms.createProfile("sRGB"),
+                outputMode="RGB",
+            )
+        except (ImageCms.PyCMSError, OSError):
+            rgb = None
+        if rgb is not None:
+            return rgb, ("CMYK converted to RGB through its embedded profile",)
+    return image.convert("RGB"), ("CMYK converted to RGB without a usable profile: colours are approximate",)
+
+
+def _over_white(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+    rgba = image.convert("RGBA")
+    lowest, _ = rgba.getchannel("A").getextrema()
+    if lowest == 255:
+        return rgba.convert("RGB"), ()
+    white = Image.new("RGBA", rgba.size, "white")
+    return Image.alpha_composite(white, rgba).convert("RGB"), ("transparent parts laid over white",)

@@ -1,0 +1,58 @@
+"""Model cards: what a model file does not say about itself. The bundled models use the very same format as a user's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cam_cli.images.fit import Preprocessing
+from cam_cli.yaml_source import read_yaml
+
+
+class InputCard(BaseModel):
+    """How a photo becomes the network's input: (x - mean) / std on values from 0 to 255, in `channels` order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: tuple[int, int] | None = Field(None, description="rows and columns; the model's own when left out")
+    fit: Literal["stretch", "crop", "letterbox"] = "stretch"
+    channels: Literal["rgb", "bgr", "grey"] = "rgb"
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    resample: Literal["bilinear", "bicubic", "lanczos"] = "bicubic"
+    crop_fraction: float = Field(0.875, gt=0, le=1)
+
+    def preprocessing(self) -> Preprocessing:
+        """Return the same without the size, in the form that the image room takes."""
+        return Preprocessing(
+            fit=self.fit,
+            channels=self.channels,
+            mean=self.mean,
+            std=self.std,
+            resample=self.resample,
+            crop_fraction=self.crop_fraction,
+        )
+
+
+class ModelCard(BaseModel):
+    """A YAML file beside the model: `model.keras` + `model.yaml`. Paths are relative to the card."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    summary: str = ""
+    input: InputCard = InputCard()
+    labels: Path | None = Field(None, description="CSV with a column `name`, or one name a line")
+    layer: str | None = Field(None, description="the layer that `auto` takes")
+    licence: str = ""
+    source: str = ""
+    sha256: str | None = Field(None, description="of the model file; another file is refused")
+
+
+def read_card(path: Path) -> ModelCard:
+    """Read a card; raises ConfigError with file, line and column."""
+    card = read_yaml(path, ModelCard).value
+    labels = card.labels and path.parent / card.labels
+    return card.model_copy(update={"labels": labels})

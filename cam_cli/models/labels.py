@@ -1,0 +1,122 @@
+"""Class names, and what a person may write for a class."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cam_cli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Label:
+    """One class: its index in the model's output, its name, and where known its WordNet id and other names."""
+
+    index: int
+    name: str
+    wnid: str | None = None
+    synonyms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The classes of a model in the order of its output; empty when nobody said what they are called."""
+
+    entries: tuple[Label, ...] = ()
+
+    def __getitem__(self, index: int) -> Label:
+        """Return the class at `index`; one without a name is called by its index."""
+        return self.entries[index] if index < len(self.entries) else Label(index, str(index))
+
+    def resolve(self, text: str, classes: int) -> tuple[int, ...]:
+        """Turn what a person wrote into class indices, or -r for the class of rank r in an image's scores.
+
+        Args:
+            text: `predicted`, `top5` (any number), an index, a WordNet id, or a name in any case.
+            classes: how many classes the model has.
+
+        Raises:
+            UsageError: no such class, or several of that name.
+        """
+        wanted = text.strip()
+        if wanted == "predicted":
+            return (-1,)
+        if ranked := re.fullmatch(r"top(\d+)", wanted):
+            count = int(ranked[1])
+            if not 1 <= count <= classes:
+                raise UsageError(f"target '{wanted}': the model has {classes} classes, so top1 to top{classes}")
+            return tuple(range(-1, -count - 1, -1))
+        if re.fullmatch(r"\d+", wanted):
+            if int(wanted) >= classes:
+                raise UsageError(f"target {wanted}: the model has {classes} classes, 0 to {classes - 1}")
+            return (int(wanted),)
+        return (self._by_name(wanted),)
+
+    def _by_name(self, wanted: str) -> int:
+        if not self.entries:
+            raise UsageError(
+                f"target '{wanted}': this model has no class names; give an index, or names with --labels FILE"
+            )
+        key = wanted.casefold()
+        for names in (
+            lambda e: (e.wnid,),
+            lambda e: (e.name, ", ".join(e.synonyms)),
+            lambda e: e.synonyms,
+        ):
+            found = [e.index for e in self.entries if key in [n.casefold() for n in names(e) if n]]
+            if len(found) > 1:
+                choices = " or ".join(map(str, found))
+                raise UsageError(f"target '{wanted}' names {len(found)} classes; give the index: {choices}")
+            if found:
+                return found[0]
+        raise UsageError(f"target '{wanted}': no class of that name{self._near(key)}")
+
+    def _near(self, key: str) -> str:
+        names = {n.casefold(): f"'{n}' ({e.index})" for e in self.entries for n in (e.name, *e.synonyms)}
+        close = difflib.get_close_matches(key, names, n=3, cutoff=0.6)
+        close += [n for n in names if key in n.split()][: 3 - len(close)]
+        return (
+            f"; near it: {', '.join(names[n] for n in dict.fromkeys(close))}"
+            if close
+            else "; `smoothcam models --labels` lists them"
+        )
+
+
+def read_labels(path: Path) -> Labels:
+    """Read class names from a file.
+
+    Args:
+        path: a CSV file with a header that has `name` and may have `index`, `wnid` and `synonyms`; or plain text with
+            one name a line, in the order of the output.
+
+    Raises:
+        UsageError: the file cannot be read, or its indices are not 0, 1, 2, ...
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"labels '{path}' cannot be read: {error}") from None
+    lines = text.splitlines()
+    header = next(csv.reader(lines[:1]), [])
+    if "name" not in header:
+        return Labels(tuple(Label(i, line.strip()) for i, line in enumerate(lines) if line.strip()))
+    entries = tuple(_label(position, row, path) for position, row in enumerate(csv.DictReader(lines)))
+    if [entry.index for entry in entries] != list(range(len(entries))):
+        raise UsageError(f"labels '{path}': the column 'index' must count 0, 1, 2, ... without a gap")
+    return Labels(entries)
+
+
+def _label(position: int, row: dict[str, str], path: Path) -> Label:
+    index = row.get("index") or str(position)
+    if not index.isdigit():
+        raise UsageError(f"{path}:{position + 2}: index '{index}' is not a whole number")
+    return Label(int(index), row["name"], row.get("wnid") or None, _names(row.get("synonyms")))
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    parts: Sequence[str] = (text or "").split(",")
+    return tuple(part.strip() for part in parts if part.strip())

@@ -1,0 +1,108 @@
+"""One map, one picture: the heatmap, the photo under heat, and what stands in for a map that is empty."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from cam_cli.render.colour import table
+from cam_cli.render.text import SMALLEST, fitted
+
+OUTSIDE = 40
+PLAIN = 96
+PNG_COMPRESS_LEVEL = 1
+
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def normalise(saliency: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Scale a map for display: its positive part divided by its maximum, float32 in 0..1.
+
+    Raises:
+        ValueError: a map that is not finite, or nowhere positive.
+    """
+    highest = saliency.max(initial=0)
+    if not np.isfinite(saliency).all() or highest <= 0:
+        raise ValueError("a blank or non-finite map has no picture; draw a placard instead")
+    scaled: NDArray[np.float32] = (np.maximum(saliency, 0) / np.float64(highest)).astype(np.float32)
+    return scaled
+
+
+def picture_size(width: int, height: int, longest: int) -> tuple[int, int]:
+    """Return width and height of a photo's pictures: its own, shrunk so that no side exceeds `longest`."""
+    scale = min(1.0, longest / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def heatmap(values: NDArray[np.float32], colormap: str) -> Image.Image:
+    """Colour a placed map; neutral grey where the network did not look.
+
+    Args:
+        values: (height, width) in 0..1, NaN outside the network's input.
+        colormap: one of `COLORMAPS`.
+    """
+    return Image.fromarray(np.where(np.isnan(values)[..., None], np.uint8(OUTSIDE), _coloured(values, colormap)))
+
+
+def overlay(photo: NDArray[np.uint8], values: NDArray[np.float32], colormap: str, opacity: float) -> Image.Image:
+    """Lay a placed map over its photo, which stays untouched where the map is 0.
+
+    Under the heat the photo loses its own colours, or a red bird would hide a red map.
+
+    Args:
+        photo: (height, width, 3) uint8 RGB.
+        values: (height, width) in 0..1; NaN outside the network's input, where the photo is greyed.
+        colormap: one of `COLORMAPS`.
+        opacity: weight of the colour, 0..1, where the map is 1.
+    """
+    outside = np.isnan(values)
+    prominence = _prominence(values)[..., None]
+    grey = (photo @ _LUMA)[..., None]
+    muted = photo + prominence * (2 - prominence) * (grey - photo)
+    mixed = muted + opacity * prominence * (_coloured(values, colormap) - muted)
+    mixed[outside] = 0.4 * grey[outside]
+    return Image.fromarray(np.rint(mixed).astype(np.uint8))
+
+
+def placard(background: NDArray[np.uint8] | tuple[int, int], text: str) -> Image.Image:
+    """Return the picture for a map that cannot be drawn: the greyed photo under a band with the reason.
+
+    Args:
+        background: (height, width, 3) uint8 RGB photo, or width and height of a plain grey picture.
+        text: the reason; shrunk or cut to fit, and left out where no letter could be read.
+    """
+    if isinstance(background, tuple):
+        image = Image.new("RGB", background, (PLAIN, PLAIN, PLAIN))
+    else:
+        grey = Image.fromarray(background).convert("L").point(lambda level: 40 + level // 2)
+        image = grey.convert("RGB")
+    width, height = image.size
+    written, font = fitted(text, width * 0.92, largest=min(max(SMALLEST, width // 18), height // 3))
+    if not written:
+        return image
+    middle = height / 2
+    reach = font.size * 0.95
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((0, middle - reach, width, middle + reach), fill=(28, 28, 28))
+    draw.text((width / 2, middle), written, font=font, fill=(240, 240, 240), anchor="mm")
+    return image
+
+
+def save_png(image: Image.Image) -> bytes:
+    """Encode a picture as PNG, lossless and quick rather than smallest."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=PNG_COMPRESS_LEVEL)
+    return buffer.getvalue()
+
+
+def _coloured(values: NDArray[np.float32], colormap: str) -> NDArray[np.uint8]:
+    return table(colormap)[np.rint(np.clip(np.nan_to_num(values), 0, 1) * 255).astype(np.uint8)]
+
+
+def _prominence(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return how much of the opacity each value gets, 0..1: none at 0, rising early to show weak heat."""
+    heat = np.clip(np.nan_to_num(values), 0, 1)
+    return heat * (2 - heat)

@@ -1,0 +1,74 @@
+"""Many pictures side by side on one sheet, with captions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw
+
+from cam_cli.render.text import cut, font
+
+_PAPER = (24, 24, 26)
+_EMPTY = (36, 36, 39)
+_INK = (226, 226, 226)
+_HEADING = (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One place on a sheet: a picture, or an empty frame, and the line under it."""
+
+    image: Image.Image | None
+    caption: str
+
+
+def contact_sheet(rows: Sequence[Sequence[Cell]], titles: Sequence[str] | None = None, cell: int = 256) -> Image.Image:
+    """Arrange pictures in a grid with captions; a row is as high as its highest picture.
+
+    Args:
+        rows: the cells; rows may differ in length.
+        titles: headings of the columns.
+        cell: side in pixels, at least 16, of the square that each picture is shrunk or enlarged to fit.
+
+    Raises:
+        ValueError: no cell at all, or `cell` under 16.
+    """
+    columns = max((len(row) for row in rows), default=0)
+    if columns == 0 or cell < 16:
+        raise ValueError("a contact sheet needs a picture, and cells of at least 16 pixels")
+    gap = max(4, cell // 16)
+    caption_face, title_face = font(max(8, cell // 18)), font(max(9, cell // 14))
+    line, heading = round(caption_face.size * 1.8), round(title_face.size * 1.6) if titles else 0
+    heights = [max((_fitted(entry.image, cell)[1] for entry in row), default=0) for row in rows]
+    size = (gap + columns * (cell + gap), gap + heading + sum(heights) + len(rows) * (line + gap // 2))
+    sheet = Image.new("RGB", size, _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for across, title in enumerate((titles or ())[:columns]):
+        middle = (gap + across * (cell + gap) + cell / 2, (gap + heading) / 2)
+        draw.text(middle, cut(title, cell, title_face), _HEADING, title_face, anchor="mm")
+    top = gap + heading
+    for row, height in zip(rows, heights, strict=True):
+        for across, entry in enumerate(row):
+            left = gap + across * (cell + gap)
+            picture = _picture(entry.image, cell)
+            spare = (cell - picture.width, height - picture.height)
+            sheet.paste(picture, (left + spare[0] // 2, top + spare[1] // 2))
+            middle = (left + cell / 2, top + height + line / 2)
+            draw.text(middle, cut(entry.caption, cell, caption_face), _INK, caption_face, anchor="mm")
+        top += height + line + gap // 2
+    return sheet
+
+
+def _fitted(image: Image.Image | None, cell: int) -> tuple[int, int]:
+    if image is None:
+        return cell, cell // 2
+    scale = cell / max(image.size)
+    return max(1, round(image.width * scale)), max(1, round(image.height * scale))
+
+
+def _picture(image: Image.Image | None, cell: int) -> Image.Image:
+    size = _fitted(image, cell)
+    if image is None:
+        return Image.new("RGB", size, _EMPTY)
+    return image.convert("RGB").resize(size, Image.Resampling.LANCZOS)

@@ -1,0 +1,53 @@
+"""Short texts cut or shrunk to the room a picture has for them."""
+
+from __future__ import annotations
+
+from PIL import ImageFont
+
+SMALLEST = 8
+_LONGEST = 400
+ELLIPSIS = "..."
+
+
+def font(size: float) -> ImageFont.FreeTypeFont:
+    """Return Pillow's own font at `size` pixels."""
+    loaded = ImageFont.load_default(size)
+    assert isinstance(loaded, ImageFont.FreeTypeFont)
+    return loaded
+
+
+def one_line(text: str) -> str:
+    """Return `text` as one line that any font can be asked to draw: odd characters become `?`."""
+    drawn = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+    return drawn[:_LONGEST]
+
+
+def cut(text: str, width: float, face: ImageFont.FreeTypeFont) -> str:
+    """Return `text` in one line no wider than `width` pixels, with an ellipsis if cut; empty if none fits."""
+    line = one_line(text)
+    if face.getlength(line) <= width:
+        return line
+    low, high = 0, len(line)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if face.getlength(line[:middle].rstrip() + ELLIPSIS) <= width:
+            low = middle
+        else:
+            high = middle - 1
+    return line[:low].rstrip() + ELLIPSIS if low else ""
+
+
+def fitted(text: str, width: float, largest: int) -> tuple[str, ImageFont.FreeTypeFont]:
+    """Return `text` and the largest font up to `largest` pixels that fits it in `width`.
+
+    Under `SMALLEST` pixels nothing can be read: the text is then cut to `width`, or empty if even `largest`
+    is under it.
+    """
+    if largest < SMALLEST:
+        return "", font(SMALLEST)
+    line = one_line(text)
+    whole = font(largest).getlength(line)
+    size = largest if whole <= width else int(largest * width / whole)
+    if size >= SMALLEST:
+        return line, font(size)
+    return cut(line, width, font(SMALLEST)), font(SMALLEST)

@@ -1,0 +1,1 @@
+"""The only room that knows files and order: plan, execute, manifest, resume, summary."""

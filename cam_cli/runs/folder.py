@@ -1,0 +1,69 @@
+"""The run folder: where an image's results lie, whether they are still good, and the records of the run itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from cam_cli.errors import UsageError
+from cam_cli.runs.files import to_json, write_whole
+from cam_cli.runs.manifest import Manifest, read_manifest
+
+RUN = "run.json"
+INDEX = "index.jsonl"
+
+
+class RunFolder:
+    """OUT: one folder for each image, `run.json` and `index.jsonl`.
+
+    Raises:
+        UsageError: the place cannot be made, or holds files that no run made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            entries = {entry.name for entry in os.scandir(path)}
+        except OSError as error:
+            raise UsageError(
+                f"output folder '{path}' cannot be used: {error.strerror}; choose another with -o"
+            ) from None
+        if entries and RUN not in entries:
+            raise UsageError(f"output folder '{path}' holds files that no run made; choose another with -o")
+
+    def of(self, relative: PurePosixPath) -> Path:
+        """Return the folder of one image."""
+        return self.path / relative
+
+    def finished(self, relative: PurePosixPath, fingerprint: str) -> Manifest | None:
+        """Return an image's manifest if it is done: explained, with this fingerprint, and all its files there."""
+        folder = self.of(relative)
+        manifest = read_manifest(folder)
+        if manifest is None or manifest.status != "ok" or manifest.fingerprint != fingerprint:
+            return None
+        files = [name for entry in manifest.maps for name in entry.files.model_dump().values() if name]
+        return manifest if all((folder / name).is_file() for name in files) else None
+
+    def make(self, relative: PurePosixPath) -> Path:
+        """Return the folder of one image, made where it is missing and cleared of an earlier result's files."""
+        folder = self.of(relative)
+        folder.mkdir(parents=True, exist_ok=True)
+        earlier = read_manifest(folder)
+        if earlier is not None:
+            (folder / "manifest.json").unlink()
+            for entry in earlier.maps:
+                for name in filter(None, entry.files.model_dump().values()):
+                    (folder / PurePosixPath(name).name).unlink(missing_ok=True)
+        return folder
+
+    def record(self, row: Mapping[str, Any]) -> None:
+        """Append one image's row to the index."""
+        with (self.path / INDEX).open("a", encoding="ascii") as index:
+            index.write(f"{to_json(row)}\n")
+
+    def describe(self, run: Mapping[str, Any]) -> None:
+        """Write run.json."""
+        write_whole(self.path / RUN, f"{to_json(run, indent=1)}\n".encode())

@@ -1,0 +1,54 @@
+"""The file names of a map's artefacts: `<layer>.<target>[.<selection>]`, safe on every file system."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from cam_cli.engine.maps import SaliencyMap
+from cam_cli.engine.selection import Selection
+
+_LONGEST = 60
+
+
+def stem(saliency: SaliencyMap) -> str:
+    """Return the name of a map's files without their ending, such as `block5_conv3.235.filters-0,3,10-12`.
+
+    The default method has no part of its own. Parts that are long or hold odd characters are cut and told apart by
+    a hash.
+    """
+    parts = [_safe(saliency.layer.replace("/", "__")), str(saliency.target)]
+    if saliency.method != "smoothgradcam++":
+        parts.append(saliency.method)
+    parts += [_safe(part) for part in selection_parts(saliency.selection)]
+    return ".".join(parts)
+
+
+def selection_parts(selection: Selection) -> list[str]:
+    """Return the parts of a name that tell a selection from the whole map: none, one or two."""
+    parts = []
+    if selection.filters is not None:
+        parts.append(f"filters-{ranges(selection.filters)}")
+    if selection.subset is not None:
+        kind = "region" if selection.region else "neurons"
+        parts.append(f"{kind}-{'_'.join(f'{row},{column}' for row, column in selection.subset)}")
+    return parts
+
+
+def ranges(numbers: tuple[int, ...]) -> str:
+    """Return whole numbers the way the command line takes them: `0,3,10-12`."""
+    texts: list[str] = []
+    ordered = sorted(set(numbers))
+    start = 0
+    for i, number in enumerate(ordered):
+        if i + 1 == len(ordered) or ordered[i + 1] != number + 1:
+            texts.append(str(number) if i == start else f"{ordered[start]}-{number}")
+            start = i + 1
+    return ",".join(texts)
+
+
+def _safe(text: str) -> str:
+    clean = re.sub(r"[^A-Za-z0-9._,+-]", "_", text)
+    if clean == text and len(clean) <= _LONGEST:
+        return clean
+    return f"{clean[:40]}-{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"

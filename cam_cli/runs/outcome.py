@@ -1,0 +1,63 @@
+"""The count of what became of the images; it is what the command's exit code and last lines are made from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Outcome:
+    """Counts of one run, added to as it goes on."""
+
+    explained: int = 0
+    skipped: int = 0
+    failed: int = 0
+    maps: int = 0
+    states: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def images(self) -> int:
+        """Number of images met."""
+        return self.explained + self.skipped + self.failed
+
+    @property
+    def exit_code(self) -> int:
+        """0 all done, 3 finished but some images failed, 4 nothing matched."""
+        if self.images == 0:
+            return 4
+        return 3 if self.failed else 0
+
+    def count(self, row: dict[str, Any], *, skipped: bool = False) -> None:
+        """Count one image by its row (see `Manifest.row`)."""
+        if row["status"] == "failed":
+            self.failed += 1
+            return
+        if skipped:
+            self.skipped += 1
+        else:
+            self.explained += 1
+        self.maps += len(row["maps"])
+        self.states.update(entry["state"] for entry in row["maps"])
+
+    def totals(self) -> dict[str, Any]:
+        """Return the counts as they stand in run.json."""
+        return {
+            "explained": self.explained,
+            "skipped": self.skipped,
+            "failed": self.failed,
+            "maps": self.maps,
+            "blank_maps": self.states["blank"],
+            "nonfinite_maps": self.states["nonfinite"],
+            "exit_code": self.exit_code,
+        }
+
+    def summary(self, seconds: float) -> str:
+        """Return one line for the person who ran it."""
+        parts = [f"{self.explained} explained"]
+        parts += [f"{self.skipped} already done"] if self.skipped else []
+        parts += [f"{self.failed} failed"] if self.failed else []
+        parts += [f"{n} {state} maps" for state, n in sorted(self.states.items()) if state != "ok"]
+        rate = f", {self.explained / seconds:.1f} images/s" if self.explained and seconds > 0 else ""
+        return f"{', '.join(parts)} in {seconds:.1f} s{rate}"

@@ -1,0 +1,117 @@
+"""What a run is going to do, with everything that was left open in its settings decided."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+from cam_cli.config import RunConfig
+from cam_cli.engine.anatomy import Anatomy, Head, examine
+from cam_cli.engine.explain import Request
+from cam_cli.engine.network import Noise
+from cam_cli.engine.selection import Selection
+from cam_cli.models.calls import Trace, trace
+from cam_cli.models.layers import choose_layer, describe_layers, find_layer
+from cam_cli.models.load import Network, Overrides, load_network
+from cam_cli.version import __version__
+
+_INPUT_KEYS = ("input_size", "fit", "channels", "mean", "std")
+"""Flags that are resolved, with the model's card, into the setting `input`."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A loaded network with its layers and targets, and what is recorded of them.
+
+    anatomy: of the network, with the chosen layers. targets: class indices, or -r for rank r. settings: everything that
+    decides a result, as it stands in every manifest. remarks: what a person should be told before the run starts.
+    """
+
+    network: Network
+    anatomy: Anatomy
+    targets: tuple[int, ...]
+    settings: dict[str, Any]
+    versions: dict[str, str]
+    remarks: tuple[str, ...]
+
+
+def make_plan(config: RunConfig) -> Plan:
+    """Load the model and decide on layers and targets.
+
+    Raises:
+        UsageError: no such model, layer or class. ModelError: the model cannot be opened.
+    """
+    overrides = Overrides(config.input_size, config.fit, config.channels, config.mean, config.std, config.labels)
+    network = load_network(config.model, config.layers, overrides)
+    traced = trace(network.model, network.input_shape)
+    paths, remarks = _layers(network, config, traced)
+    anatomy = examine(traced, paths)
+    targets = [t for text in config.targets for t in network.labels.resolve(text, anatomy.classes)]
+    open_settings = {key: value for key, value in config.result_settings().items() if key not in _INPUT_KEYS}
+    settings = open_settings | {
+        "model": network.name,
+        "layers": paths,
+        "input": {"size": list(network.input_shape[:2]), **asdict(network.preprocessing)},
+    }
+    return Plan(
+        network=network,
+        anatomy=anatomy,
+        targets=tuple(dict.fromkeys(targets)),
+        settings=settings,
+        versions=versions(),
+        remarks=(*network.remarks, *remarks, *_noise_remarks(config, anatomy)),
+    )
+
+
+def request_of(config: RunConfig) -> Request:
+    """Return what the engine is asked for every image."""
+    return Request(
+        methods=config.methods,
+        selections=_selections(config),
+        nsamples=config.nsamples,
+        noise=Noise(config.std_dev, config.noise_scale),
+        score=config.score,
+        alpha_numerator=config.alpha_numerator,
+        seed=config.seed,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result may depend on."""
+    packages = {name: version(name) for name in ("tensorflow", "keras", "numpy", "pillow")}
+    return {"smoothcam": __version__, "python": platform.python_version(), **packages}
+
+
+def _selections(config: RunConfig) -> tuple[Selection, ...]:
+    combined = Selection(config.filters, config.region, config.subset)
+    each = [Selection((index,), config.region, config.subset) for index in config.filters or ()]
+    return {"combined": (combined,), "each": tuple(each), "both": (combined, *each)}[config.filter_maps]
+
+
+def _layers(network: Network, config: RunConfig, traced: Trace) -> tuple[list[str], list[str]]:
+    infos = describe_layers(traced)
+    paths: list[str] = []
+    remarks = []
+    for name in config.layers:
+        wanted = name
+        if name == "auto":
+            wanted = network.default_layer or choose_layer(infos).path
+            remarks.append(f"layer auto: taking {wanted}")
+        paths.append(find_layer(traced.layers, wanted))
+    for info in infos:
+        if info.path in paths and info.signed:
+            advice = f"; '{info.better}', the activation after it, is the better choice" if info.better else ""
+            remarks.append(f"layer '{info.path}' has values of both signs, where Grad-CAM++ is unstable{advice}")
+    return list(dict.fromkeys(paths)), remarks
+
+
+def _noise_remarks(config: RunConfig, anatomy: Anatomy) -> list[str]:
+    if "smoothgradcam++" not in config.methods or not config.nsamples:
+        return []
+    affine = [path for path, head in anatomy.heads.items() if head is Head.AFFINE]
+    return [
+        f"layer '{path}': noise has no effect, because all above it is affine; the noisy passes are skipped"
+        for path in affine
+    ]

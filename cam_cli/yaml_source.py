@@ -1,0 +1,357 @@
+"""Any YAML file into any frozen pydantic model, every mistake reported with its file, line and column.
+
+Scalars stay text until the field's type reads them: `no`, `010`, `1e-3` and `1:30` mean what the field means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from cam_cli.errors import ConfigError
+
+MAX_BYTES = 1 << 20
+MAX_NODES = 10_000
+MAX_DEPTH = 50
+
+Loc = tuple[str | int, ...]
+M = TypeVar("M", bound=BaseModel)
+_Schema = dict[str, Any]
+
+_TAG = "tag:yaml.org,2002:"
+_SCALAR_TAGS = {_TAG + kind for kind in ("str", "null", "bool", "int", "float", "timestamp", "value")}
+_SHOWN_CHARACTERS = 60
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Settings before their types are known: text, None, lists and mappings, and where each of them stands.
+
+    Attributes:
+        name: the file, as messages name it.
+        data: the top-level mapping; scalars are str, plain `null`, `~` and nothing are None.
+        places: `file:line:column` (1-based) of each value, by its path such as `("input", "size", 0)`.
+        key_places: the same for each key.
+    """
+
+    name: str = ""
+    data: Mapping[str, object] = field(default_factory=dict)
+    places: Mapping[Loc, str] = field(default_factory=dict)
+    key_places: Mapping[Loc, str] = field(default_factory=dict)
+
+    def with_value(self, key: str, value: object, place: str) -> Tree:
+        """Return the tree with the top-level `key` set to `value`, which stands at `place`."""
+        others = {loc: where for loc, where in self.places.items() if loc[0] != key}
+        return replace(self, data={**self.data, key: value}, places={**others, (key,): place})
+
+
+@dataclass(frozen=True)
+class Sourced(Generic[M]):
+    """A validated model and where its values stand in the file (`places`, see `Tree`)."""
+
+    value: M
+    places: Mapping[Loc, str]
+
+
+class KeyedError(ValueError):
+    """Raised by a whole model's validator to name the `key` at fault; the message follows the key's name."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+def read_yaml(path: Path, model: type[M]) -> Sourced[M]:
+    """Read one YAML file into `model`.
+
+    Raises:
+        ConfigError: the file cannot be read, is not one YAML mapping, or does not fit the model.
+    """
+    tree = read_tree(path)
+    return Sourced(validated(tree, model), tree.places)
+
+
+def read_tree(path: Path) -> Tree:
+    """Read a YAML file of up to 1 MiB and 10,000 values, aliases written out; an empty one is an empty tree.
+
+    Raises:
+        ConfigError: no such file, a folder, not UTF-8, not YAML, several documents, a top level that is no
+            mapping, a key given twice, a key or tag that is not plain, an anchor that holds itself, too much.
+    """
+    name = file_name(path)
+    loader = _Loader(_read_text(path, name))
+    loader.name = name
+    try:
+        root = loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        what = ", ".join(part for part in (error.context, error.problem) if part)
+        raise ConfigError(f"not valid YAML: {' '.join(what.split())}", _at(mark) if mark else name) from None
+    except (ValueError, OverflowError):
+        place = _at(loader.get_mark())
+        raise ConfigError("not valid YAML: an escape names no character", place) from None
+    if root is None or root.tag == _TAG + "null":
+        return Tree(name)
+    if not isinstance(root, yaml.MappingNode):
+        raise ConfigError("the file must hold `key: value` lines at its top level", _at(root.start_mark))
+    builder = _Builder()
+    data = builder.mapping(root, ())
+    return Tree(name, data, builder.places, builder.key_places)
+
+
+def file_name(path: Path) -> str:
+    """Return the path as messages show it: quoted when it holds characters that would garble a terminal."""
+    return str(path) if str(path).isprintable() else repr(str(path))
+
+
+def validated(tree: Tree, model: type[M]) -> M:
+    """Return the tree's values as a `model`.
+
+    Raises:
+        ConfigError: a value or key does not fit; of several mistakes, the first in the file is reported.
+    """
+    try:
+        return model.model_validate(dict(tree.data))
+    except ValidationError as error:
+        raise _explained(_first(error.errors(include_url=False), tree), tree, model) from None
+
+
+def _read_text(path: Path, name: str) -> str:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise ConfigError("no such file; check the name and the folder the command runs in", name) from None
+    except IsADirectoryError:
+        raise ConfigError("this is a folder; name a YAML file in it", name) from None
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}; check its permissions", name) from None
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"larger than {MAX_BYTES:,} bytes, so hardly a config; check the name", name)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError("not UTF-8 text; save the file as UTF-8", f"{name}:{line}") from None
+    if found := yaml.reader.Reader.NON_PRINTABLE.search(text):
+        before = text[: found.start()]
+        place = f"{name}:{before.count(chr(10)) + 1}:{found.start() - before.rfind(chr(10))}"
+        raise ConfigError(f"control character {found.group()!r} is not allowed in YAML; remove it", place)
+    return text
+
+
+def _at(mark: yaml.Mark) -> str:
+    return f"{mark.name}:{mark.line + 1}:{mark.column + 1}"
+
+
+class _Loader(yaml.SafeLoader):
+    """Composes nodes like its parent, but gives up early on documents too large or deep for settings."""
+
+    count = 0
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self.count += 1
+        self.depth += 1
+        if self.count > MAX_NODES or self.depth > MAX_DEPTH:
+            raise _too_much(_at(self.peek_event().start_mark))  # type: ignore[no-untyped-call]
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
+def _too_much(place: str) -> ConfigError:
+    limits = f"{MAX_NODES:,} values or {MAX_DEPTH} levels"
+    return ConfigError(f"more than {limits}, aliases written out; shorten the file", place)
+
+
+class _Builder:
+    """Turns nodes into plain values and remembers where they stand."""
+
+    def __init__(self) -> None:
+        self.places: dict[Loc, str] = {}
+        self.key_places: dict[Loc, str] = {}
+        self._open: set[int] = set()
+        self._count = 0
+
+    def mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, object]:
+        if node.tag != _TAG + "map":
+            raise _unknown_tag(node)
+        values: dict[str, object] = {}
+        for key_node, value_node in node.value:
+            key, place = _key(key_node), _at(key_node.start_mark)
+            if key in values:
+                raise ConfigError(
+                    f"key {_shown(key)} is given twice, first at {self.key_places[*loc, key]}; keep one",
+                    place,
+                )
+            self.key_places[*loc, key] = place
+            values[key] = self._value(value_node, (*loc, key))
+        return values
+
+    def _value(self, node: yaml.Node, loc: Loc) -> object:
+        place = _at(node.start_mark)
+        self.places[loc] = place
+        self._count += 1
+        if id(node) in self._open:
+            raise ConfigError("this anchor holds an alias of itself; write the values out", place)
+        if self._count > MAX_NODES or len(loc) > MAX_DEPTH:
+            raise _too_much(place)
+        if isinstance(node, yaml.ScalarNode):
+            if node.tag not in _SCALAR_TAGS:
+                raise _unknown_tag(node)
+            return None if node.tag == _TAG + "null" else str(node.value)
+        self._open.add(id(node))
+        value: object
+        if isinstance(node, yaml.MappingNode):
+            value = self.mapping(node, loc)
+        else:
+            if node.tag != _TAG + "seq":
+                raise _unknown_tag(node)
+            value = [self._value(item, (*loc, index)) for index, item in enumerate(node.value)]
+        self._open.discard(id(node))
+        return value
+
+
+def _key(node: yaml.Node) -> str:
+    if node.tag == _TAG + "merge":
+        raise ConfigError("merge keys (<<) are not read; write the keys out", _at(node.start_mark))
+    if not isinstance(node, yaml.ScalarNode) or node.tag == _TAG + "null":
+        raise ConfigError("a key must be plain text, such as `nsamples`", _at(node.start_mark))
+    if node.tag not in _SCALAR_TAGS:
+        raise _unknown_tag(node)
+    return str(node.value)
+
+
+def _unknown_tag(node: yaml.Node) -> ConfigError:
+    tag = node.tag.replace(_TAG, "!!")
+    return ConfigError(f"tag {_shown(tag)} is not read; remove it", _at(node.start_mark))
+
+
+def _loc(details: ErrorDetails) -> Loc:
+    cause = details.get("ctx", {}).get("error")
+    return (*details["loc"], cause.key) if isinstance(cause, KeyedError) else details["loc"]
+
+
+def _first(mistakes: list[ErrorDetails], tree: Tree) -> ErrorDetails:
+    """Return the mistake that comes first in the file, leaving out lists that only hold a mistake."""
+    inner = {_loc(details)[:end] for details in mistakes for end in range(len(_loc(details)))}
+    order = {loc: position for position, loc in enumerate(tree.places)}
+    causes = [details for details in mistakes if _loc(details) not in inner]
+    return min(causes, key=lambda details: order.get(_known(_loc(details), order), -1))
+
+
+def _known(loc: Loc, places: Mapping[Loc, object]) -> Loc:
+    """Return the longest beginning of `loc` that has a place."""
+    while loc and loc not in places:
+        loc = loc[:-1]
+    return loc
+
+
+def _explained(details: ErrorDetails, tree: Tree, model: type[BaseModel]) -> ConfigError:
+    loc = _loc(details)
+    place = tree.places.get(_known(loc, tree.places), tree.name)
+    key = ".".join(_shown_key(part) for part in loc if isinstance(part, str) and part != "[key]")
+    schema = model.model_json_schema()
+    if details["type"] == "extra_forbidden":
+        known = [str(name) for name in _schema_at(schema, loc[:-1]).get("properties", {})]
+        hint = near(str(loc[-1]), known) or f"; known keys: {', '.join(known)}"
+        return ConfigError(f"unknown key {_shown(loc[-1])}{hint}", tree.key_places.get(loc, place))
+    cause = details.get("ctx", {}).get("error")
+    if cause is not None:
+        return ConfigError(f"{key} {' '.join(str(cause).split())}", place)
+    absent_item = details["type"] == "missing" and isinstance(loc[-1], int)
+    wanted = _schema_at(schema, loc[:-1] if absent_item else loc)
+    phrase = _phrase(wanted, schema)
+    if details["type"] == "missing" and not absent_item:
+        return ConfigError(f"key {key!r} is missing; it must be {phrase}", place)
+    if details["type"] == "finite_number":
+        phrase = phrase.replace("a number", "a finite number", 1)
+    found = details["input"]
+    hint = near(found, [str(choice) for choice in wanted.get("enum", [])]) if isinstance(found, str) else ""
+    return ConfigError(f"{key} must be {phrase}, not {_shown(found)}{hint}", place)
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """Return ` (did you mean '...'?)` for the known word nearest to `word`, or nothing if none is near."""
+    matches = get_close_matches(word, list(known), n=1)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value)}" if value else "an empty list"
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+
+
+def _shown_key(key: str) -> str:
+    return key if key.isidentifier() else _shown(key)
+
+
+def _schema_at(schema: _Schema, loc: Loc) -> _Schema:
+    """Return the part of a JSON Schema that describes `loc`, as deep as it can be followed."""
+    node = _plain(schema, schema)
+    for part in loc:
+        if isinstance(part, str):
+            below = node.get("properties", {}).get(part) or node.get("additionalProperties")
+        else:
+            below = dict(enumerate(node.get("prefixItems", []))).get(part) or node.get("items")
+        if not isinstance(below, dict):
+            break
+        node = _plain(below, schema)
+    return node
+
+
+def _plain(node: _Schema, schema: _Schema) -> _Schema:
+    """Return a schema node without its reference, and without `null` where that is the only alternative."""
+    if "$ref" in node:
+        return _plain(schema["$defs"][node["$ref"].rpartition("/")[2]], schema)
+    options = [option for option in node.get("anyOf", []) if option.get("type") != "null"]
+    return _plain(options[0], schema) if len(options) == 1 else node
+
+
+def _phrase(node: _Schema, schema: _Schema) -> str:
+    """Return what a JSON Schema node asks for, in words."""
+    node = _plain(node, schema)
+    if "anyOf" in node:
+        options = [_phrase(option, schema) for option in node["anyOf"] if option.get("type") != "null"]
+        return " or ".join(options)
+    if choices := node.get("enum") or ([node["const"]] if "const" in node else []):
+        return f"one of {', '.join(map(str, choices))}" if len(choices) > 1 else str(choices[0])
+    kind = node.get("type")
+    if kind in ("integer", "number"):
+        return ("a whole number" if kind == "integer" else "a number") + _bounds(node)
+    if kind == "array":
+        items = node.get("prefixItems") or ([node["items"]] if node.get("items") else [])
+        length = f" of {node['minItems']}" if node.get("minItems") == node.get("maxItems", 0) else ""
+        at_least = " of at least one" if node.get("minItems") == 1 and not length else ""
+        return f"a list{length}{at_least}" + (f", each {_phrase(items[0], schema)}" if items else "")
+    names = {"boolean": "true or false", "object": "a mapping of keys to values"}
+    text = "text that is not empty" if node.get("minLength") else "text"
+    return names.get(str(kind), "a path" if node.get("format") == "path" else text)
+
+
+def _bounds(node: _Schema) -> str:
+    low, high = node.get("minimum"), node.get("maximum")
+    if low is not None and high is not None:
+        return f" from {low} to {high}"
+    words = {
+        "minimum": "of at least",
+        "exclusiveMinimum": "above",
+        "maximum": "of at most",
+        "exclusiveMaximum": "below",
+    }
+    said = [f"{word} {node[name]}" for name, word in words.items() if name in node]
+    return f" {' and '.join(said)}" if said else ""
