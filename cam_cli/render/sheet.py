@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from cam_cli.render.text import cut, font
+from cam_cli.render.text import cut, fitted, font
 
 _PAPER = (24, 24, 26)
 _EMPTY = (36, 36, 39)
@@ -46,7 +46,8 @@ def contact_sheet(rows: Sequence[Sequence[Cell]], titles: Sequence[str] | None =
     draw = ImageDraw.Draw(sheet)
     for across, title in enumerate((titles or ())[:columns]):
         middle = (gap + across * (cell + gap) + cell / 2, (gap + heading) / 2)
-        draw.text(middle, cut(title, cell, title_face), _HEADING, title_face, anchor="mm")
+        written, face = fitted(title, cell, largest=round(title_face.size))
+        draw.text(middle, written, _HEADING, face, anchor="mm")
     top = gap + heading
     for row, height in zip(rows, heights, strict=True):
         for across, entry in enumerate(row):
