@@ -21,7 +21,8 @@ from cam_cli.engine.network import Noise
 from cam_cli.engine.selection import Selection
 from cam_cli.errors import UsageError
 from cam_cli.models.calls import trace
-from cam_cli.models.layers import choose_layer, describe_layers, find_layer
+from cam_cli.models.grid import Tokens
+from cam_cli.models.layers import choose_layer, choose_scales, describe_layers, find_layer
 from cam_cli.render.place import place
 
 
@@ -31,6 +32,7 @@ def explain(
     layers: Sequence[str] = ("auto",),
     targets: Sequence[int] = (-1,),
     request: Request | None = None,
+    tokens: Tokens | None = None,
 ) -> list[Explanation]:
     """Explain a batch of images with any Keras classifier; the model is not changed.
 
@@ -40,6 +42,7 @@ def explain(
         layers: paths or unique ends of paths; `auto` takes the last map after an activation.
         targets: class indices, or -r for the class of rank r in each image's scores.
         request: methods, selections, noise and seed; the defaults of `Request` when left out.
+        tokens: how a transformer's tokens lie on the image; inferred where only one way is possible.
 
     Returns:
         An `Explanation` for each image, with raw maps at the layers' resolution.
@@ -52,10 +55,11 @@ def explain(
         raise UsageError(f"images must have shape (N, H, W, C), not {batch.shape}")
     height, width, channels = batch.shape[1:]
     traced = trace(model, (height, width, channels))
-    infos = describe_layers(traced)
+    infos = describe_layers(traced, tokens)
     paths = [find_layer(traced.layers, choose_layer(infos).path if name == "auto" else name) for name in layers]
-    anatomy = examine(traced, list(dict.fromkeys(paths)))
-    explainer = Explainer(model, anatomy, request or Request(), len(targets))
+    request = request or Request()
+    scales = choose_scales(infos) if "twoscale" in request.methods else None
+    explainer = Explainer(model, examine(traced, paths, scales, tokens), request, len(targets))
     subjects = [Subject(x, hashlib.sha256(x.tobytes()).hexdigest(), tuple(targets)) for x in batch]
     step = explainer.images_in_a_pass
     return [found for i in range(0, len(subjects), step) for found in explainer.explain(subjects[i : i + step])]

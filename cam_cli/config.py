@@ -17,8 +17,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from cam_cli.errors import ConfigError
 from cam_cli.yaml_source import KeyedError, Tree, file_name, near, read_tree, validated
 
-NOT_IN_FINGERPRINT = frozenset({"output", "sheet", "max_pixels"})
-"""The settings that cannot change a result file of an image; every other one can."""
+NOT_IN_FINGERPRINT = frozenset({"output", "sheet", "max_pixels", "targets_from", "weights", "unsafe_lambda"})
+"""The settings that cannot change a result file of an image; every other one can. (`weights` counts by the
+model's sha256, `targets_from` by the targets of each image.)"""
+
+MOST_SAMPLES = 100_000
 
 ENVIRONMENT_PREFIX = "SMOOTHCAM_"
 CONFIG_VARIABLE = "SMOOTHCAM_CONFIG"
@@ -63,7 +66,9 @@ def _filters(value: object) -> tuple[int, ...]:
     return tuple(sorted(numbers))
 
 
-def _subset(value: object) -> tuple[tuple[int, int], ...]:
+def _subset(value: object) -> tuple[tuple[int, int], ...] | str:
+    if isinstance(value, str) and re.fullmatch(r"\s*top\s*:\s*[1-9][0-9]{0,4}\s*", value):
+        return re.sub(r"\s", "", value)
     items = re.sub(r"\s*,\s*", ",", value).split() if isinstance(value, str) else value
     found = []
     for item in items if isinstance(items, list | tuple) else [items]:
@@ -75,6 +80,15 @@ def _subset(value: object) -> tuple[tuple[int, int], ...]:
     if not found:
         raise ValueError("must name at least one row,column pair, such as '0,10'; leave it out for all")
     return tuple(found)
+
+
+def _samples(value: object) -> object:
+    if value == "auto":
+        return value
+    text = str(value).strip()
+    if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,6}", text) or int(text) > MOST_SAMPLES:
+        raise ValueError(f"must be a whole number from 0 to {MOST_SAMPLES}, or auto, not {value!r}")
+    return int(text)
 
 
 def _input_size(value: object) -> object:
@@ -93,12 +107,16 @@ def _path(value: object) -> object:
 
 Text = Annotated[str, Field(min_length=1)]
 Names = Annotated[tuple[Text, ...], Field(min_length=1), BeforeValidator(_names), AfterValidator(_unique)]
-Method = Literal["smoothgradcam++", "gradcam++", "gradcam", "cam"]
+Method = Literal[
+    "smoothgradcam++", "gradcam++", "gradcam", "cam", "layercam", "hirescam", "twoscale", "activations",
+    "gradient", "smoothgrad", "guided-backprop", "deconvnet", "lime", "integrated-gradients", "occlusion", "rise",
+]  # fmt: skip
 Methods = Annotated[tuple[Method, ...], Field(min_length=1), BeforeValidator(_words), AfterValidator(_unique)]
-File = Literal["raw", "heatmap", "overlay"]
+File = Literal["raw", "heatmap", "overlay", "joint"]
 Files = Annotated[tuple[File, ...], Field(min_length=1), BeforeValidator(_words), AfterValidator(_in_order)]
 Filters = Annotated[tuple[int, ...], BeforeValidator(_filters)]
-Subset = Annotated[tuple[tuple[int, int], ...], BeforeValidator(_subset)]
+Subset = Annotated[tuple[tuple[int, int], ...] | str, BeforeValidator(_subset)]
+Samples = Annotated[int | Literal["auto"], BeforeValidator(_samples)]
 InputSize = Annotated[tuple[int, int], BeforeValidator(_input_size)]
 Means = Annotated[tuple[float, ...], Field(min_length=1), BeforeValidator(_words)]
 Deviations = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1), BeforeValidator(_words)]
@@ -113,16 +131,29 @@ class RunConfig(BaseModel):
     model: Text | None = Field(
         None, description="Bundled name, keras.applications name or path; null: chosen by the layer."
     )
+    weights: FilePath | None = Field(
+        None, description="Weights file of a keras.applications model; null: fetched and cached by Keras."
+    )
+    unsafe_lambda: bool = Field(
+        False, description="true: run the Python code in a model's Lambda layers, which can do anything."
+    )
     layers: Names = Field(
         ("auto",), description="Layers to explain, by path or unique suffix; auto: the model's own choice."
     )
-    methods: Methods = Field(("smoothgradcam++",), description="Any of smoothgradcam++, gradcam++, gradcam, cam.")
+    methods: Methods = Field(("smoothgradcam++",), description="Methods, see `smoothcam explain --help`.")
     targets: Names = Field(
         ("predicted",),
-        description="Classes to explain: index, name, WordNet id, predicted, or the N best as topN (top5).",
+        description="Classes: index, name, WordNet id, predicted, topN (top5), or folder: what its folder is named for.",
     )
-    nsamples: int = Field(
-        5, ge=0, le=100_000, description="Noisy copies of each image; 0: the clean image alone (Grad-CAM++)."
+    targets_from: FilePath | None = Field(
+        None, description="CSV with columns path and target: further classes for each image, relative to the root."
+    )
+    nsamples: Samples = Field(
+        5,
+        description="Noisy copies of each image; 0: the clean image alone (Grad-CAM++); auto: until the tolerance is met.",
+    )
+    tolerance: float = Field(
+        0.01, gt=0, description="Largest standard error of a map, as a share of its peak, for nsamples: auto."
     )
     std_dev: float = Field(0.15, ge=0, description="Standard deviation of the noise, in units of noise_scale.")
     noise_scale: Literal["range", "absolute"] = Field(
@@ -135,6 +166,10 @@ class RunConfig(BaseModel):
     alpha_numerator: Literal["second", "first"] = Field(
         "second", description="Derivative above alpha's bar: second (Eq. 5) or first (Eq. 7 as printed)."
     )
+    derivatives: Literal["closed", "exact"] = Field(
+        "closed",
+        description="closed: powers of the gradient, exact under ReLU; exact: true derivatives under a smooth activation.",
+    )
     filters: Filters | None = Field(
         None, description="Feature maps to use, from 0, such as 0,3,10-12; null: all of them."
     )
@@ -142,7 +177,8 @@ class RunConfig(BaseModel):
         "combined", description="One map of all filters, each filter's own (needs filters), or both."
     )
     subset: Subset | None = Field(
-        None, description="Neurons to use as row,column on the layer's grid, from 0: '0,10 12,12'; null: all."
+        None,
+        description="Neurons to use as row,column from 0: '0,10 12,12'; top:5: the five largest of each map; null: all.",
     )
     region: bool = Field(False, description="true: the two neurons of subset are corners of a box, both included.")
     output: FilePath = Field(Path("smoothcam_out"), description="Folder that the run is written to.")
@@ -160,8 +196,8 @@ class RunConfig(BaseModel):
     fit: Literal["stretch", "crop", "letterbox"] | None = Field(
         None, description="How an image fits the input: stretch, crop, letterbox; null: as the card says."
     )
-    channels: Literal["rgb", "bgr", "grey"] | None = Field(
-        None, description="Channel order of the input: rgb, bgr, grey; null: as the card says."
+    channels: Literal["rgb", "bgr", "rgba", "grey"] | None = Field(
+        None, description="Channel order of the input: rgb, bgr, rgba, grey; null: as the card says."
     )
     mean: Means | None = Field(
         None, description="Subtracted from 0..255 values, one or one per channel; null: as the card says."
@@ -177,6 +213,8 @@ class RunConfig(BaseModel):
             raise KeyedError("filter_maps", "'each' needs filters; name some, such as 0,3,10-12")
         if self.region and self.subset is None:
             raise KeyedError("region", "needs subset, two corners such as '0,10 12,12'")
+        if self.region and isinstance(self.subset, str):
+            raise KeyedError("region", f"does not go with subset {self.subset}; give two corners such as '0,10 12,12'")
         if self.region and self.subset is not None and len(self.subset) != 2:
             count = len(self.subset)
             raise KeyedError("subset", f"must be exactly two corners, as region is set, not {count} pairs")

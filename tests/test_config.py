@@ -28,18 +28,23 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 # Three different texts for every key, none of them the default: from YAML, the environment and a flag.
 TEXTS = {
     "model": ("a.keras", "vgg16", "no"),
+    "weights": ("a.h5", "b.h5", "c.h5"),
+    "unsafe_lambda": ("true", "yes", "on"),
     "layers": ("conv1", "conv2", "a/b"),
     "methods": ("gradcam", "cam", "gradcam++"),
     "targets": ("top5", "281", "n02123045"),
-    "nsamples": ("1", "2", "3"),
+    "targets_from": ("a.csv", "b.csv", "c.csv"),
+    "nsamples": ("1", "auto", "3"),
+    "tolerance": ("0.1", "1e-3", "2"),
     "std_dev": ("0.3", "1e-3", "0"),
     "noise_scale": ("absolute", "absolute", "absolute"),
     "seed": ("1", "2", "9223372036854775807"),
     "score": ("logit", "logit", "logit"),
     "alpha_numerator": ("first", "first", "first"),
+    "derivatives": ("exact", "exact", "exact"),
     "filters": ("0", "1", "2-4"),
     "filter_maps": ("both", "both", "both"),
-    "subset": ("0,1 2,3", "4,5 6,7", "0,0 0,0"),
+    "subset": ("0,1 2,3", "top:5", "0,0 0,0"),
     "region": ("false", "no", "off"),
     "output": ("a", "b", "c"),
     "write": ("raw", "heatmap", "overlay"),
@@ -105,8 +110,10 @@ def test_flag_help_states_the_default_and_the_choices_of_the_setting() -> None:
         assert stated[1] == shown or default is None, key
         schema = properties[key]
         choices = [schema, schema.get("items", {}), *schema.get("anyOf", [])]
-        if key != "write" and (listed := [part["enum"] for part in choices if "enum" in part]):
+        if key not in ("write", "methods") and (listed := [part["enum"] for part in choices if "enum" in part]):
             assert option.metavar == "|".join(listed[0])
+        if key == "methods":
+            assert all(re.search(rf"\b{re.escape(name)}[,;]", option.help or "") for name in schema["items"]["enum"])
 
 
 def test_every_setting_has_a_short_description() -> None:
@@ -146,8 +153,9 @@ def test_flag_wins_over_environment_over_file_over_default(tmp_path: Path, key: 
             assert getattr(resolved.config, key) != getattr(RunConfig(), key)
 
 
-def test_every_setting_but_three_is_a_result_setting() -> None:
-    assert {"output", "sheet", "max_pixels"} == NOT_IN_FINGERPRINT
+def test_every_setting_but_these_is_a_result_setting() -> None:
+    counted_otherwise = {"weights", "targets_from"}
+    assert {"output", "sheet", "max_pixels", "unsafe_lambda"} | counted_otherwise == NOT_IN_FINGERPRINT
     for key, (text, *_) in TEXTS.items():
         values: dict[str, object] = {"subset": "0,0 1,1", key: text}
         base: dict[str, object] = {"subset": "0,0 1,1"}
@@ -231,7 +239,7 @@ def test_the_environment_gives_names_one_per_line_and_words_by_comma() -> None:
         ({}, {"SMOOTHCAM_STD_DEV": "nan"}, "SMOOTHCAM_STD_DEV: std_dev must be a finite number"),
         ({"layers": ("a", "")}, {}, "--layer: layers must be text that is not empty, not ''"),
         ({"methods": ("gradcm",)}, {}, "--method: methods must be one of .*'gradcm' .did you mean 'gradcam'"),
-        ({"write": ","}, {}, "--write: write must be one of raw, heatmap, overlay, not ''"),
+        ({"write": ","}, {}, "--write: write must be one of raw, heatmap, overlay, joint, not ''"),
         ({"seed": str(2**63)}, {}, "--seed: seed must be a whole number from 0 to 9223372036854775807"),
         ({"opacity": "0"}, {}, "--opacity: opacity must be a number above 0 and of at most 1"),
         ({"std": "0"}, {}, "--std: std must be a number above 0"),

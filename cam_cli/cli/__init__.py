@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import warnings
 from importlib import import_module
@@ -10,6 +11,7 @@ from typing import NoReturn
 
 import click
 
+from cam_cli.cli.escape import escaped
 from cam_cli.errors import SmoothcamError
 from cam_cli.version import __version__
 
@@ -51,20 +53,32 @@ def smoothcam() -> None:
     """
 
 
+class _Terminated(BaseException):
+    """SIGTERM has come; no handler of ordinary errors may swallow it."""
+
+
+def _terminated(signum: int, frame: object) -> NoReturn:
+    raise _Terminated
+
+
 def main() -> NoReturn:
     """Run the command line; every error ends as one line on stderr and an exit code, never as a traceback."""
     warnings.simplefilter("ignore")
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         code = smoothcam.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except SmoothcamError as error:
-        click.echo(f"smoothcam: {error}", err=True)
+        click.echo(f"smoothcam: {escaped(str(error))}", err=True)
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("smoothcam: interrupted; the same command goes on from here", err=True)
         code = 130
+    except _Terminated:
+        click.echo("smoothcam: terminated; the same command goes on from here", err=True)
+        code = 143
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1

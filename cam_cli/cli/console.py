@@ -11,6 +11,8 @@ from typing import Any
 import click
 from tqdm import tqdm
 
+from cam_cli.cli.escape import escaped
+
 _SECONDS_BETWEEN_LINES = 30.0
 
 
@@ -36,9 +38,12 @@ class Console:
             self._bar.close()
 
     def say(self, text: str) -> None:
+        """Print a line on stderr, unless the run is to be quiet."""
+        if not self._quiet:
+            self.warn(text)
+
+    def warn(self, text: str) -> None:
         """Print a line on stderr, above the bar where there is one."""
-        if self._quiet:
-            return
         line = f"smoothcam: {escaped(text)}"
         if self._bar is not None:
             self._bar.write(line, file=sys.stderr)
@@ -57,8 +62,3 @@ class Console:
         elif time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             self.say(f"{self._done} images, {self._failed} failed")
-
-
-def escaped(text: str) -> str:
-    """Return text with control characters made visible, so that no file name can steer the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

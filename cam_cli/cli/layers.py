@@ -10,6 +10,7 @@ import click
 
 from cam_cli.cli.options import model_options, resolve_options
 from cam_cli.cli.table import table
+from cam_cli.quiet import native_chatter_silenced
 
 
 @click.command()
@@ -20,10 +21,20 @@ def layers(everything: bool, as_json: bool, **options: Any) -> None:
     """List a model's layers in the order they run, and mark the one that `auto` takes."""
     config = resolve_options(options).config
 
-    from cam_cli.models.load import Overrides
-    from cam_cli.models.survey import survey
+    with native_chatter_silenced():
+        from cam_cli.models.load import Overrides
+        from cam_cli.models.survey import survey
 
-    overrides = Overrides(config.input_size, config.fit, config.channels, config.mean, config.std, config.labels)
+    overrides = Overrides(
+        config.input_size,
+        config.fit,
+        config.channels,
+        config.mean,
+        config.std,
+        config.labels,
+        config.weights,
+        config.unsafe_lambda,
+    )
     chosen, found = survey(config.model, overrides)
     infos = [info for info in found if everything or info.grid is not None]
     if as_json:

@@ -8,13 +8,22 @@ import textwrap
 import click
 
 from cam_cli.errors import UsageError
+from cam_cli.quiet import native_chatter_silenced
 
 
 @click.command()
 @click.option("--labels", "of", metavar="MODEL", help="List this bundled model's classes: index, WordNet id, names.")
-@click.option("--json", "as_json", is_flag=True, help="One line of JSON for each model or class.")
-def models(of: str | None, as_json: bool) -> None:
+@click.option("--applications", is_flag=True, help="List the names of keras.applications that --model takes.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON for each model, class or name.")
+def models(of: str | None, applications: bool, as_json: bool) -> None:
     """List the bundled models: what they are, where they come from, and under which licence."""
+    if applications:
+        with native_chatter_silenced():
+            from cam_cli.models import applications as known
+        for name in known.applications():
+            click.echo(json.dumps({"name": name}) if as_json else name)
+        return
+
     from cam_cli.models.bundled import bundled_models
     from cam_cli.models.card import read_card
     from cam_cli.models.labels import read_labels

@@ -29,6 +29,16 @@ _WHICH = (
         help="Model to explain: a bundled name, a keras.applications name or a file, e.g. vgg16-lite or "
         "flowers.keras. [default: chosen by the layer]",
     ),
+    click.option(
+        "--weights",
+        metavar="FILE",
+        help="Weights of a keras.applications model, .weights.h5, .h5 or .keras. [default: fetched by Keras]",
+    ),
+    click.option(
+        "--unsafe-lambda/--no-unsafe-lambda",
+        default=None,
+        help="Run the Python code in a model's Lambda layers: only for files you trust. [default: no-unsafe-lambda]",
+    ),
 )
 
 _WHAT = (
@@ -42,22 +52,34 @@ _WHAT = (
     click.option(
         "--method",
         "methods",
-        metavar="smoothgradcam++|gradcam++|gradcam|cam",
+        metavar="METHOD",
         multiple=True,
-        help="Method; repeatable. [default: smoothgradcam++]",
+        help="smoothgradcam++, gradcam++, gradcam, cam, layercam, hirescam, twoscale, activations, gradient, smoothgrad; with "
+        "the extra `baselines` guided-backprop, deconvnet, lime, integrated-gradients, occlusion, rise; repeatable. "
+        "[default: smoothgradcam++]",
     ),
     click.option(
         "--target",
         "targets",
         metavar="CLASS",
         multiple=True,
-        help="Class to explain: index, name, WordNet id, predicted or topN, e.g. top5; repeatable. "
-        "[default: predicted]",
+        help="Class to explain: index, name, WordNet id, predicted, topN, e.g. top5, or folder: the class that the image's "
+        "folder is named for; repeatable. [default: predicted]",
+    ),
+    click.option(
+        "--targets-from",
+        metavar="FILE",
+        help="CSV with columns path and target: further classes for each image, relative to the root. [default: none]",
     ),
     click.option(
         "--nsamples",
         metavar="N",
-        help="Noisy copies of each image; 0 is the clean image alone (Grad-CAM++). [default: 5]",
+        help="Noisy copies of each image; 0: the clean image alone (Grad-CAM++); auto: until --tolerance. [default: 5]",
+    ),
+    click.option(
+        "--tolerance",
+        metavar="X",
+        help="Largest standard error of a map, as a share of its peak, for --nsamples auto. [default: 0.01]",
     ),
     click.option(
         "--std-dev",
@@ -80,6 +102,11 @@ _WHAT = (
         metavar="second|first",
         help="Derivative above alpha's bar: second is Eq. 5, first is Eq. 7 as printed. [default: second]",
     ),
+    click.option(
+        "--derivatives",
+        metavar="closed|exact",
+        help="Powers of the gradient, or true derivatives where the layer's activation is smooth. [default: closed]",
+    ),
     click.option("--filters", metavar="LIST", help="Feature maps to use, from 0, e.g. 0,3,10-12. [default: all]"),
     click.option(
         "--filter-maps",
@@ -89,7 +116,7 @@ _WHAT = (
     click.option(
         "--subset",
         metavar="PAIRS",
-        help='Neurons to use as row,column on the layer\'s grid, from 0, e.g. "0,10 12,12". [default: all]',
+        help='Neurons to use as row,column from 0, e.g. "0,10 12,12", or top:5, the largest of each map. [default: all]',
     ),
     click.option(
         "--region/--no-region",
@@ -105,7 +132,7 @@ _WHAT = (
     click.option(
         "--write",
         metavar="LIST",
-        help="Files for each map, e.g. raw,overlay. [default: raw,heatmap,overlay]",
+        help="Files for each map, e.g. raw,overlay; joint: one picture of all targets. [default: raw,heatmap,overlay]",
     ),
     click.option(
         "--sheet/--no-sheet",
@@ -147,7 +174,7 @@ _INPUT = (
     ),
     click.option(
         "--channels",
-        metavar="rgb|bgr|grey",
+        metavar="rgb|bgr|rgba|grey",
         help="Channel order of the model's input. [default: the model card's]",
     ),
     click.option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,17 +41,25 @@ class RunningSums:
         self._published_score = published_score
         self._state: tuple[tf.Tensor, ...] = ()
 
-    def add(self, scores: tf.Tensor, gradients: tf.Tensor, live: tf.Tensor) -> None:
+    def add(self, scores: tf.Tensor, derivatives: Sequence[tf.Tensor], live: tf.Tensor) -> None:
         """Add one pass.
 
         Args:
-            scores: S of the target class, (B, M). gradients: (B, M, h, w, K). live: (B, M), 0 for what does not count.
+            scores: S of the target class, (B, M).
+            derivatives: dS/dA, or with its second and third, (B, M, h, w, K) each.
+            live: (B, M), 0 for what does not count.
         """
         scores = scores if self._published_score else tf.zeros_like(scores)
         if self._state:
-            self._state = _continued(*self._state, scores, gradients, live)
+            self._state = _continued(*self._state, scores, list(derivatives), live)
         else:
-            self._state = _begun(scores, gradients, live)
+            self._state = _begun(scores, list(derivatives), live)
+
+    def mean_gradient(self, image: int) -> Array:
+        """Return D1 of one image of the batch, (h, w, K): the averaged gradient."""
+        top, mass, first, *_ = self._state
+        shares = _shares(top.numpy()[image], mass.numpy()[image])
+        return np.asarray(formulas.averaged_derivative(shares[0], first[image]))
 
     def evidence(self, image: int, clean: ChannelEvidence, activations: tf.Tensor, numerator: str) -> ChannelEvidence:
         """Return what the samples so far say about one image of the batch; `activations` is its clean (h, w, K)."""
@@ -61,10 +70,10 @@ class RunningSums:
         return ChannelEvidence(w[0], guarded.numpy()[0], clean.weights, w[1:] if len(w) > 2 else None)
 
 
-def clean_evidence(gradients: tf.Tensor, activations: tf.Tensor, numerator: str) -> ChannelEvidence:
-    """Grad-CAM++: the same formulas for the clean image alone (n = 0); both arguments (h, w, K)."""
-    g = gradients[None]
-    weights, guarded = _weights(np.ones((1, 1), np.float32), g, g**2, g**3, activations, numerator)
+def clean_evidence(derivatives: Sequence[tf.Tensor], activations: tf.Tensor, numerator: str) -> ChannelEvidence:
+    """Grad-CAM++: the same formulas for the clean image alone (n = 0); all arrays (h, w, K)."""
+    powers = (power[None] for power in formulas.derivatives_of_exp(*derivatives))
+    weights, guarded = _weights(np.ones((1, 1), np.float32), *powers, activations, numerator)
     w = weights.numpy()[0]
     return ChannelEvidence(w, guarded.numpy()[0], w)
 
@@ -79,10 +88,10 @@ def _shares(top: Array, mass: Array) -> Array:
 
 
 @tf.function(autograph=False, reduce_retracing=True)
-def _begun(scores: tf.Tensor, g: tf.Tensor, live: tf.Tensor) -> tuple[tf.Tensor, ...]:
+def _begun(scores: tf.Tensor, derivatives: list[tf.Tensor], live: tf.Tensor) -> tuple[tf.Tensor, ...]:
     top = tf.where(live > 0, scores, -np.inf)
     gain = live[..., None, None, None]
-    return top, live, gain * g, gain * g**2, gain * g**3
+    return top, live, *(gain * power for power in formulas.derivatives_of_exp(*derivatives))
 
 
 @tf.function(autograph=False, reduce_retracing=True)
@@ -93,14 +102,16 @@ def _continued(
     second: tf.Tensor,
     third: tf.Tensor,
     scores: tf.Tensor,
-    g: tf.Tensor,
+    derivatives: list[tf.Tensor],
     live: tf.Tensor,
 ) -> tuple[tf.Tensor, ...]:
     higher = tf.where(live > 0, tf.maximum(top, scores), top)
     keep = tf.where(mass > 0, tf.exp(top - higher), 0)
     gain = tf.where(live > 0, tf.exp(scores - higher), 0)
     k, a = keep[..., None, None, None], gain[..., None, None, None]
-    return higher, keep * mass + gain, k * first + a * g, k * second + a * g**2, k * third + a * g**3
+    powers = formulas.derivatives_of_exp(*derivatives)
+    sums = (k * total + a * power for total, power in zip((first, second, third), powers, strict=True))
+    return higher, keep * mass + gain, *sums
 
 
 @tf.function(autograph=False, reduce_retracing=True)

@@ -1,10 +1,10 @@
-"""The engine's front: preprocessed images in, saliency maps out, for every layer, target, method and selection at once."""
+"""The engine's front: preprocessed images in, maps out, for every layer, target, method and selection in the same passes."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import keras
@@ -12,15 +12,18 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from cam_cli.engine import formulas
-from cam_cli.engine.anatomy import Anatomy, Head, Link
-from cam_cli.engine.evidence import Array, ChannelEvidence, RunningSums, clean_evidence
+from cam_cli.engine.anatomy import Anatomy, Link
+from cam_cli.engine.evidence import Array, RunningSums, clean_evidence
+from cam_cli.engine.head import Head
 from cam_cli.engine.maps import SaliencyMap, smooth_map
-from cam_cli.engine.network import FrozenNetwork, Noise, Pass, Shape
-from cam_cli.engine.selection import Selection, weighted_sum
+from cam_cli.engine.methods import LAYER_METHODS, Findings, sensitivity, twoscale
+from cam_cli.engine.network import INPUT, FrozenNetwork, Noise, Pass, Shape
+from cam_cli.engine.selection import Selection
 from cam_cli.errors import UsageError
 
-METHODS = ("smoothgradcam++", "gradcam++", "gradcam", "cam")
+PLUS_PLUS = ("smoothgradcam++", "gradcam++")
+INPUT_METHODS = ("gradient", "smoothgrad")
+METHODS = (*PLUS_PLUS, *LAYER_METHODS, "twoscale", *INPUT_METHODS)
 ROWS_IN_A_PASS = 8
 
 
@@ -28,17 +31,21 @@ ROWS_IN_A_PASS = 8
 class Request:
     """What is asked of every image.
 
-    methods: out of METHODS. selections: the feature maps and neurons, a map for each. nsamples: noisy copies, n >= 0.
-    score: `exp` weighs sample m by e^S_m as published, `logit` by 1/n. alpha_numerator: `second` (Eq. 5) or `first`
-    (Eq. 7 as printed). seed: of the noise, together with the image's identity.
+    methods: out of METHODS. selections: the feature maps and neurons, a map for each. nsamples: noisy copies, n >= 0; with a
+    tolerance the most there may be. tolerance: largest standard error of a map at which no more noise is added.
+    score: `exp` weighs sample m by e^S_m as published, `logit` by 1/n. alpha_numerator: `second` (Eq. 5) or `first` (Eq. 7
+    as printed). derivatives: `closed` form, or `exact` where the head is smooth and its second and third derivatives are
+    diagonal. seed: of the noise, together with the image's identity.
     """
 
     methods: tuple[str, ...] = ("smoothgradcam++",)
     selections: tuple[Selection, ...] = (Selection(),)
     nsamples: int = 5
+    tolerance: float | None = None
     noise: Noise = field(default_factory=Noise)
     score: str = "exp"
     alpha_numerator: str = "second"
+    derivatives: str = "closed"
     seed: int = 0
 
 
@@ -65,6 +72,15 @@ class Explanation:
     maps: tuple[SaliencyMap, ...]
 
 
+@dataclass
+class _Samples:
+    """What the passes over a batch have found so far: the first pass, and sums over `count` noisy samples."""
+
+    first: Pass
+    sums: dict[tuple[str, int], RunningSums]
+    count: int = 0
+
+
 class Explainer:
     """Explains images with one model; several layers, targets, methods and selections share the forward passes.
 
@@ -77,22 +93,27 @@ class Explainer:
         targets: how many targets each image has.
 
     Raises:
-        UsageError: a filter or a neuron that a layer does not have, or `cam` on a layer without its architecture.
+        UsageError: a filter or a neuron that a layer does not have; `cam`, `twoscale` or exact derivatives where the
+            model's architecture does not allow them.
     """
 
     def __init__(self, model: keras.Model, anatomy: Anatomy, request: Request, targets: int = 1) -> None:
         self.request = request
         self.anatomy = anatomy
-        for path, grid in anatomy.grids.items():
+        for path in anatomy.explained:
             for selection in request.selections:
-                selection.checked(path, grid)
-        self.noisy_layers = frozenset(path for path, head in anatomy.heads.items() if head is not Head.AFFINE)
-        smooth = "smoothgradcam++" in request.methods and self.noisy_layers and request.noise.std_dev > 0
-        self.nsamples = request.nsamples if smooth else 0
+                selection.checked(path, anatomy.grids[path].shape)
+        self._noisy = self._noisy_layers()
+        noise = self._noisy and request.nsamples > 0 and request.noise.std_dev > 0
+        self.nsamples = request.nsamples if noise else 0
+        to_input = any(method in INPUT_METHODS for method in request.methods)
+        shape = _pass_shape(self.nsamples, request.tolerance is not None, targets, anatomy.input_shape)
         self._network = FrozenNetwork(
-            model, anatomy.layers, _pass_shape(self.nsamples, targets, anatomy.input_shape), request.noise
+            model, anatomy.layers, anatomy.grids, shape, request.noise, self._exact_layers(), to_input
         )
-        self.images_in_a_pass = self._network.shape.images
+        self.images_in_a_pass = shape.images
+        if "twoscale" in request.methods and anatomy.scales is None:
+            raise UsageError("twoscale needs activations on two grids, and this model has only one")
         if "cam" in request.methods:
             self._check_cam()
 
@@ -109,92 +130,133 @@ class Explainer:
             if not -self.anatomy.classes <= target < self.anatomy.classes:
                 raise UsageError(f"class {target} does not exist: the model has {self.anatomy.classes} classes")
         filled = [*subjects, *[subjects[-1]] * (shape.images - len(subjects))]
-        first, sums = self._passes(filled)
-        return [self._explanation(b, first, sums) for b in range(len(subjects))]
+        samples = self._sampled(filled)
+        return [self._explanation(b, samples) for b in range(len(subjects))]
 
-    def _passes(self, subjects: Sequence[Subject]) -> tuple[Pass, dict[tuple[str, int], RunningSums]]:
+    def _noisy_layers(self) -> frozenset[str]:
+        layers = {path for path in self.anatomy.explained if self.anatomy.heads[path] is not Head.AFFINE}
+        wanted = layers if "smoothgradcam++" in self.request.methods else set()
+        return frozenset(wanted | ({INPUT} if "smoothgrad" in self.request.methods else set()))
+
+    def _exact_layers(self) -> frozenset[str]:
+        if self.request.derivatives != "exact":
+            return frozenset()
+        smooth = {path for path in self.anatomy.explained if self.anatomy.heads[path] is Head.SMOOTH}
+        for path in smooth:
+            if not self.anatomy.separable[path]:
+                raise UsageError(
+                    f"layer '{path}': exact derivatives need a head whose smooth operations act on each cell by itself "
+                    "(an activation, then pooling and dense layers); use the closed form here"
+                )
+        return frozenset(smooth)
+
+    def _sampled(self, subjects: Sequence[Subject]) -> _Samples:
         """Run the clean image (sample 0) and its noisy copies (1 to n), `shape.samples` of them in a pass."""
         shape = self._network.shape
         x = np.stack([subject.x for subject in subjects])
         targets = np.array([subject.targets for subject in subjects], np.int32)
-        sums = {
-            (layer, t): RunningSums(self.request.score == "exp")
-            for layer in self.noisy_layers
-            for t in range(shape.targets if self.nsamples else 0)
-        }
-        first: Pass | None = None
+        samples: _Samples | None = None
         for start in range(0, self.nsamples + 1, shape.samples):
-            samples = range(start, start + shape.samples)
-            live = np.array([[1.0 <= m <= self.nsamples for m in samples]] * len(subjects), np.float32)
-            seeds = np.array([[self._seed(s.identity, m) for m in samples] for s in subjects], np.int64)
+            numbers = range(start, start + shape.samples)
+            live = np.array([[1.0 <= m <= self.nsamples for m in numbers]] * len(subjects), np.float32)
+            seeds = np.array([[self._seed(s.identity, m) for m in numbers] for s in subjects], np.int64)
             found = self._network(x, seeds, live, targets)
-            first = first or found
-            targets = first.targets.numpy()
-            for (layer, t), total in sums.items():
+            if samples is None:
+                samples = _Samples(found, self._fresh_sums())
+                targets = found.targets.numpy()
+            for (layer, t), total in samples.sums.items():
                 scores = tf.gather(found.logits, targets[:, t], axis=2, batch_dims=1)
-                total.add(scores, found.gradients[layer][t], tf.constant(live))
-        assert first is not None
-        return first, sums
+                total.add(scores, found.derivatives[layer][t], tf.constant(live))
+            samples.count += int(live[0].sum())
+            if self._converged(samples):
+                break
+        assert samples is not None
+        return samples
+
+    def _fresh_sums(self) -> dict[tuple[str, int], RunningSums]:
+        if not self.nsamples:
+            return {}
+        published = self.request.score == "exp"
+        targets = range(self._network.shape.targets)
+        return {(path, t): RunningSums(published and path != INPUT) for path in sorted(self._noisy) for t in targets}
+
+    def _converged(self, samples: _Samples) -> bool:
+        """Say whether no map's standard error is above the tolerance; a blank map has none and is done."""
+        tolerance = self.request.tolerance
+        if tolerance is None or not samples.sums:
+            return False
+        errors = [m.standard_error for m in self._explanation(0, samples).maps if m.method == "smoothgradcam++"]
+        return all(error is None or error <= tolerance for error in errors)
 
     def _seed(self, identity: str, sample: int) -> NDArray[np.int64]:
         digest = hashlib.sha256(f"{self.request.seed}\n{identity}\n{sample}".encode()).digest()
         return np.frombuffer(digest[:16], "<i8")
 
-    def _explanation(self, b: int, first: Pass, sums: Mapping[tuple[str, int], RunningSums]) -> Explanation:
-        logits = first.logits[b, 0].numpy()
-        targets = tuple(int(t) for t in first.targets[b].numpy())
+    def _explanation(self, b: int, samples: _Samples) -> Explanation:
+        logits = samples.first.logits[b, 0].numpy()
+        targets = [int(t) for t in samples.first.targets[b].numpy()]
         maps: list[SaliencyMap] = []
-        for layer in self.anatomy.grids:
-            A = first.activations[layer][b]
-            for t, target in enumerate(targets):
-                if target in targets[:t]:
-                    continue
-                gradients = first.gradients[layer][t][b, 0]
-                evidence = clean_evidence(gradients, A, self.request.alpha_numerator)
-                noisy = sums.get((layer, t))
-                smoothed = noisy.evidence(b, evidence, A, self.request.alpha_numerator) if noisy else None
-                maps += self._maps(layer, target, A.numpy(), gradients, evidence, smoothed)
-        return Explanation(
-            logits, _probabilities(logits, self.anatomy.link), tuple(dict.fromkeys(targets)), tuple(maps)
-        )
+        for t, target in enumerate(targets):
+            if target not in targets[:t]:
+                maps += self._maps(b, t, target, samples)
+        probabilities = _probabilities(logits, self.anatomy.link)
+        return Explanation(logits, probabilities, tuple(dict.fromkeys(targets)), tuple(maps))
 
-    def _maps(
-        self,
-        layer: str,
-        target: int,
-        A: Array,
-        gradients: tf.Tensor,
-        clean: ChannelEvidence,
-        smoothed: ChannelEvidence | None,
-    ) -> list[SaliencyMap]:
-        head = self.anatomy.heads[layer]
-        mean = formulas.mean_gradient(gradients).numpy()
+    def _maps(self, b: int, t: int, target: int, samples: _Samples) -> list[SaliencyMap]:
+        found = {path: self._findings(b, t, path, samples) for path in self.anatomy.layers}
         maps = []
+        for path in self.anatomy.explained:
+            for method in self.request.methods:
+                if method in PLUS_PLUS or (method in LAYER_METHODS and (method != "activations" or t == 0)):
+                    for selection in self.request.selections:
+                        maps.append(self._layer_map(path, method, target, selection, found[path], samples.count))
+        if "twoscale" in self.request.methods and self.anatomy.scales:
+            coarse, fine = self.anatomy.scales
+            values = twoscale(found[coarse], found[fine])
+            maps.append(SaliencyMap(f"{coarse}+{fine}", "twoscale", target, Selection(), values, Head.SMOOTH))
         for method in self.request.methods:
-            for selection in self.request.selections:
-                guarded, effect, error = 0, None, None
-                channels = selection.channels(A.shape[-1])
-                if method == "cam":
-                    values = weighted_sum(mean * A.shape[0] * A.shape[1], A, selection)
-                elif method == "gradcam":
-                    values = np.maximum(weighted_sum(mean, A, selection), 0)
-                else:
-                    evidence = smoothed if method == "smoothgradcam++" and smoothed else clean
-                    values, effect, error = smooth_map(evidence, A, selection)
-                    guarded = int(evidence.guarded[channels].sum())
-                    if evidence is clean:
-                        effect = error = None
-                    if method == "smoothgradcam++" and head is Head.AFFINE:
-                        effect, error = 1.0, 0.0
-                maps.append(SaliencyMap(layer, method, target, selection, values, head, guarded, effect, error))
+            if method in INPUT_METHODS:
+                noisy = method == "smoothgrad" and self.nsamples > 0
+                gradient = samples.first.derivatives[INPUT][t][0][b, 0].numpy()
+                used = samples.sums[INPUT, t].mean_gradient(b) if noisy else gradient
+                count = samples.count if noisy else 0
+                head = Head.SMOOTH
+                maps.append(SaliencyMap(INPUT, method, target, Selection(), sensitivity(used), head, samples=count))
         return maps
+
+    def _findings(self, b: int, t: int, path: str, samples: _Samples) -> Findings:
+        A = samples.first.activations[path][b]
+        derivatives = [d[b, 0] for d in samples.first.derivatives[path][t]]
+        clean = clean_evidence(derivatives, A, self.request.alpha_numerator)
+        total = samples.sums.get((path, t))
+        smoothed = total.evidence(b, clean, A, self.request.alpha_numerator) if total else None
+        return Findings(A.numpy(), derivatives[0].numpy(), clean, smoothed)
+
+    def _layer_map(
+        self, path: str, method: str, target: int, selection: Selection, found: Findings, count: int
+    ) -> SaliencyMap:
+        head = self.anatomy.heads[path]
+        if method in LAYER_METHODS:
+            draw = LAYER_METHODS[method]
+            chosen = selection.settled(draw(found, selection))
+            return SaliencyMap(path, method, target, chosen, draw(found, chosen), head)
+        smoothed = found.smoothed if method == "smoothgradcam++" else None
+        evidence = smoothed or found.clean
+        chosen = selection.settled(smooth_map(evidence, found.A, selection)[0])
+        values, effect, error = smooth_map(evidence, found.A, chosen)
+        guarded = int(evidence.guarded[chosen.channels(found.A.shape[-1])].sum())
+        if not smoothed:
+            known = method == "smoothgradcam++" and head is Head.AFFINE
+            effect, error, count = (1.0, 0.0, 0) if known else (None, None, 0)
+        exact = head is not Head.SMOOTH or self.request.derivatives == "exact"
+        return SaliencyMap(path, method, target, chosen, values, head, guarded, effect, error, count, exact)
 
     def _check_cam(self) -> None:
         shape = self._network.shape
         zeros = Subject(np.zeros(shape.input, np.float32), "cam", (0,) * shape.targets)
-        first, _ = self._passes([zeros] * shape.images)
-        for path in self.anatomy.grids:
-            g = first.gradients[path][0][0, 0].numpy()
+        first = self._sampled([zeros] * shape.images).first
+        for path in self.anatomy.explained:
+            g = first.derivatives[path][0][0][0, 0].numpy()
             uniform = np.allclose(g, g[:1, :1], rtol=1e-4, atol=1e-6 * float(np.abs(g).max()))
             if self.anatomy.heads[path] is not Head.AFFINE or not uniform:
                 raise UsageError(
@@ -203,8 +265,10 @@ class Explainer:
                 )
 
 
-def _pass_shape(nsamples: int, targets: int, input_shape: tuple[int, int, int]) -> Shape:
+def _pass_shape(nsamples: int, open_ended: bool, targets: int, input_shape: tuple[int, int, int]) -> Shape:
     """Share the rows of a pass among images and samples so that as few as possible stay empty."""
+    if open_ended and nsamples:
+        return Shape(1, ROWS_IN_A_PASS, targets, input_shape)
     passes = math.ceil((nsamples + 1) / ROWS_IN_A_PASS)
     samples = math.ceil((nsamples + 1) / passes)
     return Shape(max(1, ROWS_IN_A_PASS // samples), samples, targets, input_shape)
@@ -213,5 +277,6 @@ def _pass_shape(nsamples: int, targets: int, input_shape: tuple[int, int, int]) 
 def _probabilities(logits: Array, link: Link) -> Array:
     if link is Link.SIGMOID:
         return np.asarray(0.5 * (1 + np.tanh(logits / 2)), np.float32)
-    e = np.exp(logits - logits.max())
-    return np.asarray(e / e.sum(), np.float32)
+    with np.errstate(invalid="ignore"):  # an infinite logit leaves no probabilities, and they say so as NaN
+        e = np.exp(logits - logits.max())
+        return np.asarray(e / e.sum(), np.float32)

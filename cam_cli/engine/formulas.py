@@ -30,6 +30,19 @@ def sigma(x: tf.Tensor, std_dev: float, scale: str) -> tf.Tensor:
     return std_dev * spread
 
 
+def derivatives_of_exp(
+    g: tf.Tensor, second: tf.Tensor | None = None, third: tf.Tensor | None = None
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """First three derivatives of Y = exp(S) with respect to each cell of A, over Y.
+
+    The closed form g, g^2, g^3 holds where S is piecewise linear in A. With the true second and third derivatives of S, where
+    they are diagonal, it is g, g^2 + d2S, g^3 + 3 g d2S + d3S everywhere (ours; the chain rule for exp).
+    """
+    if second is None or third is None:
+        return g, g**2, g**3
+    return g, g**2 + second, g**3 + 3 * g * second + third
+
+
 def averaged_derivative(shares: tf.Tensor, powers: tf.Tensor) -> tf.Tensor:
     """One of D1, D2, D3: the noisy samples' derivatives, averaged (the paper, Eq. 5 to 8).
 
@@ -48,8 +61,8 @@ def alpha(D1: tf.Tensor, D2: tf.Tensor, D3: tf.Tensor, A: tf.Tensor, numerator: 
     """Weight of each cell: D2 / (2 D2 + (sum_ab A_ab) D3) (the paper, Eq. 5; Grad-CAM++, Eq. 19).
 
     The sum over A is taken first and multiplied with D3 of the cell, never summed as a product. The denominator is
-    signed and can cross zero; where it falls below D2, that is where alpha would exceed 1, alpha is 0. This guard,
-    ours, does not change when S is rescaled, as an epsilon would.
+    signed and can cross zero; where alpha would leave 0..1 (for D2 > 0: where the denominator falls below D2), alpha is 0.
+    This guard, ours, does not change when S is rescaled, as an epsilon would. What is not finite stays so.
 
     Args:
         D1: averaged first derivative, (..., h, w, K); D2 and D3 alike.
@@ -61,10 +74,10 @@ def alpha(D1: tf.Tensor, D2: tf.Tensor, D3: tf.Tensor, A: tf.Tensor, numerator: 
     """
     area = tf.reduce_sum(A, axis=(-3, -2), keepdims=True)
     denominator = 2 * D2 + area * D3
-    guarded = (D2 > 0) & ~(denominator >= D2)
-    counted = (D2 > 0) & ~guarded
+    within = ((D2 > 0) & (denominator >= D2)) | ((D2 < 0) & (denominator <= D2))
+    guarded = tf.not_equal(D2, 0) & ~within
     top = D1 if numerator == "first" else D2
-    return tf.where(counted, top / tf.where(counted, denominator, 1), 0), guarded
+    return tf.where(within, top / tf.where(within, denominator, 1), 0 * D2), guarded
 
 
 def channel_weights(
@@ -78,8 +91,3 @@ def channel_weights(
     cells, guarded = alpha(D1, D2, D3, A, numerator)
     w = tf.reduce_sum(cells * tf.nn.relu(D1), axis=(-3, -2))
     return w, tf.reduce_sum(tf.cast(guarded, tf.int32), axis=(-3, -2))
-
-
-def mean_gradient(g: tf.Tensor) -> tf.Tensor:
-    """w_k = mean_ij g_ij (Grad-CAM, Selvaraju et al. 2017, arXiv 1610.02391, Eq. 1); (..., h, w, K) -> (..., K)."""
-    return tf.reduce_mean(g, axis=(-3, -2))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cam_cli.engine.anatomy import Head
 from cam_cli.engine.evidence import ChannelEvidence
+from cam_cli.engine.head import Head
 from cam_cli.engine.selection import Selection, weighted_sum
 
 Array = NDArray[np.float32]
@@ -22,7 +22,8 @@ class SaliencyMap:
     values: (h, w) float32 at the layer's resolution, never normalised. target: class index. guarded_cells: cells of the
     chosen feature maps that the guard set to 0. noise_effect: Pearson correlation with the map without noise; 1 where
     noise provably cannot matter, None where it cannot be told. standard_error: over the noise, root mean
-    square over the grid as a share of the map's peak; None where it cannot be told.
+    square over the grid as a share of the map's peak; None where it cannot be told. samples: noisy copies it was made from.
+    exact: False where the closed form of the derivatives is an approximation.
     """
 
     layer: str
@@ -34,6 +35,8 @@ class SaliencyMap:
     guarded_cells: int = 0
     noise_effect: float | None = None
     standard_error: float | None = None
+    samples: int = 0
+    exact: bool = True
 
     @property
     def state(self) -> str:
@@ -72,4 +75,5 @@ def _standard_error(values: Array, leave_outs: Array | None, drawn: Callable[[Ar
     groups = len(leave_outs)
     partial = drawn(leave_outs).astype(np.float64)
     variance = (groups - 1) / groups * ((partial - partial.mean(axis=0)) ** 2).sum(axis=0)
-    return float(np.sqrt(variance.mean())) / peak
+    error = float(np.sqrt(variance.mean())) / peak
+    return error if np.isfinite(error) else None

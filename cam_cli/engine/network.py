@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import keras
@@ -10,8 +10,9 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from cam_cli.engine import formulas
-from cam_cli.engine.anatomy import last_map, logits_of
+from cam_cli.engine.anatomy import last_output, logits_of
 from cam_cli.models.calls import run_model, watching
+from cam_cli.models.grid import Grid
 from cam_cli.quiet import native_chatter_silenced
 
 
@@ -41,13 +42,18 @@ class Pass:
 
     logits: (B, M, classes) float32. targets: (B, T) int32, every rank resolved to a class index.
     activations: for each layer (B, h, w, K) float32, of each image's first sample.
-    gradients: for each layer, and each target, (B, M, h, w, K) float32.
+    derivatives: for each layer, and each target, a list of (B, M, h, w, K) float32: dS/dA, and where they were asked for the
+    diagonals of the second and third derivative. The layer INPUT stands for the noisy image itself.
     """
 
     logits: tf.Tensor
     targets: tf.Tensor
     activations: dict[str, tf.Tensor]
-    gradients: dict[str, list[tf.Tensor]]
+    derivatives: dict[str, list[list[tf.Tensor]]]
+
+
+INPUT = "input"
+"""The name under which the network's input is explained, for the maps that live there."""
 
 
 class FrozenNetwork:
@@ -57,35 +63,59 @@ class FrozenNetwork:
 
     Args:
         model: any Keras 3 classifier; it is traced, never changed.
-        layers: the layers to explain, by path.
+        layers, grids: the layers to explain and how each lies on the image, by path.
         shape: the sizes of a pass.
         noise: what is added to the samples marked live.
+        exact: layers whose second and third derivatives are wanted too; they must be separable.
+        to_input: also differentiate down to the image.
 
     Raises:
         ModelError: as `examine` does.
     """
 
-    def __init__(self, model: keras.Model, layers: Mapping[str, keras.Layer], shape: Shape, noise: Noise) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        layers: Mapping[str, keras.Layer],
+        grids: Mapping[str, Grid],
+        shape: Shape,
+        noise: Noise,
+        exact: Collection[str] = (),
+        to_input: bool = False,
+    ) -> None:
         self.shape = shape
-        self.layers = tuple(layers)
+        self.layers = (*layers, INPUT) if to_input else tuple(layers)
 
         @tf.function(autograph=False)
         def run(
             x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, targets: tf.Tensor
-        ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor], list[list[tf.Tensor]]]:
+        ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor], list[list[list[tf.Tensor]]]]:
+            samples = _with_noise(x, seeds, live, noise, shape)
             with watching(layers) as seen:
-                output = run_model(model, _with_noise(x, seeds, live, noise, shape))
+                output = run_model(model, samples)
             logits, _ = logits_of(output)
-            taps = [last_map(path, calls, logits.graph) for path, calls in seen.items()]
+            taps = [last_output(path, calls, logits.graph) for path, calls in seen.items()]
+            if to_input:
+                taps.append(samples)
+
+            def spread(i: int, tensor: tf.Tensor) -> tf.Tensor:
+                grid = grids.get(self.layers[i])
+                return _by_sample(grid.spread(tensor) if grid else tensor, shape)
+
+            orders = [3 if path in exact else 1 for path in self.layers]
             by_sample = tf.reshape(tf.cast(logits, tf.float32), (shape.images, shape.samples, -1))
             chosen = _resolve_ranks(targets, by_sample[:, 0])
             rows = tf.repeat(chosen, shape.samples, axis=0)
-            gradients = [tf.gradients(tf.gather(logits, rows[:, t], batch_dims=1), taps) for t in range(shape.targets)]
+            scores = [tf.gather(logits, rows[:, t], batch_dims=1) for t in range(shape.targets)]
+            gradients = [tf.gradients(score, taps) for score in scores]
             return (
                 by_sample,
                 chosen,
-                [_by_sample(tap, shape)[:, 0] for tap in taps],
-                [[_by_sample(g[i], shape) for g in gradients] for i in range(len(taps))],
+                [spread(i, tap)[:, 0] for i, tap in enumerate(taps)],
+                [
+                    [[spread(i, d) for d in _derivatives(g[i], tap, orders[i])] for g in gradients]
+                    for i, tap in enumerate(taps)
+                ],
             )
 
         with native_chatter_silenced():
@@ -108,12 +138,12 @@ class FrozenNetwork:
             targets: (B, T) int32, a class index, or -r for the class of rank r in the first sample's scores.
         """
         flat = self._frozen(tf.constant(x), tf.constant(seeds), tf.constant(live), tf.constant(targets))
-        logits, chosen, activations, gradients = tf.nest.pack_sequence_as(self._structure, flat)
+        logits, chosen, activations, derivatives = tf.nest.pack_sequence_as(self._structure, flat)
         return Pass(
             logits,
             chosen,
             dict(zip(self.layers, activations, strict=True)),
-            dict(zip(self.layers, gradients, strict=True)),
+            dict(zip(self.layers, derivatives, strict=True)),
         )
 
 
@@ -130,6 +160,15 @@ def _with_noise(x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, noise: Noise, s
     )
     amplitude = formulas.sigma(x, noise.std_dev, noise.scale)[:, None] * live
     return rows + tf.reshape(amplitude, (-1, 1, 1, 1)) * drawn
+
+
+def _derivatives(gradient: tf.Tensor, tap: tf.Tensor, orders: int) -> list[tf.Tensor]:
+    """Return the first `orders` derivatives; of a diagonal matrix, the sums over its rows are the diagonal."""
+    found = [gradient]
+    while len(found) < orders:
+        (further,) = tf.gradients(found[-1], [tap], unconnected_gradients="zero")
+        found.append(further)
+    return found
 
 
 def _resolve_ranks(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +18,18 @@ class Selection:
     """Feature maps (`filters`, 0-based) and neurons (`subset` of (row, column), 0-based) that a map is bounded to.
 
     `region=True` takes the two coordinates of `subset` as corners of a box, both inclusive; `region=False` takes
-    exactly the neurons listed. None stands for all.
+    exactly the neurons listed. None stands for all. `top` takes the neurons with the largest values of each map; a
+    finished map's selection lists them as its `subset`.
     """
 
     filters: tuple[int, ...] | None = None
     region: bool = False
     subset: tuple[tuple[int, int], ...] | None = None
+    top: int | None = None
 
     def __post_init__(self) -> None:
+        if self.top is not None and (self.region or self.top < 1):
+            raise UsageError("the top neurons are at least one, and no region")
         if self.region and (self.subset is None or len(self.subset) != 2):
             raise UsageError("region=True needs a subset of exactly two coordinates, the corners of a box")
 
@@ -42,6 +46,14 @@ class Selection:
                     f"(0, 0) to ({h - 1}, {w - 1})"
                 )
         return self
+
+    def settled(self, values: Array) -> Selection:
+        """Return this selection with its `top` neurons found: those of the largest values of the whole map (h, w)."""
+        if self.top is None:
+            return self
+        order = np.argsort(-values, axis=None, kind="stable")[: self.top]
+        rows, columns = np.unravel_index(np.sort(order), values.shape)
+        return replace(self, subset=tuple(zip(rows.tolist(), columns.tolist(), strict=True)))
 
     def neurons(self, h: int, w: int) -> NDArray[np.bool_]:
         """Return the neurons taken, as a mask of shape (h, w)."""
@@ -76,3 +88,10 @@ def weighted_sum(weights: Array, activations: Array, selection: Selection) -> Ar
     flat = activations.reshape(h * w, k)[:, taken]
     total = np.take(weights, taken, axis=-1) @ flat.T
     return total.reshape(*weights.shape[:-1], h, w) * selection.neurons(h, w)
+
+
+def summed(contributions: Array, selection: Selection) -> Array:
+    """Sum over the chosen feature maps at the chosen neurons: (h, w, K) to (h, w)."""
+    h, w, k = contributions.shape
+    total = contributions[..., selection.channels(k)].sum(axis=-1) * selection.neurons(h, w)
+    return np.asarray(total, np.float32)

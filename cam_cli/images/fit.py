@@ -17,6 +17,8 @@ _RESAMPLE = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+CHANNELS = {"rgb": 3, "bgr": 3, "rgba": 4, "grey": 1}
+"""How many channels an input of each order has; the fourth of `rgba` is 255 everywhere, as photos are opaque by then."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Preprocessing:
     """
 
     fit: Literal["stretch", "crop", "letterbox"] = "stretch"
-    channels: Literal["rgb", "bgr", "grey"] = "rgb"
+    channels: Literal["rgb", "bgr", "rgba", "grey"] = "rgb"
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     resample: Literal["bilinear", "bicubic", "lanczos"] = "bicubic"
@@ -56,16 +58,17 @@ def fit(photo: Photo, size: tuple[int, int], how: Preprocessing) -> tuple[NDArra
         how: the network's own preprocessing.
 
     Returns:
-        The input, (rows, columns, channels) float32 with 3 channels or 1 (grey), and where it lies in the
+        The input, (rows, columns, channels) float32 with `CHANNELS[how.channels]` channels, and where it lies in the
         photo. A letterbox's padding is the mean colour: exactly 0.
 
     Raises:
         ImageError: stage `fit`; an input without pixels, or settings that do not suit the channels.
     """
-    _check(size, how)
+    if problem := unfit(size, how):
+        raise ImageError(problem, stage="fit")
     image = Image.fromarray(photo.pixels)
-    if how.channels == "grey":
-        image = image.convert("L")
+    if how.channels in {"grey", "rgba"}:
+        image = image.convert("L" if how.channels == "grey" else "RGBA")
     rows, columns = size
     resample = _RESAMPLE[how.resample]
     if how.fit == "letterbox":
@@ -87,6 +90,25 @@ def fit(photo: Photo, size: tuple[int, int], how: Preprocessing) -> tuple[NDArra
     return _normalise(image.resize((columns, rows), resample, box=box), how), Box(*box)
 
 
+def unfit(size: tuple[int, int], how: Preprocessing) -> str:
+    """Return why no photo can be fitted in this way, whatever the photo, or nothing.
+
+    Args:
+        size: rows and columns of the network's input.
+    """
+    channels = CHANNELS[how.channels]
+    if min(size) < 1:
+        return f"the network's input of {size[0]} x {size[1]} holds no pixel; set input_size"
+    if any(len(values) not in {1, channels} for values in (how.mean, how.std)):
+        counts = f"not {len(how.mean)} and {len(how.std)}"
+        return f"mean and std must have 1 or {channels} values for {how.channels} input, {counts}"
+    if not all(np.isfinite(how.mean)) or not all(np.isfinite(how.std)) or 0 in how.std:
+        return "mean and std must be finite, and std not 0"
+    if not 0 < how.crop_fraction <= 1:
+        return f"crop_fraction must be above 0 and at most 1, not {how.crop_fraction}"
+    return ""
+
+
 def _centred(width: int, height: int, aspect: float, fraction: float) -> tuple[float, float, float, float]:
     half_across = fraction * min(width, height * aspect) / 2
     half_down = fraction * min(height, width / aspect) / 2
@@ -106,18 +128,3 @@ def _normalise(image: Image.Image, how: Preprocessing) -> NDArray[np.float32]:
         values = values[..., ::-1]
     scaled = (values - np.asarray(how.mean, np.float32)) / np.asarray(how.std, np.float32)
     return np.ascontiguousarray(scaled)
-
-
-def _check(size: tuple[int, int], how: Preprocessing) -> None:
-    channels = 1 if how.channels == "grey" else 3
-    problem = ""
-    if min(size) < 1:
-        problem = f"the network's input of {size[0]} x {size[1]} holds no pixel; set input_size"
-    elif any(len(values) not in {1, channels} for values in (how.mean, how.std)):
-        problem = f"mean and std must have 1 or {channels} values for {how.channels} input"
-    elif not all(np.isfinite(how.mean)) or not all(np.isfinite(how.std)) or 0 in how.std:
-        problem = "mean and std must be finite, and std not 0"
-    elif not 0 < how.crop_fraction <= 1:
-        problem = f"crop_fraction must be above 0 and at most 1, not {how.crop_fraction}"
-    if problem:
-        raise ImageError(problem, stage="fit")

@@ -15,11 +15,17 @@ from cam_cli.quiet import native_chatter_silenced
 
 
 def walk(model: keras.Layer, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:
-    """Yield every layer below `model` with its path, outer names first, such as `backbone/Conv_1`."""
-    for layer in model._flatten_layers(include_self=False, recursive=False):
+    """Yield every layer below `model` with its path, outer names first, such as `backbone/Conv_1`.
+
+    In a Functional model, operations that are no layers count too, such as the sum `x + y` that ends a residual block.
+    """
+    layers = model._flatten_layers(include_self=False, recursive=False)
+    operations = [op for op in getattr(model, "operations", ()) if not isinstance(op, keras.Layer)]
+    for layer in (*layers, *operations):
         path = f"{prefix}{layer.name}"
         yield path, layer
-        yield from walk(layer, f"{path}/")
+        if isinstance(layer, keras.Layer):
+            yield from walk(layer, f"{path}/")
 
 
 @contextmanager
@@ -59,21 +65,38 @@ def _intercept(layer: keras.Layer, record: Callable[[Any], None]) -> Callable[[]
 def run_model(model: keras.Model, x: tf.Tensor) -> Any:
     """Call the model for inference in whatever form (tensor, list, dict) it wants its one input.
 
+    Returns:
+        Its output; of several, the one that is a row of scores for each image.
+
     Raises:
-        ModelError: the model has several inputs.
+        ModelError: the model has several inputs, or several outputs that could be meant.
     """
     structure = getattr(model, "_inputs_struct", None)
     if structure is None:
-        return model(x, training=False)
+        return choose_output(model, model(x, training=False))[1]
     count = len(tf.nest.flatten(structure))
     if count != 1:
         raise ModelError(f"the model has {count} inputs; smoothcam explains classifiers of one image")
-    return model(tf.nest.pack_sequence_as(structure, [x]), training=False)
+    return choose_output(model, model(tf.nest.pack_sequence_as(structure, [x]), training=False))[1]
 
 
-def is_map(output: Any) -> bool:
-    """Say whether a layer's output is a stack of feature maps: one float tensor (batch, h, w, channels)."""
-    return isinstance(output, tf.Tensor) and output.shape.rank == 4 and output.dtype.is_floating
+def choose_output(model: keras.Model, outputs: Any) -> tuple[str, Any]:
+    """Return the name and the tensor of a model's only output, or of the only one of shape (batch, scores).
+
+    Raises:
+        ModelError: there is none or more than one such output; the message lists them.
+    """
+    paths, tensors = zip(*keras.tree.flatten_with_path(outputs), strict=True)
+    own = getattr(model, "output_names", ())
+    names = own if len(own) == len(tensors) else ["/".join(map(str, path)) for path in paths]
+    rows = [i for i, tensor in enumerate(tensors) if len(tensor.shape) == 2 or len(tensors) == 1]
+    if len(rows) == 1:
+        return names[rows[0]], tensors[rows[0]]
+    listed = ", ".join(f"'{name}' {tuple(x.shape[1:])}" for name, x in zip(names, tensors, strict=True))
+    raise ModelError(
+        f"the model has {len(tensors)} outputs ({listed}), and {len(rows)} of them are rows of class scores; "
+        "save a model of the same input and the one output you mean"
+    )
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,16 @@ from cam_cli.yaml_source import read_yaml
 
 
 class InputCard(BaseModel):
-    """How a photo becomes the network's input: (x - mean) / std on values from 0 to 255, in `channels` order."""
+    """How a photo becomes the network's input: (x - mean) / std on values from 0 to 255, in `channels` order.
+
+    A card that leaves `channels` out means `grey` or `rgba` where the model takes 1 or 4 channels.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: tuple[int, int] | None = Field(None, description="rows and columns; the model's own when left out")
     fit: Literal["stretch", "crop", "letterbox"] = "stretch"
-    channels: Literal["rgb", "bgr", "grey"] = "rgb"
+    channels: Literal["rgb", "bgr", "rgba", "grey"] = "rgb"
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     resample: Literal["bilinear", "bicubic", "lanczos"] = "bicubic"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +32,10 @@ class Labels:
     def __getitem__(self, index: int) -> Label:
         """Return the class at `index`; one without a name is called by its index."""
         return self.entries[index] if index < len(self.entries) else Label(index, str(index))
+
+    def digest(self) -> str | None:
+        """Return a sha256 of all names, or None where there are none."""
+        return hashlib.sha256(repr(self.entries).encode()).hexdigest() if self.entries else None
 
     def resolve(self, text: str, classes: int) -> tuple[int, ...]:
         """Turn what a person wrote into class indices, or -r for the class of rank r in an image's scores.

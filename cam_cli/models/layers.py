@@ -5,35 +5,43 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from cam_cli.errors import ModelError, UsageError
-from cam_cli.models.calls import Trace, is_map
+from cam_cli.models.calls import Trace
+from cam_cli.models.grid import Grid, Tokens, grid_of
+from cam_cli.models.passage import operations_between, ways_through
 
 _NONNEGATIVE = {"Relu", "Relu6", "Sigmoid", "Softmax", "Softplus", "Exp", "Abs", "Square"}
 _KEEPS_SIGN = {
     "Identity", "MaxPool", "AvgPool", "Mean", "Max", "Reshape", "Cast", "Pad", "ConcatV2", "AddV2", "Add", "Mul", "MirrorPad",
     "ResizeBilinear", "ResizeNearestNeighbor", "Transpose", "Squeeze", "ExpandDims",
 }  # fmt: skip
-_ACTIVATION_KINDS = {"Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax"}
+_ACTIVATION_KINDS = {"ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax"}
 
 
 @dataclass(frozen=True)
 class LayerInfo:
     """One layer as it runs: its path, its class, its output shape without the batch, and whether it suits a saliency map.
 
-    grid: (rows, columns) where the output is feature maps, else None. nonnegative: no value can be below zero.
-    activated: the output is that of an activation function. better: the layer to take instead of a signed one.
+    grid: (rows, columns) where the output is feature maps or tokens, else None. tokens: it is tokens. nonnegative: no value
+    can be below zero. activated: the output is that of an activation function. passage: all information about the image
+    goes through it. read: the score reads the cells of the grid, not only a class token beside them. better: the layer to
+    take instead of a signed one.
     """
 
     path: str
     kind: str
     shape: tuple[int | None, ...]
     grid: tuple[int, int] | None
+    tokens: bool
     nonnegative: bool
     activated: bool
+    passage: bool
+    read: bool
     better: str | None = None
 
     @property
@@ -48,31 +56,87 @@ class LayerInfo:
             return "no feature maps"
         if self.grid == (1, 1):
             return "one cell only"
+        if not self.read:
+            return "not read by the score"
         if self.signed:
             return f"signed: better {self.better}" if self.better else "signed"
         return "good"
 
 
-def describe_layers(traced: Trace) -> tuple[LayerInfo, ...]:
-    """List the layers that run, in the order in which they finish."""
+def describe_layers(traced: Trace, tokens: Tokens | None = None) -> tuple[LayerInfo, ...]:
+    """List the layers that run, in the order in which they finish.
+
+    Args:
+        tokens: how a transformer's tokens lie on the image, where its card says so.
+
+    Raises:
+        ModelError: the model's output is no row of class scores.
+    """
     order = {op.name: position for position, op in enumerate(traced.output.graph.get_operations())}
+    passages = ways_through(traced.output.graph.inputs[0], traced.output)
     ran = {path: calls[-1] for path, calls in traced.calls.items() if calls}
     finished = sorted(ran, key=lambda path: order.get(_last_operation(ran[path]), -1))
-    infos = [_info(path, traced.layers[path], ran[path]) for path in finished]
+    activated: set[Any] = set()
+    infos = []
+    for path in finished:
+        output = ran[path]
+        grid = grid_of(output, traced.input_shape, tokens)
+        if _is_activated(traced.layers[path], output, activated):
+            activated.add(output.ref())
+        is_tensor = isinstance(output, tf.Tensor)
+        infos.append(
+            LayerInfo(
+                path=path,
+                kind=type(traced.layers[path]).__name__,
+                shape=tuple(output.shape[1:]) if is_tensor else (),
+                grid=(grid.rows, grid.columns) if grid else None,
+                tokens=bool(grid and grid.class_tokens is not None),
+                nonnegative=is_tensor and _is_nonnegative(output),
+                activated=is_tensor and output.ref() in activated,
+                passage=is_tensor and passages.get(output.op.name, False),
+                read=grid is not None and _is_read(output, traced.output, grid),
+            )
+        )
     return tuple(_with_better(info, infos[i + 1 :]) for i, info in enumerate(infos))
 
 
 def choose_layer(infos: Sequence[LayerInfo]) -> LayerInfo:
-    """Choose the layer `auto` stands for: the last map larger than 1x1 that is the output of an activation function.
+    """Choose the layer `auto` stands for.
+
+    It is the last map larger than 1x1 that all information goes through and that is the output of an activation function;
+    where there is none, the last such map that cannot be negative, then the last such map. In a transformer: the last
+    tokens that all information goes through and the score still reads.
 
     Raises:
         ModelError: the model has no feature maps.
     """
-    maps = [info for info in infos if info.grid and info.grid != (1, 1)]
-    for fits in (lambda i: i.activated, lambda i: i.nonnegative, lambda _: True):
-        if found := [info for info in maps if fits(info)]:
-            return found[-1]
+    if found := _ranked(infos):
+        return found[0]
     raise ModelError("the model has no layer with feature maps (rows, columns, channels) to explain")
+
+
+def choose_scales(infos: Sequence[LayerInfo]) -> tuple[str, str] | None:
+    """Choose the two layers of `twoscale`: what `auto` takes, and the last activation on the next larger grid.
+
+    Where all information goes through an activation on that grid, the last such one is taken. None where only one grid has activations.
+    """
+    coarse = choose_layer(infos)
+    assert coarse.grid is not None
+    larger = [i for i in infos if i.grid and i.activated and i.grid[0] > coarse.grid[0] and i.grid[1] > coarse.grid[1]]
+    if not larger:
+        return None
+    next_size = min(i.grid for i in larger if i.grid)
+    fine = [i for i in larger if i.grid == next_size]
+    return coarse.path, ([i for i in fine if i.passage] or fine)[-1].path
+
+
+def _ranked(infos: Sequence[LayerInfo]) -> list[LayerInfo]:
+    """Return the layers fit to be chosen, the best first."""
+    usable = [i for i in infos if i.grid and i.grid != (1, 1) and i.passage and i.read][::-1]
+    if usable and usable[0].tokens:
+        return [i for i in usable if i.tokens]
+    maps = [i for i in usable if not i.tokens]
+    return [i for i in maps if i.activated] or [i for i in maps if i.nonnegative] or maps
 
 
 def find_layer(layers: Collection[str], name: str) -> str:
@@ -106,19 +170,27 @@ def _with_better(info: LayerInfo, later: Sequence[LayerInfo]) -> LayerInfo:
     return replace(info, better=usable[0]) if info.signed and usable else info
 
 
-def _info(path: str, layer: keras.Layer, output: object) -> LayerInfo:
-    shape = tuple(output.shape[1:]) if isinstance(output, tf.Tensor) else ()
-    grid = (shape[0], shape[1]) if is_map(output) else None
-    nonnegative = isinstance(output, tf.Tensor) and _is_nonnegative(output)
-    return LayerInfo(path, type(layer).__name__, shape, grid, nonnegative, _is_activated(layer, output))
+def _is_activated(layer: keras.Layer, output: object, activated: Collection[Any]) -> bool:
+    """Say whether an output comes straight from an activation function, or joins such outputs along the channels."""
+    if not isinstance(output, tf.Tensor):
+        return False
+    if hasattr(layer, "activation"):
+        return layer.activation not in (None, keras.activations.linear)
+    if type(layer).__name__ in _ACTIVATION_KINDS or output.op.type in _NONNEGATIVE:
+        return True
+    joined = [source for source in output.op.inputs if source.dtype.is_floating]
+    return output.op.type == "ConcatV2" and all(source.ref() in activated for source in joined)
 
 
-def _is_activated(layer: keras.Layer, output: object) -> bool:
-    if type(layer).__name__ in _ACTIVATION_KINDS:
+def _is_read(output: tf.Tensor, scores: tf.Tensor, grid: Grid) -> bool:
+    """Say whether the score reads a layer's cells: tokens above which only the class token is taken are not read.
+
+    Attention mixes the tokens, and a softmax stands in it; without one above, tokens are read unless they are sliced.
+    """
+    if grid.class_tokens is None:
         return True
-    if getattr(layer, "activation", None) not in (None, keras.activations.linear):
-        return True
-    return isinstance(output, tf.Tensor) and output.op.type in _NONNEGATIVE
+    above = [op.type for op in operations_between(output, scores) if op is not scores.op]
+    return "Softmax" in above or "StridedSlice" not in above
 
 
 def _is_nonnegative(tensor: tf.Tensor) -> bool:

@@ -23,3 +23,12 @@ def table(name: str) -> NDArray[np.uint8]:
     colours: NDArray[np.uint8] = np.rint(np.asarray(cmap.Colormap(name).lut(256))[:, :3] * 255).astype(np.uint8)
     colours.flags.writeable = False
     return colours
+
+
+@cache
+def class_colours() -> NDArray[np.uint8]:
+    """Return the colours that tell classes apart, (7, 3) uint8 RGB: Okabe and Ito's, which the colour-blind see too."""
+    black_first = [colour.rgba8[:3] for colour in cmap.Colormap("okabeito:okabeito").iter_colors()]
+    colours = np.array(black_first[1:], np.uint8)
+    colours.flags.writeable = False
+    return colours

@@ -60,7 +60,7 @@ def overlay(photo: NDArray[np.uint8], values: NDArray[np.float32], colormap: str
     """
     outside = np.isnan(values)
     prominence = _prominence(values)[..., None]
-    grey = (photo @ _LUMA)[..., None]
+    grey = greyed(photo)
     muted = photo + prominence * (2 - prominence) * (grey - photo)
     mixed = muted + opacity * prominence * (_coloured(values, colormap) - muted)
     mixed[outside] = 0.4 * grey[outside]
@@ -96,6 +96,11 @@ def save_png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=PNG_COMPRESS_LEVEL)
     return buffer.getvalue()
+
+
+def greyed(photo: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the brightness of an RGB photo, (height, width, 1) float32 in 0..255."""
+    return np.asarray((photo @ _LUMA)[..., None], np.float32)
 
 
 def _coloured(values: NDArray[np.float32], colormap: str) -> NDArray[np.uint8]:

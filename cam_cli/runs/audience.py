@@ -11,5 +11,8 @@ class Audience(Protocol):
     def say(self, text: str) -> None:
         """Take a line meant for a person."""
 
+    def warn(self, text: str) -> None:
+        """Take a line about something that went wrong."""
+
     def image(self, row: dict[str, Any], *, skipped: bool) -> None:
         """Take the row of an image that is done (see `Manifest.row`)."""

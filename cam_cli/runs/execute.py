@@ -16,18 +16,19 @@ from cam_cli.images.find import Found
 from cam_cli.runs.audience import Audience
 from cam_cli.runs.files import printable
 from cam_cli.runs.folder import RunFolder
-from cam_cli.runs.manifest import Failure, ImageRecord, Manifest, ModelRecord, fingerprint
+from cam_cli.runs.manifest import Failure, ImageRecord, JointRecord, Manifest, ModelRecord, fingerprint
 from cam_cli.runs.outcome import Outcome
 from cam_cli.runs.plan import Plan
 from cam_cli.runs.prepare import Prepared, prepare
-from cam_cli.runs.publish import Artefacts, predictions, publish_map
+from cam_cli.runs.publish import Artefacts, predictions, publish_joint, publish_map
 
 
 @dataclass(frozen=True)
 class Timed:
-    """An image on its way, and the seconds its steps took so far."""
+    """An image on its way, with its targets, and the seconds its steps took so far."""
 
     image: Prepared
+    targets: tuple[int, ...]
     seconds: dict[str, float]
 
 
@@ -72,7 +73,8 @@ class Execution:
         try:
             data = read_bytes(found.path)
             digest = hashlib.sha256(data).hexdigest()
-            done = self._folder.finished(found.relative, self._fingerprint(digest))
+            targets = self._plan.targets.of(found.relative)
+            done = self._folder.finished(found.relative, self._fingerprint(digest, targets))
             if done is not None:
                 self._tell(done, skipped=True)
                 return None
@@ -86,13 +88,12 @@ class Execution:
             return None
         for note in photo.notes:
             self._audience.say(f"{printable(found.path)}: {note}")
-        return Timed(image, {"read": time.perf_counter() - started})
+        return Timed(image, targets, {"read": time.perf_counter() - started})
 
     def _explain(self, batch: Sequence[Timed]) -> None:
         """Explain a batch; if it fails as a whole, its images one by one, so that none pays for a neighbour."""
         started = time.perf_counter()
-        targets = self._plan.targets
-        subjects = [Subject(timed.image.x, timed.image.sha256, targets) for timed in batch]
+        subjects = [Subject(timed.image.x, timed.image.sha256, self._padded(timed.targets)) for timed in batch]
         try:
             explanations = self._explainer.explain(subjects)
         except SmoothcamError:
@@ -113,10 +114,10 @@ class Execution:
         image, labels = timed.image, self._plan.network.labels
         try:
             folder = self._folder.make(image.found.relative)
-            maps = tuple(
-                publish_map(entry, self._explainer.nsamples, image, labels, folder, self._artefacts)
-                for entry in explanation.maps
-            )
+            maps = tuple(publish_map(entry, image, labels, folder, self._artefacts) for entry in explanation.maps)
+            joint: tuple[JointRecord, ...] = ()
+            if "joint" in self._config.write:
+                joint = publish_joint(explanation.maps, image, labels, folder, self._config.opacity)
         except OSError as error:
             self._fail(image.found, image.sha256, "write", error)
             return
@@ -130,9 +131,11 @@ class Execution:
         )
         manifest = self._manifest(
             record,
+            timed.targets,
             status="ok",
             predictions=predictions(explanation, labels),
             maps=maps,
+            joint=joint,
             timing={step: round(value, 6) for step, value in seconds.items()},
         )
         self._finish(image.found, manifest)
@@ -141,10 +144,10 @@ class Execution:
         message = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, OSError) and error.strerror:
             message = error.strerror
-        self._audience.say(f"{printable(found.path)}: {message}")
+        self._audience.warn(f"{printable(found.path)}: {message}")
         record = ImageRecord(path=printable(found.relative), sha256=digest)
         failure = Failure(stage=stage, type=type(error).__name__, message=message)
-        manifest = self._manifest(record, status="failed", error=failure)
+        manifest = self._manifest(record, (), status="failed", error=failure)
         self._folder_or_stop(lambda: self._folder.make(found.relative))
         self._finish(found, manifest)
 
@@ -167,16 +170,23 @@ class Execution:
         self._outcome.count(row, skipped=skipped)
         self._audience.image(row, skipped=skipped)
 
-    def _fingerprint(self, digest: str) -> str:
-        return fingerprint(digest, self._plan.network.sha256, self._plan.settings)
+    def _padded(self, targets: tuple[int, ...]) -> tuple[int, ...]:
+        """Fill up to the number every image has in a pass; the engine makes one map of a class met twice."""
+        return targets + targets[-1:] * (self._plan.targets.count - len(targets))
 
-    def _manifest(self, image: ImageRecord, **fields: Any) -> Manifest:
+    def _settings(self, targets: tuple[int, ...]) -> dict[str, Any]:
+        return self._plan.settings | {"targets": list(targets)} if targets else self._plan.settings
+
+    def _fingerprint(self, digest: str, targets: tuple[int, ...]) -> str:
+        return fingerprint(digest, self._plan.network.sha256, self._settings(targets))
+
+    def _manifest(self, image: ImageRecord, targets: tuple[int, ...], **fields: Any) -> Manifest:
         network = self._plan.network
         return Manifest(
-            fingerprint=self._fingerprint(image.sha256) if image.sha256 else None,
+            fingerprint=self._fingerprint(image.sha256, targets) if image.sha256 else None,
             image=image,
             model=ModelRecord(name=network.name, sha256=network.sha256, input_size=network.input_shape[:2]),
-            settings=self._plan.settings,
+            settings=self._settings(targets),
             versions=self._plan.versions,
             **fields,
         )

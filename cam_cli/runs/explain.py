@@ -11,6 +11,7 @@ from pathlib import Path
 from cam_cli.config import RunConfig
 from cam_cli.errors import NoImagesError, UsageError
 from cam_cli.images.find import Found, common_root, find_images
+from cam_cli.quiet import native_chatter_silenced
 from cam_cli.runs.audience import Audience
 from cam_cli.runs.files import printable
 from cam_cli.runs.folder import RunFolder
@@ -33,14 +34,15 @@ def explain_run(paths: Sequence[Path], config: RunConfig, origin: Mapping[str, s
     folder = RunFolder(config.output)
     outcome = Outcome()
 
-    from cam_cli.engine.explain import Explainer  # TensorFlow starts here, after all that can fail without it
-    from cam_cli.runs.execute import Execution
-    from cam_cli.runs.plan import make_plan, request_of
+    with native_chatter_silenced():  # TensorFlow starts here, after all that can fail without it
+        from cam_cli.engine.explain import Explainer
+        from cam_cli.runs.execute import Execution
+        from cam_cli.runs.plan import make_plan, request_of
 
-    plan = make_plan(config)
+    plan = make_plan(config, root)
     for remark in plan.remarks:
         audience.say(remark)
-    explainer = Explainer(plan.network.model, plan.anatomy, request_of(config), len(plan.targets))
+    explainer = Explainer(plan.network.model, plan.anatomy, request_of(config), plan.targets.count)
     record = {
         "schema_version": 1,
         "root": printable(root),
@@ -73,7 +75,7 @@ def _images(paths: Sequence[Path], config: RunConfig, audience: Audience) -> tup
     root = common_root(paths)
 
     def unreadable(path: Path, error: OSError) -> None:
-        audience.say(f"{printable(path)}: folder skipped: {error.strerror}")
+        audience.warn(f"{printable(path)}: folder skipped: {error.strerror}")
 
     images = find_images(paths, root, prune=(config.output,), on_error=unreadable)
     first = next(images, None)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 
@@ -28,5 +29,16 @@ def to_json(value: Mapping[str, Any], *, indent: int | None = None) -> str:
 
 
 def printable(path: str | os.PathLike[str]) -> str:
-    """Return a file name as valid text: bytes that are no UTF-8 stand as `\\xNN`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    """Return a file name as valid text: bytes that are no UTF-8 stand as `\\xNN`, and a backslash as two."""
+    return os.fsencode(path).replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
+
+
+def from_printable(text: str) -> PurePosixPath:
+    """Return the file name that `printable` made `text` of."""
+    parts = re.split(r"\\(\\|x[0-9a-f]{2})", text)
+    names = [os.fsencode(part) if i % 2 == 0 else _escaped_byte(part) for i, part in enumerate(parts)]
+    return PurePosixPath(os.fsdecode(b"".join(names)))
+
+
+def _escaped_byte(escape: str) -> bytes:
+    return b"\\" if escape == "\\" else bytes.fromhex(escape[1:])

@@ -13,6 +13,8 @@ from cam_cli.runs.manifest import Manifest, read_manifest
 
 RUN = "run.json"
 INDEX = "index.jsonl"
+SHEET = "sheet.jpg"
+_OWN_FILES = (RUN, INDEX, SHEET)
 
 
 class RunFolder:
@@ -35,8 +37,9 @@ class RunFolder:
             raise UsageError(f"output folder '{path}' holds files that no run made; choose another with -o")
 
     def of(self, relative: PurePosixPath) -> Path:
-        """Return the folder of one image."""
-        return self.path / relative
+        """Return the folder of one image; a photo that is called like one of the run's own files gets a `~`."""
+        first, *rest = relative.parts
+        return self.path.joinpath(f"{first}~" if first in _OWN_FILES else first, *rest)
 
     def finished(self, relative: PurePosixPath, fingerprint: str) -> Manifest | None:
         """Return an image's manifest if it is done: explained, with this fingerprint, and all its files there."""
@@ -44,8 +47,7 @@ class RunFolder:
         manifest = read_manifest(folder)
         if manifest is None or manifest.status != "ok" or manifest.fingerprint != fingerprint:
             return None
-        files = [name for entry in manifest.maps for name in entry.files.model_dump().values() if name]
-        return manifest if all((folder / name).is_file() for name in files) else None
+        return manifest if all((folder / name).is_file() for name in manifest.files()) else None
 
     def make(self, relative: PurePosixPath) -> Path:
         """Return the folder of one image, made where it is missing and cleared of an earlier result's files."""
@@ -54,9 +56,8 @@ class RunFolder:
         earlier = read_manifest(folder)
         if earlier is not None:
             (folder / "manifest.json").unlink()
-            for entry in earlier.maps:
-                for name in filter(None, entry.files.model_dump().values()):
-                    (folder / PurePosixPath(name).name).unlink(missing_ok=True)
+            for name in earlier.files():
+                (folder / PurePosixPath(name).name).unlink(missing_ok=True)
         return folder
 
     def record(self, row: Mapping[str, Any]) -> None:

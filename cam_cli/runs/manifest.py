@@ -69,6 +69,9 @@ class SelectionRecord(_Record):
     filters: tuple[int, ...] | None
     region: bool
     subset: tuple[tuple[int, int], ...] | None
+    top: int | None = Field(
+        None, description="how many neurons of the largest values were asked for; subset lists them"
+    )
 
 
 class MapFiles(_Record):
@@ -90,10 +93,11 @@ class MapRecord(_Record):
     grid: tuple[int, int] = Field(description="rows, columns")
     min: float | None
     max: float | None
-    head: Literal["affine", "piecewise linear", "smooth"] = Field(
-        description="how the score depends on the layer; where it is smooth the closed-form derivatives are an approximation"
+    derivatives: Literal["exact", "approximate"] = Field(
+        description="whether the second and third derivatives are true; approximate: the closed form under a smooth head"
     )
-    noise: str = Field(description="what the noise did: `n samples`, or why there was none")
+    head: Literal["affine", "piecewise linear", "smooth"] = Field(description="how the score depends on the layer")
+    noise: str = Field(description="`n samples` of noise, or `no effect, affine head`")
     guarded_cells: int = Field(description="cells whose weight was set to 0 because alpha would have exceeded 1")
     noise_effect: float | None = Field(
         description="correlation with the map without noise; null where it cannot be told"
@@ -102,6 +106,16 @@ class MapRecord(_Record):
         description="over the noise, root mean square over the grid as a share of the peak; null where it cannot be told"
     )
     files: MapFiles
+
+
+class JointRecord(_Record):
+    """One picture that colours each pixel by the class that claims it."""
+
+    layer: str
+    method: str
+    selection: SelectionRecord
+    targets: tuple[int, ...] = Field(description="class indices, in the order of the legend")
+    file: str
 
 
 class Manifest(_Record):
@@ -118,13 +132,19 @@ class Manifest(_Record):
     settings: dict[str, Any]
     predictions: tuple[Prediction, ...] = ()
     maps: tuple[MapRecord, ...] = ()
+    joint: tuple[JointRecord, ...] = ()
     timing: dict[str, float] = Field({}, description="seconds by step; of a pass shared by several images, its share")
     versions: dict[str, str]
+
+    def files(self) -> list[str]:
+        """Return the names of all files that lie beside this manifest."""
+        of_maps = [name for entry in self.maps for name in entry.files.model_dump().values() if name]
+        return of_maps + [entry.file for entry in self.joint]
 
     def row(self) -> dict[str, Any]:
         """Return what a line of index.jsonl and of `--json` says."""
         full = self.model_dump(mode="json")
-        row = {key: full[key] for key in ("status", "error", "fingerprint", "predictions", "maps")}
+        row = {key: full[key] for key in ("status", "error", "fingerprint", "predictions", "maps", "joint")}
         return row | {"path": self.image.path, "sha256": self.image.sha256}
 
     def write(self, folder: Path) -> None:

@@ -11,13 +11,13 @@ from cam_cli.engine.selection import Selection
 _LONGEST = 60
 
 
-def stem(saliency: SaliencyMap) -> str:
+def stem(saliency: SaliencyMap, target: str = "") -> str:
     """Return the name of a map's files without their ending, such as `block5_conv3.235.filters-0,3,10-12`.
 
-    The default method has no part of its own. Parts that are long or hold odd characters are cut and told apart by
-    a hash.
+    `target` stands in place of the map's own where a file holds several. The default method has no part of its own. Parts
+    that are long or hold odd characters are cut and told apart by a hash.
     """
-    parts = [_safe(saliency.layer.replace("/", "__")), str(saliency.target)]
+    parts = [_safe(saliency.layer), target or str(saliency.target)]
     if saliency.method != "smoothgradcam++":
         parts.append(saliency.method)
     parts += [_safe(part) for part in selection_parts(saliency.selection)]
@@ -29,7 +29,9 @@ def selection_parts(selection: Selection) -> list[str]:
     parts = []
     if selection.filters is not None:
         parts.append(f"filters-{ranges(selection.filters)}")
-    if selection.subset is not None:
+    if selection.top is not None:
+        parts.append(f"top-{selection.top}")
+    elif selection.subset is not None:
         kind = "region" if selection.region else "neurons"
         parts.append(f"{kind}-{'_'.join(f'{row},{column}' for row, column in selection.subset)}")
     return parts
@@ -48,7 +50,7 @@ def ranges(numbers: tuple[int, ...]) -> str:
 
 
 def _safe(text: str) -> str:
-    clean = re.sub(r"[^A-Za-z0-9._,+-]", "_", text)
-    if clean == text and len(clean) <= _LONGEST:
-        return clean
-    return f"{clean[:40]}-{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+    clean = re.sub(r"[^A-Za-z0-9._,+/-]", "_", text)
+    if clean != text or len(clean) > _LONGEST:
+        clean = f"{clean[:40]}-{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+    return clean.replace("/", "~")

@@ -5,17 +5,23 @@ from __future__ import annotations
 import platform
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from cam_cli.config import RunConfig
-from cam_cli.engine.anatomy import Anatomy, Head, examine
+from cam_cli.engine.anatomy import Anatomy, examine
 from cam_cli.engine.explain import Request
+from cam_cli.engine.head import Head
 from cam_cli.engine.network import Noise
 from cam_cli.engine.selection import Selection
 from cam_cli.models.calls import Trace, trace
-from cam_cli.models.layers import choose_layer, describe_layers, find_layer
+from cam_cli.models.layers import choose_layer, choose_scales, describe_layers, find_layer
 from cam_cli.models.load import Network, Overrides, load_network
+from cam_cli.runs.targets import Targets, read_targets
 from cam_cli.version import __version__
+
+MOST_AUTO_SAMPLES = 200
+"""With `nsamples: auto`, the noise stops here even if the tolerance is not met; the manifest has the error that remains."""
 
 _INPUT_KEYS = ("input_size", "fit", "channels", "mean", "std")
 """Flags that are resolved, with the model's card, into the setting `input`."""
@@ -25,40 +31,51 @@ _INPUT_KEYS = ("input_size", "fit", "channels", "mean", "std")
 class Plan:
     """A loaded network with its layers and targets, and what is recorded of them.
 
-    anatomy: of the network, with the chosen layers. targets: class indices, or -r for rank r. settings: everything that
+    anatomy: of the network, with the chosen layers. targets: of every image. settings: everything but these that
     decides a result, as it stands in every manifest. remarks: what a person should be told before the run starts.
     """
 
     network: Network
     anatomy: Anatomy
-    targets: tuple[int, ...]
+    targets: Targets
     settings: dict[str, Any]
     versions: dict[str, str]
     remarks: tuple[str, ...]
 
 
-def make_plan(config: RunConfig) -> Plan:
+def make_plan(config: RunConfig, root: Path) -> Plan:
     """Load the model and decide on layers and targets.
 
     Raises:
         UsageError: no such model, layer or class. ModelError: the model cannot be opened.
     """
-    overrides = Overrides(config.input_size, config.fit, config.channels, config.mean, config.std, config.labels)
+    overrides = Overrides(
+        config.input_size,
+        config.fit,
+        config.channels,
+        config.mean,
+        config.std,
+        config.labels,
+        config.weights,
+        config.unsafe_lambda,
+    )
     network = load_network(config.model, config.layers, overrides)
     traced = trace(network.model, network.input_shape)
     paths, remarks = _layers(network, config, traced)
-    anatomy = examine(traced, paths)
-    targets = [t for text in config.targets for t in network.labels.resolve(text, anatomy.classes)]
+    scales = choose_scales(describe_layers(traced)) if "twoscale" in config.methods else None
+    anatomy = examine(traced, paths, scales)
+    targets = read_targets(config.targets, config.targets_from, network.labels, anatomy.classes, root)
     open_settings = {key: value for key, value in config.result_settings().items() if key not in _INPUT_KEYS}
     settings = open_settings | {
         "model": network.name,
         "layers": paths,
+        "labels": network.labels.digest(),
         "input": {"size": list(network.input_shape[:2]), **asdict(network.preprocessing)},
     }
     return Plan(
         network=network,
         anatomy=anatomy,
-        targets=tuple(dict.fromkeys(targets)),
+        targets=targets,
         settings=settings,
         versions=versions(),
         remarks=(*network.remarks, *remarks, *_noise_remarks(config, anatomy)),
@@ -70,10 +87,12 @@ def request_of(config: RunConfig) -> Request:
     return Request(
         methods=config.methods,
         selections=_selections(config),
-        nsamples=config.nsamples,
+        nsamples=config.nsamples if isinstance(config.nsamples, int) else MOST_AUTO_SAMPLES,
+        tolerance=None if isinstance(config.nsamples, int) else config.tolerance,
         noise=Noise(config.std_dev, config.noise_scale),
         score=config.score,
         alpha_numerator=config.alpha_numerator,
+        derivatives=config.derivatives,
         seed=config.seed,
     )
 
@@ -85,8 +104,10 @@ def versions() -> dict[str, str]:
 
 
 def _selections(config: RunConfig) -> tuple[Selection, ...]:
-    combined = Selection(config.filters, config.region, config.subset)
-    each = [Selection((index,), config.region, config.subset) for index in config.filters or ()]
+    top = int(config.subset.removeprefix("top:")) if isinstance(config.subset, str) else None
+    subset = None if isinstance(config.subset, str) else config.subset
+    combined = Selection(config.filters, config.region, subset, top)
+    each = [Selection((index,), config.region, subset, top) for index in config.filters or ()]
     return {"combined": (combined,), "each": tuple(each), "both": (combined, *each)}[config.filter_maps]
 
 

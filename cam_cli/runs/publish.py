@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cam_cli.engine.anatomy import Head
 from cam_cli.engine.explain import Explanation
+from cam_cli.engine.head import Head
 from cam_cli.engine.maps import SaliencyMap
+from cam_cli.engine.selection import Selection
 from cam_cli.models.labels import Labels
+from cam_cli.render.joint import MOST_CLASSES, Claim, joint
 from cam_cli.render.picture import heatmap, normalise, overlay, placard, save_png
 from cam_cli.render.place import place
 from cam_cli.runs.files import write_whole
-from cam_cli.runs.manifest import MapFiles, MapRecord, Prediction, SelectionRecord, TargetRecord
+from cam_cli.runs.manifest import JointRecord, MapFiles, MapRecord, Prediction, SelectionRecord, TargetRecord
 from cam_cli.runs.naming import stem
 from cam_cli.runs.prepare import Prepared
 
@@ -33,9 +36,7 @@ class Artefacts:
     opacity: float = 0.6
 
 
-def publish_map(
-    saliency: SaliencyMap, nsamples: int, image: Prepared, labels: Labels, folder: Path, how: Artefacts
-) -> MapRecord:
+def publish_map(saliency: SaliencyMap, image: Prepared, labels: Labels, folder: Path, how: Artefacts) -> MapRecord:
     """Write one map's files into `folder` and return its record.
 
     Raises:
@@ -52,20 +53,56 @@ def publish_map(
         layer=saliency.layer,
         method=saliency.method,
         target=_target(saliency.target, labels),
-        selection=SelectionRecord(
-            filters=saliency.selection.filters, region=saliency.selection.region, subset=saliency.selection.subset
-        ),
+        selection=_selection(saliency.selection),
         state=saliency.state,
         grid=saliency.values.shape,
         min=float(saliency.values.min()) if finite else None,
         max=float(saliency.values.max()) if finite else None,
+        derivatives="exact" if saliency.exact else "approximate",
         head=saliency.head.value,
-        noise=_noise(saliency, nsamples),
+        noise=_noise(saliency),
         guarded_cells=saliency.guarded_cells,
         noise_effect=saliency.noise_effect,
         standard_error=saliency.standard_error,
         files=MapFiles(**files),
     )
+
+
+def publish_joint(
+    maps: Sequence[SaliencyMap], image: Prepared, labels: Labels, folder: Path, opacity: float
+) -> tuple[JointRecord, ...]:
+    """Write a picture of all targets for each layer, method and selection that has several, and return their records.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    groups: dict[str, list[SaliencyMap]] = {}
+    for saliency in maps:
+        if saliency.state == "ok":
+            groups.setdefault(stem(saliency, "joint"), []).append(saliency)
+    height, width = image.picture.shape[:2]
+    records = []
+    for name, group in groups.items():
+        shown = group[:MOST_CLASSES]
+        if len(shown) < 2:
+            continue
+        claims = [
+            Claim(place(drawn(m), image.box, (width, height)), f"{labels[m.target].name} ({m.target})") for m in shown
+        ]
+        file = f"{name}.png"
+        write_whole(folder / file, save_png(joint(image.picture, claims, opacity)))
+        selection = _selection(shown[0].selection)
+        targets = tuple(m.target for m in shown)
+        records.append(
+            JointRecord(layer=shown[0].layer, method=shown[0].method, selection=selection, targets=targets, file=file)
+        )
+    return tuple(records)
+
+
+def drawn(saliency: SaliencyMap) -> NDArray[np.float32]:
+    """Return a map as its pictures show it, 0..1; `twoscale` as map^(2/3), as its half maximum covers too little."""
+    values = normalise(saliency.values)
+    return values ** np.float32(2 / 3) if saliency.method == "twoscale" else values
 
 
 def predictions(explanation: Explanation, labels: Labels) -> tuple[Prediction, ...]:
@@ -78,7 +115,7 @@ def predictions(explanation: Explanation, labels: Labels) -> tuple[Prediction, .
             logit=float(explanation.logits[i]),
         )
         for i in order
-        if np.isfinite(explanation.logits[i])
+        if np.isfinite(explanation.logits[i]) and np.isfinite(explanation.probabilities[i])
     )
 
 
@@ -95,7 +132,7 @@ def _files(saliency: SaliencyMap, image: Prepared, how: Artefacts) -> dict[str, 
             files[kind] = save_png(placard(grey if kind == "heatmap" else image.picture, _WHY_NOT[saliency.state]))
     elif pictures:
         height, width = image.picture.shape[:2]
-        values = place(normalise(saliency.values), image.box, (width, height))
+        values = place(drawn(saliency), image.box, (width, height))
         if "heatmap" in pictures:
             files["heatmap"] = save_png(heatmap(values, how.colormap))
         if "overlay" in pictures:
@@ -103,12 +140,14 @@ def _files(saliency: SaliencyMap, image: Prepared, how: Artefacts) -> dict[str, 
     return files
 
 
-def _noise(saliency: SaliencyMap, nsamples: int) -> str:
-    if saliency.method != "smoothgradcam++":
-        return "none: the method has none"
-    if saliency.head is Head.AFFINE:
+def _selection(chosen: Selection) -> SelectionRecord:
+    return SelectionRecord(filters=chosen.filters, region=chosen.region, subset=chosen.subset, top=chosen.top)
+
+
+def _noise(saliency: SaliencyMap) -> str:
+    if saliency.method == "smoothgradcam++" and saliency.head is Head.AFFINE:
         return "no effect, affine head"
-    return f"{nsamples} samples"
+    return f"{saliency.samples} samples"
 
 
 def _target(index: int, labels: Labels) -> TargetRecord:

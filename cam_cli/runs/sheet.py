@@ -13,10 +13,9 @@ from cam_cli.errors import ImageError
 from cam_cli.images.decode import decode, read_bytes
 from cam_cli.render.picture import picture_size
 from cam_cli.render.sheet import Cell, contact_sheet
-from cam_cli.runs.files import write_whole
-from cam_cli.runs.folder import INDEX, RunFolder
+from cam_cli.runs.files import from_printable, write_whole
+from cam_cli.runs.folder import INDEX, SHEET, RunFolder
 
-SHEET = "sheet.jpg"
 MOST_IMAGES = 60
 _CELL = 256
 
@@ -51,11 +50,12 @@ def _latest_rows(index: Path) -> dict[str, dict[str, Any]]:
 
 
 def _cells(row: dict[str, Any], folder: RunFolder, root: Path) -> list[Cell]:
-    photo = Cell(_photo(root / row["path"]), row["path"])
+    relative = from_printable(row["path"])
+    photo = Cell(_photo(root / relative), row["path"])
     if row["status"] == "failed":
         return [photo, Cell(None, f"failed: {row['error']['message']}")]
     probability = {entry["index"]: entry["probability"] for entry in row["predictions"]}
-    return [photo, *(_map_cell(entry, folder.path / row["path"], probability) for entry in row["maps"])]
+    return [photo, *(_map_cell(entry, folder.of(relative), probability) for entry in row["maps"])]
 
 
 def _map_cell(entry: dict[str, Any], folder: Path, probability: dict[int, float]) -> Cell:

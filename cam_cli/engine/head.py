@@ -1,0 +1,101 @@
+"""What stands between a layer and the class score: how the score depends on it, proved operation by operation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+
+import tensorflow as tf
+
+from cam_cli.errors import UsageError
+from cam_cli.models.passage import operations_between
+
+
+class Head(StrEnum):
+    """How the score depends on a layer: decides whether noise can matter and whether the closed form is exact."""
+
+    AFFINE = "affine"
+    PIECEWISE_LINEAR = "piecewise linear"
+    SMOOTH = "smooth"
+
+
+_LINEAR_IN_EACH_INPUT = {
+    "AddN", "AddV2", "Add", "Sub", "BiasAdd", "Neg", "Mean", "Sum", "AvgPool", "AvgPool3D", "Cumsum",
+    "Reshape", "Squeeze", "ExpandDims", "Transpose", "Pack", "Unpack", "ConcatV2", "Concat", "Split", "SplitV", "Tile",
+    "Slice", "StridedSlice", "GatherV2", "GatherNd", "Pad", "PadV2", "MirrorPad", "ReverseV2", "BroadcastTo", "Roll",
+    "SpaceToBatchND", "BatchToSpaceND", "SpaceToDepth", "DepthToSpace", "ResizeBilinear", "ResizeNearestNeighbor",
+    "ResizeBicubic", "Identity", "IdentityN", "Cast", "PreventGradient", "EnsureShape",
+}  # fmt: skip
+
+_LINEAR_IN_ONE_INPUT = {
+    "Mul", "MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum", "Conv2D", "Conv3D",
+    "DepthwiseConv2dNative", "Conv2DBackpropInput", "Conv3DBackpropInputV2", "RealDiv", "FusedBatchNormV3",
+    "FusedBatchNormV2", "FusedBatchNorm",
+}  # fmt: skip
+
+_PIECEWISE_LINEAR = {
+    "Relu", "Relu6", "LeakyRelu", "MaxPool", "MaxPoolV2", "MaxPool3D", "Max", "Min", "Maximum", "Minimum", "Abs",
+    "ClipByValue", "SelectV2", "Select",
+}  # fmt: skip
+
+_CELL_BY_CELL = {
+    "AddN", "AddV2", "Add", "Sub", "Mul", "RealDiv", "BiasAdd", "Neg", "Identity", "IdentityN", "Cast", "PreventGradient",
+    "EnsureShape", "FusedBatchNormV3", "FusedBatchNormV2", "FusedBatchNorm", "Relu", "Relu6", "LeakyRelu", "Maximum",
+    "Minimum", "Abs", "ClipByValue", "Sigmoid", "Tanh", "Erf", "Erfc", "Exp", "Log", "Log1p", "Expm1", "Square", "Sqrt",
+    "Rsqrt", "Pow", "Softplus", "Softsign", "Elu", "Selu", "Reciprocal", "SquaredDifference",
+}  # fmt: skip
+
+
+def head_kind(path: str, activations: tf.Tensor, logits: tf.Tensor) -> Head:
+    """Classify the way from a layer to the scores by its worst operation.
+
+    `AFFINE` is a proof that dS/dA is the same for every input; an operation that is not known to be linear counts as
+    `SMOOTH`, so that the proof errs on the safe side only.
+
+    Raises:
+        UsageError: the scores do not depend on the layer.
+    """
+    kinds = [_kind(op, dependent) for op, dependent in _way_up(path, activations, logits)]
+    return max(kinds, key=list(Head).index, default=Head.AFFINE)
+
+
+def is_separable(activations: tf.Tensor, logits: tf.Tensor) -> bool:
+    """Say whether d2S/dA2 and d3S/dA3 are diagonal: every smooth operation acts on each cell of the layer by itself.
+
+    So it is where activation functions stand directly above the layer, and pooling, dense layers and ReLUs above them.
+    """
+    cell_by_cell = {activations.ref()}
+    for op, dependent in _way_up("", activations, logits):
+        alone = all(op.inputs[i].ref() in cell_by_cell for i in dependent)
+        if alone and op.type in _CELL_BY_CELL and op.outputs[0].shape == activations.shape:
+            cell_by_cell.add(op.outputs[0].ref())
+        elif _kind(op, dependent) is Head.SMOOTH:
+            return False
+    return True
+
+
+def _way_up(path: str, activations: tf.Tensor, logits: tf.Tensor) -> Iterator[tuple[tf.Operation, list[int]]]:
+    """Yield the operations between a layer and the scores, lowest first, with the inputs that depend on the layer."""
+    reached = {activations.ref()}
+    for op in operations_between(activations, logits):
+        dependent = [i for i, tensor in enumerate(op.inputs) if tensor.ref() in reached]
+        outputs = [out.ref() for out in op.outputs if out.dtype.is_floating]
+        if outputs:
+            reached.update(outputs)
+            yield op, dependent
+    if logits.ref() not in reached:
+        raise UsageError(
+            f"layer '{path}': the class score does not depend on it; choose a layer on the way to the output"
+        )
+
+
+def _kind(op: tf.Operation, dependent: list[int]) -> Head:
+    if op.type in _LINEAR_IN_EACH_INPUT:
+        return Head.AFFINE
+    if op.type in _LINEAR_IN_ONE_INPUT and len(dependent) == 1:
+        divides_by_it = op.type == "RealDiv" and dependent != [0]
+        normalises_by_it = op.type.startswith("FusedBatchNorm") and (op.get_attr("is_training") or dependent != [0])
+        return Head.SMOOTH if divides_by_it or normalises_by_it else Head.AFFINE
+    if op.type in _PIECEWISE_LINEAR:
+        return Head.PIECEWISE_LINEAR
+    return Head.SMOOTH

@@ -1,0 +1,99 @@
+"""The score S_c as a differentiable function of images, with the ReLU rules of guided backpropagation and deconvnet."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import keras
+import tensorflow as tf
+
+from cam_cli.engine.anatomy import logits_of
+from cam_cli.errors import ModelError, UsageError
+from cam_cli.models.calls import run_model
+from cam_cli.quiet import native_chatter_silenced
+
+
+class ReluRule(StrEnum):
+    """What a ReLU z = max(x, 0) hands down of the gradient g that comes from above; the values name the registered rules."""
+
+    TRUE = ""  # g where x > 0
+    GUIDED = "SmoothcamGuidedRelu"  # ReLU(g) where x > 0   (Springenberg et al. 2014, arXiv 1412.6806)
+    DECONV = "SmoothcamDeconvRelu"  # ReLU(g)               (Zeiler and Fergus 2013, arXiv 1311.2901)
+
+
+_RELUS = ("Relu", "Relu6")
+
+
+@tf.RegisterGradient(ReluRule.GUIDED.value)
+def _guided(op: tf.Operation, g: tf.Tensor) -> tf.Tensor:
+    return tf.nn.relu(g) * tf.cast(op.inputs[0] > 0, g.dtype)
+
+
+@tf.RegisterGradient(ReluRule.DECONV.value)
+def _deconv(_op: tf.Operation, g: tf.Tensor) -> tf.Tensor:
+    return tf.nn.relu(g)
+
+
+class LogitScore:
+    """The logit of one class for each image, also where the model ends in softmax or sigmoid.
+
+    The ReLU rule is laid over the operations of the traced graph, so it reaches every ReLU however it was written and
+    however deep it is nested, and needs neither a copy nor a change of the model.
+
+    Args:
+        model: any Keras 3 classifier; it is traced, never changed.
+        input_shape: (H, W, C).
+        rule: how gradients pass its ReLUs.
+
+    Raises:
+        ModelError: the model takes no batch of such images, or gives no class scores. UsageError: a rule other than
+            `TRUE` for a model whose ReLUs it cannot reach.
+    """
+
+    def __init__(self, model: keras.Model, input_shape: tuple[int, int, int], rule: ReluRule = ReluRule.TRUE) -> None:
+        overrides = dict.fromkeys(_RELUS, rule.value) if rule else {}
+
+        @tf.function(autograph=False)
+        def run(x: tf.Tensor, one_hot: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            with tf.compat.v1.get_default_graph().gradient_override_map(overrides):
+                output = run_model(model, x)
+            logits, _ = logits_of(output)
+            logits = tf.cast(logits, tf.float32)
+            return tf.reduce_sum(logits * one_hot, axis=-1), logits
+
+        try:
+            with native_chatter_silenced():
+                self._run = run.get_concrete_function(
+                    tf.TensorSpec((None, *input_shape), tf.float32), tf.TensorSpec((None, None), tf.float32)
+                )
+        except ModelError:
+            raise
+        except Exception as error:
+            first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise ModelError(f"the model does not take a batch of images of shape {input_shape}: {first}") from error
+        self.classes = int(self._run.structured_outputs[1].shape[-1])
+        if rule:
+            _check_reach(self._run.graph, rule)
+
+    def __call__(self, _model: object, x: tf.Tensor, one_hot: tf.Tensor) -> tf.Tensor:
+        """Score (N, H, W, C) float32 images for (N, classes) float32 one-hot rows, as (N,) float32.
+
+        The first argument is there because xplique hands its operators the model.
+        """
+        return self._run(x, one_hot)[0]
+
+
+def _check_reach(graph: tf.Graph, rule: ReluRule) -> None:
+    reached = [op for op in graph.get_operations() if op.type in _RELUS]
+    inner = [node for function in graph.as_graph_def().library.function for node in function.node_def]
+    if any(node.op in _RELUS for node in inner):
+        raise UsageError(
+            f"{_NAMES[rule]} cannot reach the model's ReLUs: they run inside a compiled function. Use another method"
+        )
+    if not reached:
+        raise UsageError(
+            f"{_NAMES[rule]} changes how gradients pass ReLUs, and this model has none. Use integrated-gradients"
+        )
+
+
+_NAMES = {ReluRule.GUIDED: "guided-backprop", ReluRule.DECONV: "deconvnet"}

@@ -1,0 +1,71 @@
+"""Where on the image a layer's values lie: feature maps have a grid, and tokens are given one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """How a transformer's tokens lie on the image: a grid, row by row, behind `class_tokens` that lie nowhere."""
+
+    grid: tuple[int, int]
+    class_tokens: int = 1
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Rows, columns and channels of a layer's output; `class_tokens` is None for feature maps (rows, h, w, channels), and for
+    tokens (rows, tokens, channels) how many come before the grid.
+    """
+
+    rows: int
+    columns: int
+    channels: int
+    class_tokens: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(h, w, K)."""
+        return self.rows, self.columns, self.channels
+
+    def spread(self, tensor: tf.Tensor) -> tf.Tensor:
+        """Return a layer's output, or its gradient, as (rows, h, w, K)."""
+        if self.class_tokens is None:
+            return tensor
+        return tf.reshape(tensor[:, self.class_tokens :], (-1, *self.shape))
+
+
+def grid_of(output: Any, input_shape: tuple[int, int, int], declared: Tokens | None = None) -> Grid | None:
+    """Return the grid of a layer's output, or None where it has none.
+
+    Tokens lie on the grid that the card declares; without one, on the only grid of the image's proportions that they fill
+    with or without one class token.
+
+    Args:
+        output: a symbolic output of a layer. input_shape: (H, W, C) of the network's input.
+    """
+    if not isinstance(output, tf.Tensor) or not output.dtype.is_floating or output.shape.rank not in (3, 4):
+        return None
+    if None in output.shape[1:]:
+        return None
+    if output.shape.rank == 4:
+        _, h, w, k = output.shape
+        return Grid(h, w, k)
+    _, tokens, k = output.shape
+    if declared is not None:
+        fits = math.prod(declared.grid) + declared.class_tokens == tokens
+        return Grid(*declared.grid, k, declared.class_tokens) if fits else None
+    found = [
+        Grid(h, w, k, extra) for extra in (0, 1) for h, w in _proportional(tokens - extra, input_shape[:2]) if h * w > 1
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _proportional(cells: int, size: tuple[int, int]) -> list[tuple[int, int]]:
+    height, width = size
+    return [(h, cells // h) for h in range(1, cells + 1) if cells % h == 0 and h * width == cells // h * height]

@@ -1,0 +1,91 @@
+"""Shared fixtures: the command run in this process, and a small classifier with its model card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+CLASSES = ("circle", "square", "star", "cross", "moon")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended, and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Command = Callable[..., Ended]
+
+
+@pytest.fixture
+def smoothcam(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The real `main`, its arguments given as a shell would, its streams read at the file descriptors."""
+    for name in [name for name in os.environ if name.startswith("SMOOTHCAM_")]:
+        monkeypatch.delenv(name)
+
+    def run(*arguments: object) -> Ended:
+        from cam_cli.cli import main
+
+        monkeypatch.setattr(
+            sys, "argv", ["smoothcam", *(os.fspath(a) if isinstance(a, Path) else str(a) for a in arguments)]
+        )
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capfd.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Ended(ended.value.code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier of 32 x 32 photos; noise matters at `conv1`, while all above `conv2` is affine."""
+    import keras
+
+    layers = [
+        keras.layers.Conv2D(4, 3, strides=2, padding="same", activation="relu", name="conv1"),
+        keras.layers.Conv2D(6, 3, strides=2, padding="same", activation="relu", name="conv2"),
+        keras.layers.GlobalAveragePooling2D(name="pool"),
+        keras.layers.Dense(len(CLASSES), activation="softmax", name="head"),
+    ]
+    model = keras.Sequential([keras.Input((32, 32, 3)), *layers])
+    draw = np.random.default_rng(7)
+    file = tmp_path_factory.mktemp("model") / "tiny.keras"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras saves through an interface that NumPy deprecates
+        model.set_weights([draw.normal(0.05, 0.5, w.shape).astype(np.float32) for w in model.get_weights()])
+        model.save(file)
+    return write_card(file)
+
+
+def write_card(file: Path, **entries: object) -> Path:
+    """Write the labels and the card beside a model file, and return the file."""
+    file.with_suffix(".txt").write_text("\n".join(CLASSES) + "\n")
+    card = {
+        "name": "tiny",
+        "input": {"size": [32, 32], "mean": [127], "std": [128]},
+        "labels": file.with_suffix(".txt").name,
+        "layer": "conv1",
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+    }
+    file.with_suffix(".yaml").write_text(json.dumps(card | entries))
+    return file

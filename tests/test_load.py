@@ -1,0 +1,464 @@
+"""Opening any model file, and settling its input: what works, and the one line that says why something does not."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cam_cli.engine.anatomy import examine
+from cam_cli.engine.explain import Explainer, Request, Subject
+from cam_cli.errors import ModelError, UsageError
+from cam_cli.images.decode import Photo
+from cam_cli.images.fit import fit
+from cam_cli.models.calls import trace
+from cam_cli.models.files import open_model, sha256_of
+from cam_cli.models.inputs import Overrides
+from cam_cli.models.layers import choose_layer, describe_layers
+from cam_cli.models.load import Network, load_network
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+
+RNG = np.random.default_rng(11)
+layers = keras.layers
+Array = NDArray[np.float32]
+
+
+def classifier(shape: tuple[int | None, ...] = (8, 8, 3), *first: Any, kernel: int = 3) -> keras.Model:
+    body = [layers.Conv2D(4, kernel, activation="relu", name="conv"), layers.GlobalAveragePooling2D(), layers.Dense(3)]
+    return keras.Sequential([keras.Input(shape), *first, *body])
+
+
+def saved(model: keras.Model, folder: Path, name: str = "model.keras", card: str = "") -> Path:
+    path = folder / name
+    model.save(path)
+    if card:
+        path.with_suffix(".yaml").write_text(card)
+    return path
+
+
+def load(path: Path, **overrides: Any) -> Network:
+    return load_network(str(path), overrides=Overrides(**overrides))
+
+
+def refusal(path: Path, error: type[Exception] = ModelError, **overrides: Any) -> str:
+    with pytest.raises(error) as caught:
+        load(path, **overrides)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def outputs(model: keras.Model, x: Array) -> Array:
+    return np.asarray(keras.ops.convert_to_numpy(model(x, training=False)), np.float32)
+
+
+# --- files of Keras 2, written by hand as h5py shows them ----------------------------------------------------------
+
+ZEROS, ONES = {"class_name": "Zeros", "config": {}}, {"class_name": "Ones", "config": {}}
+GLOROT = {"class_name": "GlorotUniform", "config": {"seed": None}}
+
+
+def keras2(kind: str, name: str, **config: Any) -> dict[str, Any]:
+    return {"class_name": kind, "config": {"name": name, "trainable": True, "dtype": "float32", **config}}
+
+
+def keras2_conv(name: str, kind: str = "Conv2D", **config: Any) -> dict[str, Any]:
+    common = {"kernel_size": [3, 3], "strides": [1, 1], "padding": "same", "data_format": "channels_last"}
+    more = {
+        "dilation_rate": [1, 1],
+        "groups": 1,
+        "use_bias": False,
+        "bias_initializer": ZEROS,
+        "bias_regularizer": None,
+    }
+    return keras2(kind, name, **common, **more, **config)
+
+
+def keras2_file(path: Path, model: dict[str, Any], weights: dict[str, dict[str, Array]]) -> Path:
+    with h5py.File(path, "w") as file:
+        file.attrs["keras_version"] = "2.4.0"
+        file.attrs["backend"] = "tensorflow"
+        file.attrs["model_config"] = json.dumps(model)
+        group = file.create_group("model_weights")
+        group.attrs["layer_names"] = [name.encode() for name in weights]
+        group.attrs["keras_version"] = b"2.4.0"
+        for layer, values in weights.items():
+            inner = group.create_group(layer)
+            inner.attrs["weight_names"] = [f"{layer}/{key}:0".encode() for key in values]
+            for key, value in values.items():
+                inner.create_dataset(f"{layer}/{key}:0", data=value)
+    return path
+
+
+KERNEL, DEPTHWISE = RNG.normal(size=(3, 3, 3, 4)).astype("f4"), RNG.normal(size=(3, 3, 4, 1)).astype("f4")
+NORM = {key: RNG.uniform(0.5, 2, 4).astype("f4") for key in ("gamma", "beta", "moving_mean", "moving_variance")}
+HEAD = {"kernel": RNG.normal(size=(4, 3)).astype("f4"), "bias": RNG.normal(size=3).astype("f4")}
+SHAPE = [None, 8, 8, 3]
+
+
+def keras2_layers(slash: str = "_", **first: Any) -> list[dict[str, Any]]:
+    norm = {"axis": [3], "momentum": 0.99, "epsilon": 0.001, "center": True, "scale": True, "beta_initializer": ZEROS}
+    more = {"gamma_initializer": ONES, "moving_mean_initializer": ZEROS, "moving_variance_initializer": ONES}
+    return [
+        keras2_conv(f"c{slash}1", filters=4, activation="relu", kernel_initializer=GLOROT, **first),
+        keras2_conv(
+            f"c{slash}2", "DepthwiseConv2D", depth_multiplier=1, activation="linear", depthwise_initializer=GLOROT
+        ),
+        keras2("BatchNormalization", f"bn{slash}2", **norm, **more),
+        keras2("ReLU", "relu6", max_value=6.0, negative_slope=0.0, threshold=0.0),
+        keras2("GlobalAveragePooling2D", "pool", data_format="channels_last"),
+    ]
+
+
+def keras2_weights(slash: str = "_") -> dict[str, dict[str, Array]]:
+    return {f"c{slash}1": {"kernel": KERNEL}, f"c{slash}2": {"depthwise_kernel": DEPTHWISE}, f"bn{slash}2": NORM}
+
+
+def dense() -> dict[str, Any]:
+    return keras2("Dense", "head", units=3, activation="softmax", use_bias=True, kernel_initializer=GLOROT)
+
+
+def keras2_functional(entries: list[dict[str, Any]], name: str = "backbone") -> dict[str, Any]:
+    listed = [keras2("InputLayer", "image", batch_input_shape=SHAPE, sparse=False, ragged=False), *entries]
+    del listed[0]["config"]["trainable"]
+    names = [entry["config"]["name"] for entry in listed]
+    for entry, before in zip(listed, [None, *names], strict=False):
+        entry["name"] = entry["config"]["name"]
+        entry["inbound_nodes"] = [[[before, 0, 0, {}]]] if before else []
+    ends = {"input_layers": [["image", 0, 0]], "output_layers": [[names[-1], 0, 0]]}
+    return {"class_name": "Functional", "config": {"name": name, "layers": listed, **ends}}
+
+
+def sequential(*entries: dict[str, Any]) -> dict[str, Any]:
+    return {"class_name": "Sequential", "config": {"name": "sequential", "layers": list(entries)}}
+
+
+LEGACY: dict[str, Callable[[], tuple[dict[str, Any], dict[str, Any]]]] = {
+    "batch_input_shape in the first layer": lambda: (
+        sequential(*keras2_layers(batch_input_shape=SHAPE), dense()),
+        keras2_weights() | {"head": HEAD},
+    ),
+    "a Sequential that is a bare list": lambda: (
+        {"class_name": "Sequential", "config": [*keras2_layers(batch_input_shape=SHAPE), dense()]},
+        keras2_weights() | {"head": HEAD},
+    ),
+    "an InputLayer": lambda: (
+        sequential(keras2("InputLayer", "x", batch_input_shape=SHAPE), *keras2_layers(), dense()),
+        keras2_weights() | {"head": HEAD},
+    ),
+    "Functional, layer names with slashes": lambda: (
+        keras2_functional([*keras2_layers("/"), dense()]),
+        {"image": {}, **keras2_weights("/"), "head": HEAD},
+    ),
+    "a backbone inside a Sequential": lambda: (
+        sequential(
+            keras2("InputLayer", "backbone_input", batch_input_shape=SHAPE), keras2_functional(keras2_layers()), dense()
+        ),
+        {"backbone": {k: v for part in keras2_weights().values() for k, v in part.items()}, "head": HEAD},
+    ),
+}
+
+
+def by_hand(x: Array) -> Array:
+    """The same network in NumPy: 3x3 convolution, ReLU, depthwise 3x3, batch norm, ReLU6, mean, softmax."""
+
+    def patches(values: Array) -> Array:
+        padded = np.pad(values, ((1, 1), (1, 1), (0, 0)))
+        return np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(0, 1))
+
+    a = np.maximum(np.einsum("hwcij,ijck->hwk", patches(x), KERNEL), 0)
+    b = np.einsum("hwcij,ijc->hwc", patches(a), DEPTHWISE[..., 0])
+    n = (b - NORM["moving_mean"]) / np.sqrt(NORM["moving_variance"] + 1e-3) * NORM["gamma"] + NORM["beta"]
+    logits = np.clip(n, 0, 6).mean((0, 1)) @ HEAD["kernel"] + HEAD["bias"]
+    scores = np.exp(logits - logits.max())
+    return np.asarray(scores / scores.sum(), np.float32)
+
+
+@pytest.mark.parametrize("form", LEGACY)
+def test_a_keras_2_file_gives_what_keras_2_computed(form: str, tmp_path: Path) -> None:
+    config, weights = LEGACY[form]()
+    path = keras2_file(tmp_path / "old.h5", config, weights)
+    before = path.read_bytes()
+    network = load(path)
+    x = RNG.normal(size=(8, 8, 3)).astype(np.float32)
+    np.testing.assert_allclose(outputs(network.model, x[None])[0], by_hand(x), atol=1e-5)
+    assert network.input_shape == (8, 8, 3)
+    assert path.read_bytes() == before
+
+
+def test_operations_recorded_by_keras_2_are_refused_by_name(tmp_path: Path) -> None:
+    config = keras2_functional([*keras2_layers(), keras2("TFOpLambda", "tf.math.add", function="math.add")])
+    message = refusal(keras2_file(tmp_path / "ops.h5", config, {}))
+    assert "'TFOpLambda'" in message
+    assert "Keras 2" in message
+
+
+# --- formats of Keras 3 --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.h5", "MODEL.HDF5", "model.keras.bak", "no-suffix"])
+def test_the_content_decides_how_a_file_is_read(name: str, tmp_path: Path) -> None:
+    model = classifier()
+    source = saved(model, tmp_path, "source.h5" if "5" in name else "source.keras")
+    path = source.rename(tmp_path / name)
+    x = RNG.normal(size=(2, 8, 8, 3)).astype(np.float32)
+    np.testing.assert_array_equal(outputs(load(path).model, x), outputs(model, x))
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_an_unzipped_keras_folder_is_a_model(tmp_path: Path) -> None:
+    model = classifier()
+    folder = tmp_path / "unzipped"
+    with zipfile.ZipFile(saved(model, tmp_path)) as archive:
+        archive.extractall(folder)
+    x = RNG.normal(size=(1, 8, 8, 3)).astype(np.float32)
+    network = load(folder)
+    np.testing.assert_array_equal(outputs(network.model, x), outputs(model, x))
+    (folder / "metadata.json").write_text("{}")
+    assert sha256_of(folder) != network.sha256
+
+
+def test_a_lambda_runs_only_when_asked(tmp_path: Path) -> None:
+    for name in ("model.keras", "model.h5"):
+        path = saved(classifier((8, 8, 3), layers.Lambda(lambda x: 2 * x)), tmp_path, name)
+        assert "--unsafe-lambda" in refusal(path)
+        assert load(path, unsafe_lambda=True).input_shape == (8, 8, 3)
+
+
+class Unregistered(keras.layers.Layer):  # type: ignore[misc]
+    def call(self, x: Any) -> Any:
+        return x
+
+
+def unregistered(x: Any) -> Any:
+    return keras.ops.relu(x)
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.h5"])
+@pytest.mark.parametrize(
+    ("word", "make"),
+    [("Unregistered", lambda: Unregistered()), ("unregistered", lambda: layers.Activation(unregistered))],
+)
+def test_unknown_code_is_named(
+    name: str, word: str, make: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(classifier((8, 8, 3), make()), tmp_path, name)
+    if word == "Unregistered":
+        assert "register_keras_serializable" in refusal(path)
+    assert f"{word}" in refusal(path)
+
+
+def truncated(path: Path) -> bytes:
+    data = path.read_bytes()
+    return data[: len(data) // 2]
+
+
+def zip_of(path: Path, **entries: str) -> bytes:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in entries.items():
+            archive.writestr(name.replace("__", "/"), text)
+    return path.read_bytes()
+
+
+WRONG: dict[str, tuple[Callable[[Path], bytes], str]] = {
+    "empty": (lambda _: b"", "is empty"),
+    "pickle": (lambda _: pickle.dumps({"a": 1}), "is a Python pickle, which can run any code"),
+    "git-lfs": (lambda _: b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
+    "html": (lambda _: b"<!DOCTYPE html><p>not found", "is a web page"),
+    "tflite": (lambda _: b"\x1c\0\0\0TFL3\0\0", "is a TensorFlow Lite file"),
+    "text": (lambda _: b"hello, world", "begins with b'hello, world'"),
+    "zip": (lambda d: zip_of(d / "z", notes="x"), "is a zip file but no Keras model"),
+    "pytorch": (
+        lambda d: zip_of(d / "z", archive__data_pkl="x").replace(b"data_pkl", b"data.pkl"),
+        "is a PyTorch file",
+    ),
+    "cut zip": (lambda d: truncated(saved(classifier(), d, "z.keras")), "is cut short or damaged"),
+    "cut h5": (lambda d: truncated(saved(classifier(), d, "z.h5")), "is cut short or damaged"),
+    "no json": (lambda d: zip_of(d / "z", **{"config.json": "{"}), "the description of its layers cannot be read"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_what_is_no_model_is_told_for_what_it_is(kind: str, tmp_path: Path) -> None:
+    make, message = WRONG[kind]
+    path = tmp_path / "model.keras"
+    path.write_bytes(make(tmp_path))
+    assert message in refusal(path)
+
+
+def test_folders_and_weights_alone_are_told_for_what_they_are(tmp_path: Path) -> None:
+    model = classifier()
+    model.export(tmp_path / "exported", verbose=False)
+    message = refusal(tmp_path / "exported")
+    assert "is a SavedModel" in message
+    assert "model.save('model.keras')" in message
+    (tmp_path / "folder").mkdir()
+    assert "is a folder without a Keras model" in refusal(tmp_path / "folder")
+    model.save_weights(tmp_path / "a.weights.h5")
+    assert "holds weights alone" in refusal(tmp_path / "a.weights.h5")
+    legacy = keras2_file(tmp_path / "w.h5", {}, {})
+    with h5py.File(legacy, "r+") as file:
+        del file.attrs["model_config"]
+    assert "--weights FILE" in refusal(legacy)
+
+
+# --- inputs --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("count", "order"), [(1, "grey"), (3, "rgb"), (4, "rgba")])
+@pytest.mark.parametrize("card", ["", "name: mine\ninput: {mean: [10], std: [5]}\n"])
+def test_the_models_channels_decide_the_order(count: int, order: str, card: str, tmp_path: Path) -> None:
+    network = load(saved(classifier((8, 8, count)), tmp_path, card=card))
+    assert network.preprocessing.channels == order
+    assert network.input_shape == (8, 8, count)
+    pixels = RNG.integers(0, 256, (8, 8, 3), np.uint8)
+    x, _ = fit(Photo(pixels, 8, 8, ()), (8, 8), network.preprocessing)
+    assert outputs(network.model, x[None]).shape == (1, 3)
+    if order == "rgba":
+        np.testing.assert_array_equal(x[..., 3], (255 - 10) / 5 if card else 1)
+        np.testing.assert_allclose(x[..., :3], (pixels - 10.0) / 5 if card else pixels / 255.0, atol=1e-5)
+
+
+def test_other_inputs_are_refused_with_a_way_on(tmp_path: Path) -> None:
+    assert "cam_cli.explain(model, images)" in refusal(saved(classifier((8, 8, 6)), tmp_path))
+    assert "channels to rgb or bgr" in refusal(saved(classifier(), tmp_path), UsageError, channels="grey")
+    first = layers.Permute((2, 3, 1))
+    inside = layers.Conv2D(2, 1, data_format="channels_first")
+    for shape, extra in (((3, 8, 8), (inside, first)), ((8, 8, 3), (layers.Permute((3, 1, 2)), inside, first))):
+        config_only = keras.Sequential([keras.Input(shape), *extra, layers.GlobalAveragePooling2D(), layers.Dense(2)])
+        assert "channels_last" in refusal(saved(config_only, tmp_path, "first.keras"))
+    flat = keras.Sequential([keras.Input((64,)), layers.Dense(2)])
+    assert "shape (64,), not (rows, columns, channels)" in refusal(saved(flat, tmp_path, "flat.keras"))
+    a, b = keras.Input((8, 8, 3), name="left"), keras.Input((8, 8, 3), name="right")
+    two = keras.Model([a, b], layers.Flatten()(layers.Add()([a, b])))
+    assert "2 inputs ('left' (8, 8, 3), 'right' (8, 8, 3))" in refusal(saved(two, tmp_path, "two.keras"))
+
+
+@pytest.mark.parametrize("values", [{"mean": (1.0, 2.0)}, {"std": (1.0, 2.0, 3.0, 4.0)}])
+def test_mean_and_std_are_checked_before_the_first_image(values: dict[str, Any], tmp_path: Path) -> None:
+    path = saved(classifier(), tmp_path)
+    assert "must have 1 or 3 values for rgb input" in refusal(path, UsageError, **values)
+    key, listed = next(iter(values.items()))
+    path.with_suffix(".yaml").write_text(f"name: mine\ninput: {{{key}: {list(listed)}}}\n")
+    assert "must have 1 or 3 values for rgb input" in refusal(path, UsageError)
+
+
+def test_a_free_size_is_taken_aloud_or_as_told(tmp_path: Path) -> None:
+    path = saved(classifier((None, None, 3), kernel=1), tmp_path)
+    network = load(path)
+    assert network.input_shape == (224, 224, 3)
+    assert any("224x224" in remark and "--input-size" in remark for remark in network.remarks)
+    told = load(path, input_size=(160, 224))
+    assert told.input_shape == (160, 224, 3)
+    assert not any("--input-size" in remark for remark in told.remarks)
+    half = load(saved(classifier((None, 40, 3), kernel=1), tmp_path, "half.keras"))
+    assert half.input_shape == (224, 40, 3)
+
+
+@pytest.mark.parametrize("how", ["stretch", "crop", "letterbox"])
+@pytest.mark.parametrize("photo_size", [(30, 90), (90, 30)])
+def test_a_1x1_conv_net_is_explained_on_photos_that_are_not_square(
+    how: str, photo_size: tuple[int, int], tmp_path: Path
+) -> None:
+    """Catches rows and columns swapped anywhere: with 1x1 kernels the map at a cell follows from that pixel alone."""
+    network = load(saved(classifier((None, None, 3), kernel=1), tmp_path), input_size=(20, 28), fit=how)
+    height, width = photo_size
+    photo = Photo(RNG.integers(0, 256, (height, width, 3), np.uint8), width, height, ())
+    x, _ = fit(photo, network.input_shape[:2], network.preprocessing)
+    assert x.shape == (20, 28, 3)
+    traced = trace(network.model, network.input_shape)
+    path = choose_layer(describe_layers(traced)).path
+    explainer = Explainer(network.model, examine(traced, [path]), Request(methods=("gradcam",), nsamples=0))
+    found = explainer.explain([Subject(x, "a", (1,))])[0].maps[0]
+    conv, head = network.model.get_layer("conv"), network.model.layers[-1]
+    kernel, bias = (keras.ops.convert_to_numpy(v) for v in conv.weights)
+    maps = np.maximum(x @ kernel[0, 0] + bias, 0)
+    expected = np.maximum(maps @ keras.ops.convert_to_numpy(head.kernel)[:, 1] / (20 * 28), 0)
+    np.testing.assert_allclose(found.values, expected, atol=1e-6)
+
+
+def preprocessing_inside() -> Iterator[tuple[str, keras.Model, bool]]:
+    def rescale() -> Any:
+        return layers.Rescaling(1 / 255.0)
+
+    norm = layers.Normalization(mean=[1.0, 2, 3], variance=[1.0, 1, 1])
+    yield "first", classifier((8, 8, 3), rescale()), True
+    yield "normalization after resizing", classifier((9, 9, 3), layers.Resizing(8, 8), norm), True
+    yield "nested", classifier((8, 8, 3), keras.Sequential([keras.Input((8, 8, 3)), rescale()])), True
+    yield "on features", classifier((8, 8, 3), layers.Conv2D(3, 1), rescale()), False
+    nested = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(3, 1), layers.ReLU(), rescale()])
+    yield "on features, nested", classifier((8, 8, 3), nested), False
+    yield "none", classifier(), False
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "inside"), list(preprocessing_inside()), ids=lambda v: v if isinstance(v, str) else ""
+)
+def test_only_a_rescaling_of_the_input_means_0_to_255(
+    name: str, model: keras.Model, inside: bool, tmp_path: Path
+) -> None:
+    network = load(saved(model, tmp_path))
+    assert network.preprocessing.std == ((1.0,) if inside else (255.0,))
+    assert any("rescales its input itself" in remark for remark in network.remarks) == inside
+    assert any("x / 255" in remark for remark in network.remarks) != inside
+
+
+# --- outputs -------------------------------------------------------------------------------------------------------
+
+
+def with_outputs(*heads: Callable[[Any], Any]) -> keras.Model:
+    image = keras.Input((8, 8, 3))
+    features = layers.Conv2D(4, 3, activation="relu", name="conv")(image)
+    return keras.Model(image, [head(features) for head in heads])
+
+
+def row(name: str) -> Callable[[Any], Any]:
+    return lambda x: layers.Dense(3, name=name)(layers.GlobalAveragePooling2D()(x))
+
+
+def test_the_only_row_of_scores_is_taken_aloud(tmp_path: Path) -> None:
+    network = load(saved(with_outputs(layers.Conv2D(1, 1, name="mask"), row("scores")), tmp_path))
+    assert "the model has 2 outputs: taking 'scores', the only row of scores" in network.remarks
+    assert examine(trace(network.model, network.input_shape), ["conv"]).classes == 3
+
+
+def test_outputs_that_cannot_be_told_apart_are_listed(tmp_path: Path) -> None:
+    message = refusal(saved(with_outputs(row("kind"), row("colour")), tmp_path))
+    assert "2 outputs ('kind' (3,), 'colour' (3,))" in message
+
+
+@keras.saving.register_keras_serializable("tests")
+class Subclassed(keras.Model):  # type: ignore[misc]
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.conv = layers.Conv2D(4, 3, activation="relu")
+        self.pool = layers.GlobalAveragePooling2D()
+        self.head = layers.Dense(3)
+
+    def call(self, x: Any) -> Any:
+        features = self.conv(x)
+        return {"features": features, "scores": self.head(self.pool(features))}
+
+
+def test_a_subclassed_model_says_its_size_and_its_scores(tmp_path: Path) -> None:
+    model = Subclassed()
+    model(np.zeros((1, 8, 10, 3), np.float32))
+    network = load(saved(model, tmp_path))
+    assert network.input_shape == (8, 10, 3)
+    assert any("taking 'scores'" in remark for remark in network.remarks)
+    assert trace(network.model, network.input_shape).output.shape == (1, 3)
+
+
+def test_opening_a_file_leaves_nothing_compiled_and_no_temporary_files(tmp_path: Path) -> None:
+    model = classifier()
+    model.compile("sgd", "mse")
+    assert not open_model(saved(model, tmp_path)).compiled
