@@ -9,6 +9,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -124,11 +125,17 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, keras.Model
     model.save(folder / "whole.keras")
     (folder / "under-another-name").write_bytes((folder / "new.weights.h5").read_bytes())
     (folder / "legacy.weights.h5").write_bytes((folder / "whole.h5").read_bytes())
+    with h5py.File(folder / "whole.h5") as whole, h5py.File(folder / "as-keras-publishes.h5", "w") as alone:
+        group = whole["model_weights"]
+        alone.attrs.update(group.attrs)
+        for layer in group:
+            group.copy(layer, alone)
     return folder, model
 
 
 @pytest.mark.parametrize(
-    "file", ["new.weights.h5", "whole.h5", "whole.keras", "under-another-name", "legacy.weights.h5"]
+    "file",
+    ["new.weights.h5", "whole.h5", "whole.keras", "under-another-name", "legacy.weights.h5", "as-keras-publishes.h5"],
 )
 def test_weights_from_a_file_are_the_same_from_every_format(weights: tuple[Path, keras.Model], file: str) -> None:
     """Catches weights that were silently left random, and a fingerprint that depends on the format."""

@@ -138,6 +138,11 @@ def keras2_functional(entries: list[dict[str, Any]], name: str = "backbone") -> 
     return {"class_name": "Functional", "config": {"name": name, "layers": listed, **ends}}
 
 
+def late(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The entries as Keras 2.13 and later wrote them inside a nested model."""
+    return [{"module": "keras.layers", **entry, "registered_name": None} for entry in entries]
+
+
 def sequential(*entries: dict[str, Any]) -> dict[str, Any]:
     return {"class_name": "Sequential", "config": {"name": "sequential", "layers": list(entries)}}
 
@@ -161,7 +166,9 @@ LEGACY: dict[str, Callable[[], tuple[dict[str, Any], dict[str, Any]]]] = {
     ),
     "a backbone inside a Sequential": lambda: (
         sequential(
-            keras2("InputLayer", "backbone_input", batch_input_shape=SHAPE), keras2_functional(keras2_layers()), dense()
+            keras2("InputLayer", "backbone_input", batch_input_shape=SHAPE),
+            keras2_functional(late(keras2_layers())),
+            dense(),
         ),
         {"backbone": {k: v for part in keras2_weights().values() for k, v in part.items()}, "head": HEAD},
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +35,7 @@ layers = keras.layers
 
 def draw(*shapes: tuple[int, ...], seed: int = 5) -> list[Array]:
     rng = np.random.default_rng(seed)
-    return [rng.normal(0.05, 1 / np.sqrt(float(max(1, np.prod(s[:-1])))), s).astype(np.float32) for s in shapes]
+    return [rng.normal(0.05, 1 / np.sqrt(max(1, math.prod(s[:-1]))), s).astype(np.float32) for s in shapes]
 
 
 WEIGHTS = draw((3, 3, 3, 4), (4,), (3, 3, 4, 6), (6,), (6, CLASSES), (CLASSES,))
@@ -208,7 +209,15 @@ class Snapshot:
         return cls(
             tuple(np.asarray(v).tobytes() for v in model.variables),
             tuple(
-                (path, id(at), at.trainable, at.built, at.call, getattr(at, "activation", None), frozenset(vars(at)))
+                (
+                    path,
+                    id(at),
+                    getattr(at, "trainable", None),
+                    getattr(at, "built", None),
+                    at.call,
+                    getattr(at, "activation", None),
+                    frozenset(vars(at)),
+                )
                 for path, at in [("", model), *walk(model)]
             ),
             tuple(float(loss) for loss in model.losses),

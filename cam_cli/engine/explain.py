@@ -13,6 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from cam_cli.engine.anatomy import Anatomy, Link
+from cam_cli.engine.baselines import BASELINES, Baselines
 from cam_cli.engine.evidence import Array, RunningSums, clean_evidence
 from cam_cli.engine.head import Head
 from cam_cli.engine.maps import SaliencyMap, smooth_map
@@ -23,7 +24,7 @@ from cam_cli.errors import UsageError
 
 PLUS_PLUS = ("smoothgradcam++", "gradcam++")
 INPUT_METHODS = ("gradient", "smoothgrad")
-METHODS = (*PLUS_PLUS, *LAYER_METHODS, "twoscale", *INPUT_METHODS)
+METHODS = (*PLUS_PLUS, *LAYER_METHODS, "twoscale", *INPUT_METHODS, *BASELINES)
 ROWS_IN_A_PASS = 8
 
 
@@ -112,6 +113,8 @@ class Explainer:
             model, anatomy.layers, anatomy.grids, shape, request.noise, self._exact_layers(), to_input
         )
         self.images_in_a_pass = shape.images
+        peers = [method for method in request.methods if method in BASELINES]
+        self._baselines = Baselines(model, peers, anatomy.input_shape, request.seed) if peers else None
         if "twoscale" in request.methods and anatomy.scales is None:
             raise UsageError("twoscale needs activations on two grids, and this model has only one")
         if "cam" in request.methods:
@@ -131,7 +134,7 @@ class Explainer:
                 raise UsageError(f"class {target} does not exist: the model has {self.anatomy.classes} classes")
         filled = [*subjects, *[subjects[-1]] * (shape.images - len(subjects))]
         samples = self._sampled(filled)
-        return [self._explanation(b, samples) for b in range(len(subjects))]
+        return [self._explanation(b, subject, samples) for b, subject in enumerate(subjects)]
 
     def _noisy_layers(self) -> frozenset[str]:
         layers = {path for path in self.anatomy.explained if self.anatomy.heads[path] is not Head.AFFINE}
@@ -168,7 +171,7 @@ class Explainer:
                 scores = tf.gather(found.logits, targets[:, t], axis=2, batch_dims=1)
                 total.add(scores, found.derivatives[layer][t], tf.constant(live))
             samples.count += int(live[0].sum())
-            if self._converged(samples):
+            if self._converged(subjects[0], samples):
                 break
         assert samples is not None
         return samples
@@ -180,49 +183,62 @@ class Explainer:
         targets = range(self._network.shape.targets)
         return {(path, t): RunningSums(published and path != INPUT) for path in sorted(self._noisy) for t in targets}
 
-    def _converged(self, samples: _Samples) -> bool:
+    def _converged(self, subject: Subject, samples: _Samples) -> bool:
         """Say whether no map's standard error is above the tolerance; a blank map has none and is done."""
         tolerance = self.request.tolerance
         if tolerance is None or not samples.sums:
             return False
-        errors = [m.standard_error for m in self._explanation(0, samples).maps if m.method == "smoothgradcam++"]
+        targets = range(self._network.shape.targets)
+        maps = [m for t in targets for m in self._layer_maps(0, t, subject.targets[t], samples)]
+        errors = [m.standard_error for m in maps if m.method == "smoothgradcam++"]
         return all(error is None or error <= tolerance for error in errors)
 
     def _seed(self, identity: str, sample: int) -> NDArray[np.int64]:
         digest = hashlib.sha256(f"{self.request.seed}\n{identity}\n{sample}".encode()).digest()
         return np.frombuffer(digest[:16], "<i8")
 
-    def _explanation(self, b: int, samples: _Samples) -> Explanation:
+    def _explanation(self, b: int, subject: Subject, samples: _Samples) -> Explanation:
         logits = samples.first.logits[b, 0].numpy()
         targets = [int(t) for t in samples.first.targets[b].numpy()]
         maps: list[SaliencyMap] = []
         for t, target in enumerate(targets):
             if target not in targets[:t]:
-                maps += self._maps(b, t, target, samples)
+                found = self._layer_maps(b, t, target, samples) + self._input_maps(b, t, target, samples)
+                found += self._peer_maps(subject, target)
+                maps += found if np.isfinite(logits[target]) else [m.broken() for m in found]
         probabilities = _probabilities(logits, self.anatomy.link)
         return Explanation(logits, probabilities, tuple(dict.fromkeys(targets)), tuple(maps))
 
-    def _maps(self, b: int, t: int, target: int, samples: _Samples) -> list[SaliencyMap]:
+    def _layer_maps(self, b: int, t: int, target: int, samples: _Samples) -> list[SaliencyMap]:
         found = {path: self._findings(b, t, path, samples) for path in self.anatomy.layers}
-        maps = []
-        for path in self.anatomy.explained:
-            for method in self.request.methods:
-                if method in PLUS_PLUS or (method in LAYER_METHODS and (method != "activations" or t == 0)):
-                    for selection in self.request.selections:
-                        maps.append(self._layer_map(path, method, target, selection, found[path], samples.count))
+        maps = [
+            self._layer_map(path, method, target, selection, found[path], samples.count)
+            for path in self.anatomy.explained
+            for method in self.request.methods
+            if method in PLUS_PLUS or (method in LAYER_METHODS and (method != "activations" or t == 0))
+            for selection in self.request.selections
+        ]
         if "twoscale" in self.request.methods and self.anatomy.scales:
             coarse, fine = self.anatomy.scales
             values = twoscale(found[coarse], found[fine])
-            maps.append(SaliencyMap(f"{coarse}+{fine}", "twoscale", target, Selection(), values, Head.SMOOTH))
-        for method in self.request.methods:
-            if method in INPUT_METHODS:
-                noisy = method == "smoothgrad" and self.nsamples > 0
-                gradient = samples.first.derivatives[INPUT][t][0][b, 0].numpy()
-                used = samples.sums[INPUT, t].mean_gradient(b) if noisy else gradient
-                count = samples.count if noisy else 0
-                head = Head.SMOOTH
-                maps.append(SaliencyMap(INPUT, method, target, Selection(), sensitivity(used), head, samples=count))
+            head = self.anatomy.heads[fine]
+            maps.append(SaliencyMap(f"{coarse}+{fine}", "twoscale", target, Selection(), values, head))
         return maps
+
+    def _input_maps(self, b: int, t: int, target: int, samples: _Samples) -> list[SaliencyMap]:
+        maps = []
+        for method in (m for m in self.request.methods if m in INPUT_METHODS):
+            noisy = method == "smoothgrad" and self.nsamples > 0
+            clean = samples.first.derivatives[INPUT][t][0][b, 0].numpy()
+            gradient = samples.sums[INPUT, t].mean_gradient(b) if noisy else clean
+            maps.append(_at_input(method, target, sensitivity(gradient), samples.count if noisy else 0))
+        return maps
+
+    def _peer_maps(self, subject: Subject, target: int) -> list[SaliencyMap]:
+        if self._baselines is None:
+            return []
+        found = self._baselines.maps(subject.x, target, subject.identity)
+        return [_at_input(method, target, values) for method, values in found.items()]
 
     def _findings(self, b: int, t: int, path: str, samples: _Samples) -> Findings:
         A = samples.first.activations[path][b]
@@ -263,6 +279,10 @@ class Explainer:
                     f"cam needs a layer that feeds global average pooling and one dense layer; '{path}' does not. "
                     "Use gradcam, which equals it there and is defined everywhere"
                 )
+
+
+def _at_input(method: str, target: int, values: Array, samples: int = 0) -> SaliencyMap:
+    return SaliencyMap(INPUT, method, target, Selection(), values, Head.SMOOTH, samples=samples)
 
 
 def _pass_shape(nsamples: int, open_ended: bool, targets: int, input_shape: tuple[int, int, int]) -> Shape:

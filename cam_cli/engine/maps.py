@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,10 @@ class SaliencyMap:
     standard_error: float | None = None
     samples: int = 0
     exact: bool = True
+
+    def broken(self) -> SaliencyMap:
+        """Return this map for a score that is not finite: there is nothing it could be the explanation of."""
+        return replace(self, values=np.full_like(self.values, np.nan), noise_effect=None, standard_error=None)
 
     @property
     def state(self) -> str:

@@ -118,7 +118,8 @@ def choose_layer(infos: Sequence[LayerInfo]) -> LayerInfo:
 def choose_scales(infos: Sequence[LayerInfo]) -> tuple[str, str] | None:
     """Choose the two layers of `twoscale`: what `auto` takes, and the last activation on the next larger grid.
 
-    Where all information goes through an activation on that grid, the last such one is taken. None where only one grid has activations.
+    Where all information goes through an activation on that grid, the last such one is taken. None where only one grid has
+    activations.
     """
     coarse = choose_layer(infos)
     assert coarse.grid is not None

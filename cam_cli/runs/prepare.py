@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cam_cli.errors import ImageError
 from cam_cli.images.decode import Photo
 from cam_cli.images.find import Found
 from cam_cli.images.fit import Box, Preprocessing, fit
@@ -41,6 +42,8 @@ def prepare(
         ImageError: the photo cannot be fitted.
     """
     x, box = fit(photo, size, preprocessing)
+    if not np.isfinite(x).all():
+        raise ImageError("the network's input is not finite with these values of mean and std", stage="fit")
     width, height = picture_size(photo.width, photo.height, longest)
     picture = photo.pixels
     if (width, height) != (photo.width, photo.height):

@@ -100,7 +100,12 @@ def publish_joint(
 
 
 def drawn(saliency: SaliencyMap) -> NDArray[np.float32]:
-    """Return a map as its pictures show it, 0..1; `twoscale` as map^(2/3), as its half maximum covers too little."""
+    """Return a map as its pictures show it, 0..1.
+
+    `twoscale` is drawn as map^(2/3), as its half maximum covers too little; `rise` from its minimum, as it rides on an offset.
+    """
+    if saliency.method == "rise" and saliency.values.min() < saliency.values.max():
+        return normalise(saliency.values - saliency.values.min())
     values = normalise(saliency.values)
     return values ** np.float32(2 / 3) if saliency.method == "twoscale" else values
 
