@@ -200,7 +200,7 @@ class Snapshot:
     """All that explaining must leave alone, in a form that compares."""
 
     weights: tuple[bytes, ...]
-    layers: tuple[tuple[str, int, bool, bool, Any, Any, frozenset[str]], ...]
+    layers: tuple[tuple[str, int, Any, Any, Any, Any, frozenset[str]], ...]
     losses: tuple[float, ...]
     metrics: int
 

@@ -103,7 +103,9 @@ def _grid(path: str, output: Any, input_shape: tuple[int, int, int], tokens: Tok
     )
 
 
-_PASSES_ON = {"Identity", "IdentityN", "Cast", "StopGradient", "PreventGradient", "EnsureShape"}
+_PASSES_ON = {
+    "Identity", "IdentityN", "Cast", "StopGradient", "PreventGradient", "EnsureShape", "Reshape", "Squeeze", "ExpandDims",
+}  # fmt: skip
 
 
 def logits_of(output: tf.Tensor) -> tuple[tf.Tensor, Link]:
@@ -125,7 +127,10 @@ def logits_of(output: tf.Tensor) -> tuple[tf.Tensor, Link]:
     while tensor.op.type in _PASSES_ON:
         tensor = tensor.op.inputs[0]
     link = {"Softmax": Link.SOFTMAX, "Sigmoid": Link.SIGMOID}.get(tensor.op.type, Link.LOGITS)
-    logits = output if link is Link.LOGITS else tensor.op.inputs[0]
-    if logits.shape[-1] == 1:
-        return tf.concat([-logits, logits], axis=-1), Link.SIGMOID
+    with output.graph.as_default():
+        logits = output if link is Link.LOGITS else tensor.op.inputs[0]
+        if logits.shape.rank != 2:
+            logits = tf.reshape(logits, (-1, output.shape[-1]))
+        if logits.shape[-1] == 1:
+            return tf.concat([-logits, logits], axis=-1), Link.SIGMOID
     return logits, link

@@ -35,7 +35,7 @@ _LINEAR_IN_ONE_INPUT = {
 
 _PIECEWISE_LINEAR = {
     "Relu", "Relu6", "LeakyRelu", "MaxPool", "MaxPoolV2", "MaxPool3D", "Max", "Min", "Maximum", "Minimum", "Abs",
-    "ClipByValue", "SelectV2", "Select",
+    "ClipByValue", "SelectV2", "Select", "Greater", "GreaterEqual", "Less", "LessEqual", "Sign",
 }  # fmt: skip
 
 _CELL_BY_CELL = {
@@ -78,11 +78,8 @@ def _way_up(path: str, activations: tf.Tensor, logits: tf.Tensor) -> Iterator[tu
     """Yield the operations between a layer and the scores, lowest first, with the inputs that depend on the layer."""
     reached = {activations.ref()}
     for op in operations_between(activations, logits):
-        dependent = [i for i, tensor in enumerate(op.inputs) if tensor.ref() in reached]
-        outputs = [out.ref() for out in op.outputs if out.dtype.is_floating]
-        if outputs:
-            reached.update(outputs)
-            yield op, dependent
+        reached.update(out.ref() for out in op.outputs)
+        yield op, [i for i, tensor in enumerate(op.inputs) if tensor.ref() in reached]
     if logits.ref() not in reached:
         raise UsageError(
             f"layer '{path}': the class score does not depend on it; choose a layer on the way to the output"

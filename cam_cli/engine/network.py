@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -11,6 +12,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from cam_cli.engine import formulas
 from cam_cli.engine.anatomy import last_output, logits_of
+from cam_cli.errors import UsageError
 from cam_cli.models.calls import run_model, watching
 from cam_cli.models.grid import Grid
 from cam_cli.quiet import native_chatter_silenced
@@ -107,7 +109,7 @@ class FrozenNetwork:
             chosen = _resolve_ranks(targets, by_sample[:, 0])
             rows = tf.repeat(chosen, shape.samples, axis=0)
             scores = [tf.gather(logits, rows[:, t], batch_dims=1) for t in range(shape.targets)]
-            gradients = [tf.gradients(score, taps) for score in scores]
+            gradients = [self._checked(tf.gradients(score, taps)) for score in scores]
             return (
                 by_sample,
                 chosen,
@@ -125,8 +127,17 @@ class FrozenNetwork:
                 tf.TensorSpec((shape.images, shape.samples), tf.float32, "live"),
                 tf.TensorSpec((shape.images, shape.targets), tf.int32, "targets"),
             )
-            self._frozen = convert_variables_to_constants_v2(concrete)
+            self._frozen = _frozen(concrete)
         self._structure = concrete.structured_outputs
+
+    def _checked(self, gradients: list[tf.Tensor | None]) -> list[tf.Tensor]:
+        for path, gradient in zip(self.layers, gradients, strict=True):
+            if gradient is None:
+                raise UsageError(
+                    f"layer '{path}': no gradient comes down to it; something above it, such as rounding or stop_gradient, "
+                    "holds it back"
+                )
+        return gradients
 
     def __call__(self, x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, targets: tf.Tensor) -> Pass:
         """Run one pass.
@@ -145,6 +156,15 @@ class FrozenNetwork:
             dict(zip(self.layers, activations, strict=True)),
             dict(zip(self.layers, derivatives, strict=True)),
         )
+
+
+def _frozen(concrete: Any) -> Callable[..., list[tf.Tensor]]:
+    """Return the function with its variables as constants, which fuses and runs faster; where loops forbid it, as it is."""
+    try:
+        frozen: Callable[..., list[tf.Tensor]] = convert_variables_to_constants_v2(concrete)
+    except ValueError:
+        return lambda *arguments: tf.nest.flatten(concrete(*arguments))
+    return frozen
 
 
 def _with_noise(x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, noise: Noise, shape: Shape) -> tf.Tensor:

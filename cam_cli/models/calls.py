@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,12 +18,16 @@ from cam_cli.quiet import native_chatter_silenced
 def walk(model: keras.Layer, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:
     """Yield every layer below `model` with its path, outer names first, such as `backbone/Conv_1`.
 
-    In a Functional model, operations that are no layers count too, such as the sum `x + y` that ends a residual block.
+    In a Functional model, operations that are no layers count too, such as the sum `x + y` that ends a residual block. Of
+    several layers of one name in one place, the second gets `#2`, and so on.
     """
     layers = model._flatten_layers(include_self=False, recursive=False)
     operations = [op for op in getattr(model, "operations", ()) if not isinstance(op, keras.Layer)]
+    met: Counter[str] = Counter()
     for layer in (*layers, *operations):
-        path = f"{prefix}{layer.name}"
+        met[layer.name] += 1
+        again = f"#{met[layer.name]}" if met[layer.name] > 1 else ""
+        path = f"{prefix}{layer.name}{again}"
         yield path, layer
         if isinstance(layer, keras.Layer):
             yield from walk(layer, f"{path}/")
@@ -72,12 +77,30 @@ def run_model(model: keras.Model, x: tf.Tensor) -> Any:
         ModelError: the model has several inputs, or several outputs that could be meant.
     """
     structure = getattr(model, "_inputs_struct", None)
-    if structure is None:
-        return choose_output(model, model(x, training=False))[1]
-    count = len(tf.nest.flatten(structure))
-    if count != 1:
-        raise ModelError(f"the model has {count} inputs; smoothcam explains classifiers of one image")
-    return choose_output(model, model(tf.nest.pack_sequence_as(structure, [x]), training=False))[1]
+    inputs: Any = x
+    if structure is not None:
+        count = len(tf.nest.flatten(structure))
+        if count != 1:
+            raise ModelError(f"the model has {count} inputs; smoothcam explains classifiers of one image")
+        inputs = tf.nest.pack_sequence_as(structure, [x])
+    with _undisturbed(model):
+        return choose_output(model, model(inputs, training=False))[1]
+
+
+@contextmanager
+def _undisturbed(model: keras.Model) -> Iterator[None]:
+    """Trace through functions that were compiled before, and leave no symbolic losses behind."""
+    layers = [model, *(layer for _, layer in walk(model))]
+    losses = [(layer, list(layer._losses)) for layer in layers if hasattr(layer, "_losses")]
+    eager = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(eager)
+        for layer, kept in losses:
+            layer._losses.clear()
+            layer._losses.extend(kept)
 
 
 def choose_output(model: keras.Model, outputs: Any) -> tuple[str, Any]:

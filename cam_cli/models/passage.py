@@ -6,6 +6,9 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
+_OF_SHAPE_ALONE = {"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"}
+"""Operations whose output does not depend on the values of their input."""
+
 
 def ways_through(start: tf.Tensor, end: tf.Tensor) -> Mapping[str, bool]:
     """Say for each operation between two tensors whether every way from one to the other goes through it.
@@ -34,9 +37,9 @@ def operations_between(start: tf.Tensor, end: tf.Tensor) -> list[tf.Operation]:
     reached = {start.ref()}
     forward = []
     for op in end.graph.get_operations():
-        if any(source.ref() in reached for source in op.inputs):
+        if op.type not in _OF_SHAPE_ALONE and any(source.ref() in reached for source in op.inputs):
             forward.append(op)
-            reached.update(out.ref() for out in op.outputs if out.dtype.is_floating)
+            reached.update(out.ref() for out in op.outputs)
     needed, pending = set[str](), [end.op]
     while pending:
         op = pending.pop()

@@ -24,6 +24,7 @@ from cam_cli.runs.naming import stem
 from cam_cli.runs.prepare import Prepared
 
 _WHY_NOT = {"blank": "blank map: nothing speaks for the class", "nonfinite": "no map: the numbers are not finite"}
+_TOWERING = ("gradient", "smoothgrad", "guided-backprop", "deconvnet", "integrated-gradients")
 TOP = 5
 
 
@@ -102,8 +103,13 @@ def publish_joint(
 def drawn(saliency: SaliencyMap) -> NDArray[np.float32]:
     """Return a map as its pictures show it, 0..1.
 
-    `twoscale` is drawn as map^(2/3), as its half maximum covers too little; `rise` from its minimum, as it rides on an offset.
+    `twoscale` is drawn as map^(2/3), as its half maximum covers too little; `rise` from its minimum, as it rides on an
+    offset; gradients at the pixels up to their 99th percentile (Smilkov et al. 2017, section 3.1), as single pixels tower
+    above the rest.
     """
+    if saliency.method in _TOWERING:
+        ceiling = max(float(np.percentile(saliency.values, 99)), float(np.finfo(np.float32).tiny))
+        return np.clip(np.maximum(saliency.values, 0) / np.float32(ceiling), 0, 1)
     if saliency.method == "rise" and saliency.values.min() < saliency.values.max():
         return normalise(saliency.values - saliency.values.min())
     values = normalise(saliency.values)
