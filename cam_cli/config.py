@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -219,6 +219,11 @@ class RunConfig(BaseModel):
             count = len(self.subset)
             raise KeyedError("subset", f"must be exactly two corners, as region is set, not {count} pairs")
         return self
+
+    def model_settings(self) -> dict[str, Any]:
+        """Return the settings that say how the model is opened and fed, the fields of `models.load.Overrides`."""
+        keys = ("input_size", "fit", "channels", "mean", "std", "labels", "weights", "unsafe_lambda")
+        return {key: getattr(self, key) for key in keys}
 
     def result_settings(self) -> dict[str, object]:
         """Return, ready for JSON, the settings that can change a result: all but `NOT_IN_FINGERPRINT`."""

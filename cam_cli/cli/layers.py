@@ -25,26 +25,19 @@ def layers(everything: bool, as_json: bool, **options: Any) -> None:
         from cam_cli.models.load import Overrides
         from cam_cli.models.survey import survey
 
-    overrides = Overrides(
-        config.input_size,
-        config.fit,
-        config.channels,
-        config.mean,
-        config.std,
-        config.labels,
-        config.weights,
-        config.unsafe_lambda,
-    )
-    chosen, found = survey(config.model, overrides)
-    infos = [info for info in found if everything or info.grid is not None]
+    overrides = Overrides(**config.model_settings())
+    found = survey(config.model, overrides)
+    for remark in found.remarks:
+        click.echo(f"smoothcam: {remark}", err=True)
+    infos = [info for info in found.layers if everything or info.grid is not None]
     if as_json:
         for info in infos:
-            row = asdict(info) | {"suitability": info.suitability, "auto": info.path == chosen}
+            row = asdict(info) | {"suitability": info.suitability, "auto": info.path == found.auto}
             click.echo(json.dumps(row, sort_keys=True))
         return
     rows = [
         (
-            "*" if info.path == chosen else "",
+            "*" if info.path == found.auto else "",
             info.path,
             info.kind,
             "x".join(str(n) for n in info.shape),

@@ -39,6 +39,15 @@ class InputCard(BaseModel):
         )
 
 
+class TokensCard(BaseModel):
+    """How a transformer's tokens lie on the image: a grid of rows and columns, behind `class_tokens` that lie nowhere."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    grid: tuple[int, int]
+    class_tokens: int = Field(1, ge=0)
+
+
 class ModelCard(BaseModel):
     """A YAML file beside the model: `model.keras` + `model.yaml`. Paths are relative to the card."""
 
@@ -49,6 +58,9 @@ class ModelCard(BaseModel):
     input: InputCard = InputCard()
     labels: Path | None = Field(None, description="CSV with a column `name`, or one name a line")
     layer: str | None = Field(None, description="the layer that `auto` takes")
+    tokens: TokensCard | None = Field(
+        None, description="of a vision transformer; inferred where only one way is possible"
+    )
     licence: str = ""
     source: str = ""
     sha256: str | None = Field(None, description="of the model file; another file is refused")

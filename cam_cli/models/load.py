@@ -16,6 +16,7 @@ from cam_cli.models.bundled import bundled_models, choose_bundled
 from cam_cli.models.calls import choose_output
 from cam_cli.models.card import ModelCard, read_card
 from cam_cli.models.files import one_line, open_model, sha256_of
+from cam_cli.models.grid import Tokens
 from cam_cli.models.inputs import Overrides, settle_input
 from cam_cli.models.labels import Labels, read_labels
 
@@ -26,7 +27,7 @@ __all__ = ["Network", "Overrides", "load_network"]
 class Network:
     """A model ready to be explained, and what is known about it.
 
-    input_shape: (H, W, C). remarks: what was assumed because nobody said it, to be told to the person.
+    input_shape: (H, W, C). tokens: how a transformer's tokens lie on the image, where its card says so. remarks: what was assumed because nobody said it, to be told to the person.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Network:
     preprocessing: Preprocessing
     labels: Labels
     default_layer: str | None
+    tokens: Tokens | None = None
     remarks: tuple[str, ...] = ()
 
 
@@ -106,6 +108,7 @@ def _describe(name: str, digest: str, model: keras.Model, card: ModelCard | None
         preprocessing=settled.preprocessing,
         labels=read_labels(labels) if labels else Labels(),
         default_layer=card.layer if card else None,
+        tokens=Tokens(card.tokens.grid, card.tokens.class_tokens) if card and card.tokens else None,
         remarks=(*settled.remarks, *_output_remarks(model, settled.shape)),
     )
 

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from cam_cli.models.calls import trace
 from cam_cli.models.layers import LayerInfo, choose_layer, describe_layers
 from cam_cli.models.load import Overrides, load_network
 
 
-def survey(model: str | None, overrides: Overrides) -> tuple[str, tuple[LayerInfo, ...]]:
-    """Return the path of the layer that `auto` takes, and all layers in the order they run."""
+@dataclass(frozen=True)
+class Survey:
+    """The layers of a model in the order they run, the path of the one that `auto` takes, and what to tell a person."""
+
+    layers: tuple[LayerInfo, ...]
+    auto: str
+    remarks: tuple[str, ...]
+
+
+def survey(model: str | None, overrides: Overrides) -> Survey:
+    """Load a model and look at its layers; raises what `load_network` and `choose_layer` raise."""
     network = load_network(model, overrides=overrides)
-    infos = describe_layers(trace(network.model, network.input_shape))
-    return network.default_layer or choose_layer(infos).path, infos
+    layers = describe_layers(trace(network.model, network.input_shape), network.tokens)
+    return Survey(layers, network.default_layer or choose_layer(layers).path, network.remarks)

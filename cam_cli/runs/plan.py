@@ -49,21 +49,12 @@ def make_plan(config: RunConfig, root: Path) -> Plan:
     Raises:
         UsageError: no such model, layer or class. ModelError: the model cannot be opened.
     """
-    overrides = Overrides(
-        config.input_size,
-        config.fit,
-        config.channels,
-        config.mean,
-        config.std,
-        config.labels,
-        config.weights,
-        config.unsafe_lambda,
-    )
+    overrides = Overrides(**config.model_settings())
     network = load_network(config.model, config.layers, overrides)
     traced = trace(network.model, network.input_shape)
     paths, remarks = _layers(network, config, traced)
-    scales = choose_scales(describe_layers(traced)) if "twoscale" in config.methods else None
-    anatomy = examine(traced, paths, scales)
+    scales = choose_scales(describe_layers(traced, network.tokens)) if "twoscale" in config.methods else None
+    anatomy = examine(traced, paths, scales, network.tokens)
     targets = read_targets(config.targets, config.targets_from, network.labels, anatomy.classes, root)
     open_settings = {key: value for key, value in config.result_settings().items() if key not in _INPUT_KEYS}
     settings = open_settings | {
@@ -112,7 +103,7 @@ def _selections(config: RunConfig) -> tuple[Selection, ...]:
 
 
 def _layers(network: Network, config: RunConfig, traced: Trace) -> tuple[list[str], list[str]]:
-    infos = describe_layers(traced)
+    infos = describe_layers(traced, network.tokens)
     paths: list[str] = []
     remarks = []
     for name in config.layers:
