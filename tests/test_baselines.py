@@ -326,10 +326,18 @@ def test_requests_that_cannot_be_met_say_so(monkeypatch: pytest.MonkeyPatch) -> 
         maps_of(conv_net(), ["rise"])
 
 
-def test_relus_in_a_compiled_function_are_not_passed_by_in_silence() -> None:
-    compiled = tf.function(lambda x: tf.nn.relu(x), autograph=False)
-    half = keras.Sequential(
-        [keras.Input(SHAPE), keras.layers.ReLU(), keras.layers.Lambda(compiled), keras.layers.Flatten()]
-    )
+def test_relus_in_a_loop_are_not_passed_by_in_silence() -> None:
+    layers = [keras.layers.ReLU(), keras.layers.Reshape((-1, SHAPE[-1])), keras.layers.SimpleRNN(4, activation="relu")]
     with pytest.raises(UsageError, match="guided-backprop cannot reach the model's ReLUs"):
-        maps_of(half, ["guided-backprop"])
+        maps_of(keras.Sequential([keras.Input(SHAPE), *layers]), ["guided-backprop"])
+
+
+def test_relus_in_a_compiled_function_are_reached() -> None:
+    compiled = tf.function(lambda x: tf.nn.relu(x - 0.1), autograph=False)
+    maps = []
+    for cut in (compiled, lambda x: tf.nn.relu(x - 0.1)):
+        layers = [keras.layers.Conv2D(3, 3, name="conv"), keras.layers.Lambda(cut), keras.layers.Flatten()]
+        keras.utils.set_random_seed(3)
+        maps.append(maps_of(keras.Sequential([keras.Input(SHAPE), *layers]), ["guided-backprop"])["guided-backprop"])
+    assert maps[0].any()
+    np.testing.assert_allclose(*maps, rtol=1e-5)

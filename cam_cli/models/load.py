@@ -27,7 +27,8 @@ __all__ = ["Network", "Overrides", "load_network"]
 class Network:
     """A model ready to be explained, and what is known about it.
 
-    input_shape: (H, W, C). tokens: how a transformer's tokens lie on the image, where its card says so. remarks: what was assumed because nobody said it, to be told to the person.
+    input_shape: (H, W, C). tokens: how a transformer's tokens lie on the image, where its card says so. remarks: what was
+    assumed because nobody said it, to be told to the person.
     """
 
     name: str
