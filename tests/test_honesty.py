@@ -1,0 +1,118 @@
+"""What a run says about how far its own maps can be trusted."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from conftest import write_card
+from PIL import Image
+
+Command = Callable[..., Any]
+
+
+def saved(model: keras.Model, folder: Path, **card: object) -> Path:
+    file = folder / "model.keras"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.save(file)
+    return write_card(file, **card)
+
+
+def network(activation: str = "relu", bias: float = 0.0) -> keras.Model:
+    keras.utils.set_random_seed(6)
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(6, 3, strides=4, padding="same", activation="relu", name="first")(inputs)
+    signed = keras.layers.BatchNormalization(name="norm")(keras.layers.Conv2D(6, 3, padding="same", name="second")(x))
+    last = keras.layers.Activation(activation, name="active")(signed)
+    pooled = keras.layers.GlobalAveragePooling2D()(last)
+    dense = keras.layers.Dense(5, activation="softmax", bias_initializer=keras.initializers.Constant(bias), name="head")
+    return keras.Model(inputs, dense(pooled))
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    path = tmp_path / "photo.png"
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_a_signed_layer_is_warned_of_and_the_better_one_named(smoothcam: Command, photo: Path, tmp_path: Path) -> None:
+    model = saved(network(), tmp_path, layer="active")
+    ended = smoothcam("explain", photo, "--model", model, "--layer", "norm", "-o", tmp_path / "out", "--json")
+    assert ended.code == 0
+    assert "layer 'norm' has values of both signs" in ended.err
+    assert "'active', the activation after it, is the better choice" in ended.err
+    good = smoothcam("explain", photo, "--model", model, "--layer", "active", "-o", tmp_path / "good", "--json")
+    assert "both signs" not in good.err
+
+
+def test_a_smooth_head_is_recorded_as_approximate_unless_exact(smoothcam: Command, photo: Path, tmp_path: Path) -> None:
+    model = saved(network("silu"), tmp_path, layer="norm")
+    found = {}
+    for derivatives in ("closed", "exact"):
+        out = tmp_path / derivatives
+        ended = smoothcam("explain", photo, "--model", model, "-o", out, "--json", "--derivatives", derivatives)
+        assert ended.code == 0, ended.err
+        (entry,) = ended.rows[0]["maps"]
+        found[derivatives] = (entry["head"], entry["derivatives"])
+    assert found == {"closed": ("smooth", "approximate"), "exact": ("smooth", "exact")}
+
+
+def test_an_affine_head_is_said_once_and_recorded(smoothcam: Command, photo: Path, tmp_path: Path) -> None:
+    model = saved(network(), tmp_path, layer="active")
+    ended = smoothcam("explain", photo, "--model", model, "-o", tmp_path / "out", "--json", "--nsamples", "5")
+    assert ended.err.count("noise has no effect") == 1
+    (entry,) = ended.rows[0]["maps"]
+    assert (entry["noise"], entry["noise_effect"], entry["standard_error"]) == ("no effect, affine head", 1.0, 0.0)
+
+
+def test_a_blank_map_is_counted_and_drawn_as_a_placard(smoothcam: Command, photo: Path, tmp_path: Path) -> None:
+    model = network()
+    model.get_layer("head").kernel.assign(-np.abs(model.get_layer("head").kernel.numpy()))
+    file = saved(model, tmp_path, layer="active")
+    ended = smoothcam("explain", photo, "--model", file, "-o", tmp_path / "out", "--json")
+    assert ended.code == 0
+    assert "1 blank map" in ended.err
+    (entry,) = ended.rows[0]["maps"]
+    assert entry["state"] == "blank"
+    folder = tmp_path / "out" / "photo.png"
+    assert not np.load(folder / entry["files"]["raw"]).any()
+    for kind in ("heatmap", "overlay"):
+        picture = np.asarray(Image.open(folder / entry["files"][kind]))
+        assert picture.shape == (48, 64, 3)
+        assert np.ptp(picture.astype(int), axis=-1).max() == 0, "a placard has no colour that could be taken for heat"
+
+
+def test_noise_until_the_tolerance_is_met_says_how_much_it_took(
+    smoothcam: Command, photo: Path, tmp_path: Path
+) -> None:
+    model = saved(network(), tmp_path, layer="first")
+    run = ("explain", photo, "--model", model, "--json", "--nsamples", "auto", "--std-dev", "0.4")
+    counts = []
+    for tolerance in ("0.2", "0.0005"):
+        ended = smoothcam(*run, "--tolerance", tolerance, "-o", tmp_path / tolerance)
+        (entry,) = ended.rows[0]["maps"]
+        count = int(entry["noise"].removesuffix(" samples"))
+        assert entry["standard_error"] <= float(tolerance) or count == 200
+        counts.append(count)
+    assert counts[0] < counts[1]
+
+
+def test_the_most_influential_neurons_are_listed(smoothcam: Command, photo: Path, tmp_path: Path) -> None:
+    model = saved(network(), tmp_path, layer="active")
+    ended = smoothcam("explain", photo, "--model", model, "--subset", "top:3", "-o", tmp_path / "out", "--json")
+    (entry,) = ended.rows[0]["maps"]
+    assert entry["selection"]["top"] == 3
+    values = np.load(tmp_path / "out" / "photo.png" / entry["files"]["raw"])
+    assert sorted(map(tuple, entry["selection"]["subset"])) == sorted(zip(*map(list, np.nonzero(values)), strict=True))
+    assert "top-3" in entry["files"]["raw"]
+    manifest = json.loads((tmp_path / "out" / "photo.png" / "manifest.json").read_text())
+    assert manifest["settings"]["subset"] == "top:3"
