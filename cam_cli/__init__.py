@@ -12,6 +12,7 @@ TensorFlow; the first use of one of these does.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cam_cli.quiet import native_chatter_silenced
 from cam_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -51,4 +52,5 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'cam_cli' has no attribute '{name}'")
-    return getattr(import_module(_HOMES[name]), name)
+    with native_chatter_silenced():
+        return getattr(import_module(_HOMES[name]), name)

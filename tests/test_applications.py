@@ -174,8 +174,8 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(weights: tuple[Path, ke
 
 OFFLINE = """
 import sys
+from cam_cli import load_network
 from cam_cli.errors import ModelError
-from cam_cli.models.load import load_network
 try:
     load_network(sys.argv[1])
 except ModelError as error:
