@@ -26,7 +26,7 @@ class Console:
         self._failed = 0
         self._last_line = time.monotonic()
         live = sys.stderr.isatty() and not quiet
-        self._bar: tqdm[Any] | None = tqdm(unit=" images", dynamic_ncols=True, leave=False) if live else None
+        self._bar: tqdm[Any] | None = tqdm(unit="image", dynamic_ncols=True, leave=False) if live else None
 
     def __enter__(self) -> Console:
         return self
