@@ -18,6 +18,7 @@ LONGEST_FILE = 400
 # A room is a folder or a module of `cam_cli`; an entry with a dot allows one module of another room.
 MAY_USE: dict[str, set[str]] = {
     "": {"version", "quiet", "api", "engine", "models"},
+    "__main__": {"cli"},
     "api": {"engine", "models", "render", "errors"},
     "cli": {"runs", "models", "config", "yaml_source", "quiet", "errors", "version"},
     "config": {"yaml_source", "errors"},

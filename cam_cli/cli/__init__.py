@@ -49,37 +49,51 @@ def smoothcam() -> None:
     smoothcam explain images/ --layer block5_conv3
     smoothcam explain images/ --json | jq -r 'select(.status == "failed") | .path'
 
-    Exit codes: 0 all done; 1 fatal; 2 usage or config; 3 some images failed; 4 nothing matched; 130 interrupted.
+    Exit codes: 0 all done; 1 fatal; 2 usage or config; 3 some images failed; 4 nothing matched; 130, 143 stopped.
     """
 
 
 class _Terminated(BaseException):
-    """SIGTERM has come; no handler of ordinary errors may swallow it."""
+    """A signal to end has come; no handler of ordinary errors may swallow it."""
 
 
 def _terminated(signum: int, frame: object) -> NoReturn:
-    raise _Terminated
+    raise _Terminated(signum)
 
 
 def main() -> NoReturn:
     """Run the command line; every error ends as one line on stderr and an exit code, never as a traceback."""
     warnings.simplefilter("ignore")
-    signal.signal(signal.SIGTERM, _terminated)
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, _terminated)
     try:
         code = smoothcam.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except SmoothcamError as error:
-        click.echo(f"smoothcam: {escaped(str(error))}", err=True)
-        code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("smoothcam: interrupted; the same command goes on from here", err=True)
-        code = 130
-    except _Terminated:
-        click.echo("smoothcam: terminated; the same command goes on from here", err=True)
-        code = 143
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except BaseException as error:
+        if sys.flags.dev_mode or isinstance(error, SystemExit):
+            raise
+        code, line = _last_words(error)
+        click.echo(f"smoothcam: {escaped(line)}", err=True)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _last_words(error: BaseException) -> tuple[int, str]:
+    """Return the exit code and the line that an error ends with."""
+    if isinstance(error, SmoothcamError):
+        return error.exit_code, str(error)
+    if isinstance(error, _Terminated):
+        return 128 + error.args[0], "terminated; the same command goes on from here"
+    causes = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        causes.append(cause)
+    if any(isinstance(cause, KeyboardInterrupt | click.Abort) for cause in causes):
+        return 130, "interrupted; the same command goes on from here"
+    if isinstance(error, OSError):
+        return 1, f"cannot write: {error.strerror}"
+    words = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return 1, f"a mistake of smoothcam's own, please report it: {words} (`python -X dev -m cam_cli` shows where)"

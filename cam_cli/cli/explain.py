@@ -12,7 +12,7 @@ from cam_cli.cli.options import resolve_options, run_options
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False), metavar="PATH...")
 @run_options
 @click.option("--json", "json_lines", is_flag=True, help="One line of JSON on stdout for each image.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")

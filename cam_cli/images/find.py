@@ -30,6 +30,7 @@ def find_images(
     *,
     extensions: Collection[str] = IMAGE_EXTENSIONS,
     prune: Collection[Path] = (),
+    prune_if: Callable[[Path], bool] = lambda _: False,
     on_error: Callable[[Path, OSError], None] = _ignore,
 ) -> Iterator[Found]:
     """Yield every image under `paths`, each once, in the order given.
@@ -43,7 +44,7 @@ def find_images(
         paths: files and folders, in any form; one that lies in another is yielded at its own place only.
         root: the folder that `Found.relative` starts from; must hold all of `paths`.
         extensions: endings of the files taken from folders, in lower case without the dot.
-        prune: folders below those given that are not entered.
+        prune: folders below those given that are not entered; prune_if says it of a folder by what is in it.
         on_error: called with each folder that cannot be listed, which is then left out.
 
     Raises:
@@ -53,7 +54,7 @@ def find_images(
     given: dict[Path, Path] = {}
     for path in paths:
         given.setdefault(_absolute(path), path)
-    walk = _Walk(extensions, frozenset(path.resolve() for path in prune), frozenset(given), on_error)
+    walk = _Walk(extensions, frozenset(path.resolve() for path in prune), prune_if, frozenset(given), on_error)
     for place, path in given.items():
         if not place.is_relative_to(base):
             raise UsageError(f"{str(path)!r} is not inside the root folder {str(base)!r}; name one that holds it")
@@ -86,6 +87,7 @@ class _Walk:
 
     extensions: Collection[str]
     prune: frozenset[Path]
+    prune_if: Callable[[Path], bool]
     given: frozenset[Path]
     on_error: Callable[[Path, OSError], None]
 
@@ -126,7 +128,7 @@ class _Walk:
         return sorted(files, key=os.fsencode), sorted(subfolders, key=os.fsencode)
 
     def _pruned(self, folder: Path) -> bool:
-        return bool(self.prune) and folder.resolve() in self.prune
+        return (bool(self.prune) and folder.resolve() in self.prune) or self.prune_if(folder)
 
 
 def _is_folder(entry: Path | os.DirEntry[str]) -> bool:

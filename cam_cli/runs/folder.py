@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,11 @@ RUN = "run.json"
 INDEX = "index.jsonl"
 SHEET = "sheet.jpg"
 _OWN_FILES = (RUN, INDEX, SHEET)
+
+
+def is_run_folder(path: Path) -> bool:
+    """Say whether a folder was made by a run, so that its pictures are no photos to explain."""
+    return (path / RUN).is_file() and (path / INDEX).is_file()
 
 
 class RunFolder:
@@ -35,6 +41,15 @@ class RunFolder:
             ) from None
         if entries and RUN not in entries:
             raise UsageError(f"output folder '{path}' holds files that no run made; choose another with -o")
+
+    def made_otherwise(self, run: Mapping[str, Any]) -> str | None:
+        """Say in a few words how the last run into this folder differs from `run`, where it does."""
+        try:
+            last = json.loads((self.path / RUN).read_bytes())
+            differing = [name for name in ("root", "model", "settings") if last[name] != json.loads(to_json(run))[name]]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return f"another {' and '.join(differing)}" if differing else None
 
     def of(self, relative: PurePosixPath) -> Path:
         """Return the folder of one image; a photo that is called like one of the run's own files gets a `~`."""

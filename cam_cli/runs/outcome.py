@@ -6,6 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+MOST_ROWS = 60
+"""So many of a run's first images are kept in mind, for its contact sheet."""
+
 
 @dataclass
 class Outcome:
@@ -15,7 +18,9 @@ class Outcome:
     skipped: int = 0
     failed: int = 0
     maps: int = 0
+    unreadable_folders: int = 0
     states: Counter[str] = field(default_factory=Counter)
+    first_rows: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def images(self) -> int:
@@ -24,13 +29,15 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """0 all done, 3 finished but some images failed, 4 nothing matched."""
+        """0 all done, 3 finished but some images failed or folders could not be read, 4 nothing matched."""
         if self.images == 0:
             return 4
-        return 3 if self.failed else 0
+        return 3 if self.failed or self.unreadable_folders else 0
 
     def count(self, row: dict[str, Any], *, skipped: bool = False) -> None:
         """Count one image by its row (see `Manifest.row`)."""
+        if len(self.first_rows) < MOST_ROWS:
+            self.first_rows.append(row)
         if row["status"] == "failed":
             self.failed += 1
             return
@@ -47,6 +54,7 @@ class Outcome:
             "explained": self.explained,
             "skipped": self.skipped,
             "failed": self.failed,
+            "unreadable_folders": self.unreadable_folders,
             "maps": self.maps,
             "blank_maps": self.states["blank"],
             "nonfinite_maps": self.states["nonfinite"],
@@ -58,6 +66,7 @@ class Outcome:
         parts = [f"{self.explained} explained"]
         parts += [f"{self.skipped} already done"] if self.skipped else []
         parts += [f"{self.failed} failed"] if self.failed else []
-        parts += [f"{n} {state} maps" for state, n in sorted(self.states.items()) if state != "ok"]
+        parts += [f"{self.unreadable_folders} folders could not be read"] if self.unreadable_folders else []
+        parts += [f"{n} {state} map{'s' if n > 1 else ''}" for state, n in sorted(self.states.items()) if state != "ok"]
         rate = f", {self.explained / seconds:.1f} images/s" if self.explained and seconds > 0 else ""
         return f"{', '.join(parts)} in {seconds:.1f} s{rate}"

@@ -14,6 +14,7 @@ from cam_cli.engine.explain import Request
 from cam_cli.engine.head import Head
 from cam_cli.engine.network import Noise
 from cam_cli.engine.selection import Selection
+from cam_cli.errors import UsageError
 from cam_cli.models.calls import Trace, trace
 from cam_cli.models.layers import choose_layer, choose_scales, describe_layers, find_layer
 from cam_cli.models.load import Network, Overrides, load_network
@@ -55,6 +56,9 @@ def make_plan(config: RunConfig, root: Path) -> Plan:
     paths, remarks = _layers(network, config, traced)
     scales = choose_scales(describe_layers(traced, network.tokens)) if "twoscale" in config.methods else None
     anatomy = examine(traced, paths, scales, network.tokens)
+    if network.labels.entries and len(network.labels.entries) != anatomy.classes:
+        count = len(network.labels.entries)
+        raise UsageError(f"there are {count} class names and the model has {anatomy.classes} classes; they must match")
     targets = read_targets(config.targets, config.targets_from, network.labels, anatomy.classes, root)
     open_settings = {key: value for key, value in config.result_settings().items() if key not in _INPUT_KEYS}
     settings = open_settings | {

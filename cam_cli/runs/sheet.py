@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,48 +16,58 @@ from cam_cli.images.decode import decode, read_bytes
 from cam_cli.render.picture import picture_size
 from cam_cli.render.sheet import Cell, contact_sheet
 from cam_cli.runs.files import from_printable, write_whole
-from cam_cli.runs.folder import INDEX, SHEET, RunFolder
+from cam_cli.runs.folder import SHEET, RunFolder
 
-MOST_IMAGES = 60
 _CELL = 256
+Key = tuple[str, str, str, int]
 
 
-def write_sheet(folder: RunFolder, root: Path) -> str:
-    """Write OUT/sheet.jpg from the run's records, at most 60 images in the order of their paths.
+def write_sheet(folder: RunFolder, root: Path, rows: Sequence[dict[str, Any]], images: int) -> str:
+    """Write OUT/sheet.jpg: a line for each image, a column for each kind of map.
+
+    Args:
+        rows: of this run's first images (see `Manifest.row`). images: how many there were in all.
 
     Returns:
         A line for the person who ran it.
     """
-    rows = _latest_rows(folder.path / INDEX)
-    shown = [row for _, row in sorted(rows.items())][:MOST_IMAGES]
-    if not any(row["maps"] for row in shown):
-        return "no contact sheet: there is no overlay to show"
-    cells = [_cells(row, folder, root) for row in shown]
-    widest = max(shown, key=lambda row: len(row["maps"]))
-    several_layers = len({entry["layer"] for entry in widest["maps"]}) > 1
-    titles = ["photo", *(_title(entry, with_layer=several_layers) for entry in widest["maps"])]
+    keyed = [dict(zip(_keys(row["maps"]), row["maps"], strict=True)) for row in rows]
+    columns = list(dict.fromkeys(key for maps in keyed for key in maps))
+    if not columns:
+        return "no contact sheet: there is no map to show"
+    several_layers = len({layer for _, layer, _, _ in columns}) > 1
+    titles = ["photo", *(_title(key, with_layer=several_layers) for key in columns)]
+    cells = [_cells(row, maps, columns, folder, root) for row, maps in zip(rows, keyed, strict=True)]
     buffer = io.BytesIO()
     contact_sheet(cells, titles, _CELL).save(buffer, "JPEG", quality=88)
     write_whole(folder.path / SHEET, buffer.getvalue())
-    left_out = f" (the first {MOST_IMAGES} of {len(rows)} images)" if len(rows) > MOST_IMAGES else ""
+    left_out = f" (the first {len(rows)} of {images} images)" if images > len(rows) else ""
     return f"contact sheet: {folder.path / SHEET}{left_out}"
 
 
-def _latest_rows(index: Path) -> dict[str, dict[str, Any]]:
-    rows: dict[str, dict[str, Any]] = {}
-    for line in index.read_text("ascii").splitlines() if index.is_file() else ():
-        row = json.loads(line)
-        rows[row["path"]] = row
-    return rows
+def _keys(maps: Sequence[dict[str, Any]]) -> list[Key]:
+    """Return for each map what its column is: its method, layer and selection, and which of the image's targets it shows."""
+    keys: list[Key] = []
+    met: Counter[tuple[str, str, str]] = Counter()
+    for entry in maps:
+        selection = entry["selection"]
+        shown = selection | {"subset": None} if selection["top"] else selection
+        kind = (entry["method"], entry["layer"], json.dumps(shown, sort_keys=True))
+        met[kind] += 1
+        keys.append((*kind, met[kind]))
+    return keys
 
 
-def _cells(row: dict[str, Any], folder: RunFolder, root: Path) -> list[Cell]:
+def _cells(
+    row: dict[str, Any], maps: dict[Key, dict[str, Any]], columns: Sequence[Key], folder: RunFolder, root: Path
+) -> list[Cell]:
     relative = from_printable(row["path"])
     photo = Cell(_photo(root / relative), row["path"])
     if row["status"] == "failed":
         return [photo, Cell(None, f"failed: {row['error']['message']}")]
     probability = {entry["index"]: entry["probability"] for entry in row["predictions"]}
-    return [photo, *(_map_cell(entry, folder.of(relative), probability) for entry in row["maps"])]
+    place = folder.of(relative)
+    return [photo, *(_map_cell(maps[key], place, probability) if key in maps else Cell(None, "") for key in columns)]
 
 
 def _map_cell(entry: dict[str, Any], folder: Path, probability: dict[int, float]) -> Cell:
@@ -66,12 +78,15 @@ def _map_cell(entry: dict[str, Any], folder: Path, probability: dict[int, float]
     return Cell(_opened(folder / name) if name else None, f"{entry['target']['label']}{sure}{state}")
 
 
-def _title(entry: dict[str, Any], *, with_layer: bool) -> str:
-    selection = entry["selection"]
+def _title(key: Key, *, with_layer: bool) -> str:
+    method, layer, selected, target = key
+    selection = json.loads(selected)
     filters = selection["filters"]
-    parts = [entry["method"], *([entry["layer"]] if with_layer else [])]
+    parts = [method, *([layer] if with_layer else [])]
     parts += [f"filters {','.join(map(str, filters))}"] if filters is not None else []
     parts += [f"{'region' if selection['region'] else 'neurons'} {selection['subset']}"] if selection["subset"] else []
+    parts += [f"top {selection['top']}"] if selection["top"] else []
+    parts += [f"target {target}"] if target > 1 else []
     return " ".join(parts)
 
 
