@@ -116,3 +116,23 @@ def test_the_most_influential_neurons_are_listed(smoothcam: Command, photo: Path
     assert "top-3" in entry["files"]["raw"]
     manifest = json.loads((tmp_path / "out" / "photo.png" / "manifest.json").read_text())
     assert manifest["settings"]["subset"] == "top:3"
+
+
+def test_a_card_says_how_tokens_lie(smoothcam: Command, photo: Path, tmp_path: Path) -> None:
+    keras.utils.set_random_seed(2)
+    inputs = keras.Input((32, 32, 3))
+    tokens = keras.layers.Reshape((16, 6), name="tokens")(keras.layers.Conv2D(6, 8, strides=8, name="embed")(inputs))
+    tokens = keras.layers.ZeroPadding1D((2, 0), name="with_two_class_tokens")(tokens)
+    attended = keras.layers.MultiHeadAttention(2, 3, name="attention")(tokens, tokens)
+    read = keras.layers.GlobalAveragePooling1D()(keras.layers.Add(name="sum")([tokens, attended]))
+    model = keras.Model(inputs, keras.layers.Dense(5, activation="softmax", name="head")(read))
+    card = {"tokens": {"grid": [4, 4], "class_tokens": 2}, "layer": "with_two_class_tokens"}
+    file = saved(model, tmp_path, **card)
+    ended = smoothcam("explain", photo, "--model", file, "-o", tmp_path / "out", "--json", "--method", "gradcam++")
+    assert ended.code == 0, ended.err
+    (entry,) = ended.rows[0]["maps"]
+    assert (entry["layer"], entry["grid"]) == ("with_two_class_tokens", [4, 4])
+    undeclared = saved(model, tmp_path, layer="with_two_class_tokens")
+    refused = smoothcam("explain", photo, "--model", undeclared, "-o", tmp_path / "no")
+    assert refused.code == 2
+    assert "tokens: {grid: [ROWS, COLUMNS], class_tokens: N}" in refused.err
