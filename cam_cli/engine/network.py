@@ -54,6 +54,8 @@ class Pass:
     derivatives: dict[str, list[list[tf.Tensor]]]
 
 
+MOST_FROZEN_PARAMETERS = 250_000_000
+
 INPUT = "input"
 """The name under which the network's input is explained, for the maps that live there."""
 
@@ -127,7 +129,7 @@ class FrozenNetwork:
                 tf.TensorSpec((shape.images, shape.samples), tf.float32, "live"),
                 tf.TensorSpec((shape.images, shape.targets), tf.int32, "targets"),
             )
-            self._frozen = _frozen(concrete)
+            self._frozen = _frozen(concrete, model.count_params())
         self._structure = concrete.structured_outputs
 
     def _checked(self, gradients: list[tf.Tensor | None]) -> list[tf.Tensor]:
@@ -158,13 +160,19 @@ class FrozenNetwork:
         )
 
 
-def _frozen(concrete: Any) -> Callable[..., list[tf.Tensor]]:
-    """Return the function with its variables as constants, which fuses and runs faster; where loops forbid it, as it is."""
-    try:
-        frozen: Callable[..., list[tf.Tensor]] = convert_variables_to_constants_v2(concrete)
-    except ValueError:
-        return lambda *arguments: tf.nest.flatten(concrete(*arguments))
-    return frozen
+def _frozen(concrete: Any, parameters: int) -> Callable[..., list[tf.Tensor]]:
+    """Return the function with its variables as constants, which fuses and runs faster.
+
+    Where loops forbid it, or the many copies of the weights that freezing makes would fill the memory, return it as it is.
+    """
+    if parameters <= MOST_FROZEN_PARAMETERS:
+        try:
+            frozen: Callable[..., list[tf.Tensor]] = convert_variables_to_constants_v2(concrete)
+        except ValueError:
+            pass
+        else:
+            return frozen
+    return lambda *arguments: tf.nest.flatten(concrete(*arguments))
 
 
 def _with_noise(x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, noise: Noise, shape: Shape) -> tf.Tensor:
