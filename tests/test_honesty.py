@@ -136,3 +136,25 @@ def test_a_card_says_how_tokens_lie(smoothcam: Command, photo: Path, tmp_path: P
     refused = smoothcam("explain", photo, "--model", undeclared, "-o", tmp_path / "no")
     assert refused.code == 2
     assert "tokens: {grid: [ROWS, COLUMNS], class_tokens: N}" in refused.err
+
+
+def test_class_names_that_do_not_match_the_classes_are_refused(smoothcam: Command, photo: Path, tmp_path: Path) -> None:
+    model = saved(network(), tmp_path, layer="active")
+    (tmp_path / "seven.txt").write_text("\n".join("abcdefg"))
+    ended = smoothcam("explain", photo, "--model", model, "--labels", tmp_path / "seven.txt", "-o", tmp_path / "out")
+    assert ended.code == 2
+    assert "there are 7 class names and the model has 5 classes" in ended.err
+
+
+def test_a_sheet_shows_the_images_of_its_run_alone(smoothcam: Command, photo: Path, tmp_path: Path) -> None:
+    model = saved(network(), tmp_path, layer="active")
+    other = tmp_path / "other.png"
+    Image.open(photo).rotate(90, expand=True).save(other)
+    run = ("--model", model, "-o", tmp_path / "out", "--sheet", "--method", "activations")
+    assert smoothcam("explain", photo, *run).code == 0
+    one = Image.open(tmp_path / "out" / "sheet.jpg").size
+    assert smoothcam("explain", photo, other, *run).code == 0
+    two = Image.open(tmp_path / "out" / "sheet.jpg").size
+    assert smoothcam("explain", photo, *run).code == 0
+    assert Image.open(tmp_path / "out" / "sheet.jpg").size == one
+    assert two[1] > one[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +17,7 @@ from cam_cli.engine.network import Noise
 from cam_cli.engine.selection import Selection
 from cam_cli.errors import UsageError
 from cam_cli.models.calls import Trace, trace
-from cam_cli.models.layers import choose_layer, choose_scales, describe_layers, find_layer
+from cam_cli.models.layers import LayerInfo, choose_layer, choose_scales, describe_layers, find_layer
 from cam_cli.models.load import Network, Overrides, load_network
 from cam_cli.runs.targets import Targets, read_targets
 from cam_cli.version import __version__
@@ -53,8 +54,9 @@ def make_plan(config: RunConfig, root: Path) -> Plan:
     overrides = Overrides(**config.model_settings())
     network = load_network(config.model, config.layers, overrides)
     traced = trace(network.model, network.input_shape)
-    paths, remarks = _layers(network, config, traced)
-    scales = choose_scales(describe_layers(traced, network.tokens)) if "twoscale" in config.methods else None
+    infos = describe_layers(traced, network.tokens)
+    paths, remarks = _layers(network, config, traced, infos)
+    scales = choose_scales(infos) if "twoscale" in config.methods else None
     anatomy = examine(traced, paths, scales, network.tokens)
     if network.labels.entries and len(network.labels.entries) != anatomy.classes:
         count = len(network.labels.entries)
@@ -106,8 +108,9 @@ def _selections(config: RunConfig) -> tuple[Selection, ...]:
     return {"combined": (combined,), "each": tuple(each), "both": (combined, *each)}[config.filter_maps]
 
 
-def _layers(network: Network, config: RunConfig, traced: Trace) -> tuple[list[str], list[str]]:
-    infos = describe_layers(traced, network.tokens)
+def _layers(
+    network: Network, config: RunConfig, traced: Trace, infos: Sequence[LayerInfo]
+) -> tuple[list[str], list[str]]:
     paths: list[str] = []
     remarks = []
     for name in config.layers:
@@ -126,7 +129,7 @@ def _layers(network: Network, config: RunConfig, traced: Trace) -> tuple[list[st
 def _noise_remarks(config: RunConfig, anatomy: Anatomy) -> list[str]:
     if "smoothgradcam++" not in config.methods or not config.nsamples:
         return []
-    affine = [path for path, head in anatomy.heads.items() if head is Head.AFFINE]
+    affine = [path for path in anatomy.explained if anatomy.heads[path] is Head.AFFINE]
     return [
         f"layer '{path}': noise has no effect, because all above it is affine; the noisy passes are skipped"
         for path in affine
