@@ -3,124 +3,51 @@
 from __future__ import annotations
 
 import json
-import re
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cam_cli.config_values import (
+    Deviations,
+    Endings,
+    FilePath,
+    Files,
+    Filters,
+    Globs,
+    InputSize,
+    Means,
+    Methods,
+    Names,
+    Paths,
+    Samples,
+    Seconds,
+    ShardText,
+    Subset,
+    Text,
+)
 from cam_cli.errors import ConfigError
 from cam_cli.yaml_source import KeyedError, Tree, file_name, near, read_tree, validated
 
-NOT_IN_FINGERPRINT = frozenset({"output", "sheet", "max_pixels", "targets_from", "weights", "unsafe_lambda"})
+NOT_IN_FINGERPRINT = frozenset(
+    {
+        "output", "sheet", "max_pixels", "targets_from", "weights", "unsafe_lambda",
+        "root", "files_from", "files_from0", "ext", "exclude", "shard", "retry_failed", "max_failures", "fail_fast",
+        "lock_wait", "progress_every", "log_file", "workers", "image_timeout",
+    }
+)  # fmt: skip
 """The settings that cannot change a result file of an image; every other one can. (`weights` counts by the
 model's sha256, `targets_from` by the targets of each image.)"""
 
-MOST_SAMPLES = 100_000
-
 ENVIRONMENT_PREFIX = "SMOOTHCAM_"
 CONFIG_VARIABLE = "SMOOTHCAM_CONFIG"
-ONE_PER_LINE = frozenset({"layers", "targets"})
+ONE_PER_LINE = frozenset({"layers", "targets", "exclude", "files_from", "files_from0"})
 """Lists whose names may hold commas, so that an environment variable gives them one per line."""
-
-T = TypeVar("T")
-
-
-def _unique(values: tuple[T, ...]) -> tuple[T, ...]:
-    return tuple(dict.fromkeys(values))
-
-
-def _in_order(files: tuple[File, ...]) -> tuple[File, ...]:
-    """Return the files in one order, as asking for them in another makes no difference."""
-    return tuple(kind for kind in get_args(File) if kind in files)
-
-
-def _names(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
-
-
-def _words(value: object) -> list[object]:
-    """Split text at commas, alone or inside a list."""
-    words: list[object] = []
-    for item in value if isinstance(value, list | tuple) else [value]:
-        words += [word.strip() for word in item.split(",")] if isinstance(item, str) else [item]
-    return words
-
-
-def _filters(value: object) -> tuple[int, ...]:
-    items = value if isinstance(value, list | tuple) else [value]
-    numbers: set[int] = set()
-    for part in (part.strip() for item in items for part in str(item).split(",")):
-        found = re.fullmatch(r"([0-9]{1,5})(?:\s*-\s*([0-9]{1,5}))?", part)
-        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
-        if last < first:
-            raise ValueError(f"must be numbers and rising ranges such as 0,3,10-12, not {part!r}")
-        numbers.update(range(first, last + 1))
-    if not numbers:
-        raise ValueError("must name at least one feature map, such as 0,3,10-12; leave it out for all")
-    return tuple(sorted(numbers))
-
-
-def _subset(value: object) -> tuple[tuple[int, int], ...] | str:
-    if isinstance(value, str) and re.fullmatch(r"\s*top\s*:\s*[1-9][0-9]{0,4}\s*", value):
-        return re.sub(r"\s", "", value)
-    items = re.sub(r"\s*,\s*", ",", value).split() if isinstance(value, str) else value
-    found = []
-    for item in items if isinstance(items, list | tuple) else [items]:
-        text = ",".join(map(str, item)) if isinstance(item, list | tuple) else str(item)
-        pair = re.fullmatch(r"([0-9]{1,5})\s*,\s*([0-9]{1,5})", text)
-        if not pair:
-            raise ValueError(f"must be row,column pairs such as '0,10 12,12' or [[0, 10], [12, 12]], not {text!r}")
-        found.append((int(pair[1]), int(pair[2])))
-    if not found:
-        raise ValueError("must name at least one row,column pair, such as '0,10'; leave it out for all")
-    return tuple(found)
-
-
-def _samples(value: object) -> object:
-    if value == "auto":
-        return value
-    text = str(value).strip()
-    if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,6}", text) or int(text) > MOST_SAMPLES:
-        raise ValueError(f"must be a whole number from 0 to {MOST_SAMPLES}, or auto, not {value!r}")
-    return int(text)
-
-
-def _input_size(value: object) -> object:
-    text = "x".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    found = re.fullmatch(r"([1-9][0-9]{0,4})(?:\s*x\s*([1-9][0-9]{0,4}))?", text)
-    if not found:
-        raise ValueError(f"must be height x width in pixels, such as 224x224 or 224, not {text!r}")
-    return int(found[1]), int(found[2] or found[1])
-
-
-def _path(value: object) -> object:
-    if isinstance(value, str) and (not value or "\0" in value):
-        raise ValueError(f"must be a path, not {value!r}")
-    return value
-
-
-Text = Annotated[str, Field(min_length=1)]
-Names = Annotated[tuple[Text, ...], Field(min_length=1), BeforeValidator(_names), AfterValidator(_unique)]
-Method = Literal[
-    "smoothgradcam++", "gradcam++", "gradcam", "cam", "layercam", "hirescam", "twoscale", "activations",
-    "gradient", "smoothgrad", "guided-backprop", "deconvnet", "lime", "integrated-gradients", "occlusion", "rise",
-]  # fmt: skip
-Methods = Annotated[tuple[Method, ...], Field(min_length=1), BeforeValidator(_words), AfterValidator(_unique)]
-File = Literal["raw", "heatmap", "overlay", "joint"]
-Files = Annotated[tuple[File, ...], Field(min_length=1), BeforeValidator(_words), AfterValidator(_in_order)]
-Filters = Annotated[tuple[int, ...], BeforeValidator(_filters)]
-Subset = Annotated[tuple[tuple[int, int], ...] | str, BeforeValidator(_subset)]
-Samples = Annotated[int | Literal["auto"], BeforeValidator(_samples)]
-InputSize = Annotated[tuple[int, int], BeforeValidator(_input_size)]
-Means = Annotated[tuple[float, ...], Field(min_length=1), BeforeValidator(_words)]
-Deviations = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1), BeforeValidator(_words)]
-FilePath = Annotated[Path, BeforeValidator(_path)]
 
 
 class RunConfig(BaseModel):
@@ -207,6 +134,39 @@ class RunConfig(BaseModel):
     )
     labels: FilePath | None = Field(None, description="File of class names; null: as the card says.")
 
+    root: FilePath | None = Field(
+        None,
+        description="Folder that images are named relative to; null: the one that holds all, with a list where you are.",
+    )
+    files_from: Paths = Field((), description="Lists of images or folders, one path a line; `-` is stdin.")
+    files_from0: Paths = Field(
+        (), description="Lists whose paths end with NUL, as `find -print0` writes them; `-` is stdin."
+    )
+    ext: Endings | None = Field(
+        None, description="Endings of the files taken from folders; null: jpg, jpeg, png, webp, gif, bmp, tif, tiff."
+    )
+    exclude: Globs = Field(
+        (),
+        description="Globs, in quotes, of files and folders left out, by name or, with a slash, path below the root.",
+    )
+    shard: ShardText | None = Field(
+        None, description="Part I of N of the images, such as 2/8, counted from 1; null: all of them."
+    )
+    retry_failed: bool = Field(False, description="true: try images again that failed in an earlier run.")
+    max_failures: int | None = Field(
+        None, ge=0, description="Stop when more images than this have failed; null: go on."
+    )
+    fail_fast: bool = Field(False, description="true: stop at the first image that fails, as max_failures: 0 does.")
+    lock_wait: float = Field(0, ge=0, description="Seconds to wait for another run in the same output folder.")
+    progress_every: Seconds = Field(
+        30, description="Seconds between lines on how far the run is, where there is no terminal."
+    )
+    log_file: FilePath | None = Field(None, description="File that all that is said is added to, with the time.")
+    workers: int | None = Field(
+        None, ge=1, le=256, description="Processes that read and decode images; null: half the cores, up to 4."
+    )
+    image_timeout: Seconds = Field(60, description="Seconds that reading and decoding one image may take.")
+
     @model_validator(mode="after")
     def _keys_agree(self) -> RunConfig:
         if self.filter_maps == "each" and self.filters is None:
@@ -218,6 +178,11 @@ class RunConfig(BaseModel):
         if self.region and self.subset is not None and len(self.subset) != 2:
             count = len(self.subset)
             raise KeyedError("subset", f"must be exactly two corners, as region is set, not {count} pairs")
+        if self.fail_fast and self.max_failures:
+            raise KeyedError("fail_fast", f"contradicts max_failures {self.max_failures}; leave one of them out")
+        if [*self.files_from, *self.files_from0].count(Path("-")) > 1:
+            key = "files_from0" if Path("-") in self.files_from0 else "files_from"
+            raise KeyedError(key, "reads stdin a second time, which can be read once only; leave all but one `-` out")
         return self
 
     def model_settings(self) -> dict[str, Any]:
@@ -315,11 +280,9 @@ def shown_json(resolved: Resolved) -> str:
 
 def _yaml_value(value: object) -> str:
     """Return a value as YAML text on one line."""
-    if isinstance(value, Path):
-        value = str(value)
     plain = value if isinstance(value, tuple) else (value,)
-    odd = any(isinstance(item, str) and not item.isprintable() for item in plain)
-    listed = json.loads(json.dumps(value))
+    odd = any(isinstance(item, str | Path) and not str(item).isprintable() for item in plain)
+    listed = json.loads(json.dumps(value, default=str))
     dumped = yaml.safe_dump(
         [listed],
         default_flow_style=True,

@@ -5,7 +5,9 @@
     │   └── ConfigError       2   a value in a YAML file, the environment or a flag, with its place
     ├── ModelError            1   a model that cannot be opened or explained
     ├── ImageError            3   one image that cannot be read; becomes a record and stops no other image
-    └── NoImagesError         4   nothing matched
+    ├── NoImagesError         4   nothing matched
+    ├── TooManyFailuresError  1   more images failed than the run was allowed
+    └── RunLockedError       11   another process is at work in the same run folder
 
 A message says what is wrong, where, and what to do next, in one line.
 """
@@ -56,3 +58,13 @@ class NoImagesError(SmoothcamError):
     """No image was found in what the command was given."""
 
     exit_code = 4
+
+
+class TooManyFailuresError(SmoothcamError):
+    """More images failed than `max_failures` allows; the run stopped there."""
+
+
+class RunLockedError(SmoothcamError):
+    """Another process holds the lock of the run folder, or of the same shard."""
+
+    exit_code = 11

@@ -25,6 +25,7 @@ from PIL import Image, ImageOps
 
 from cam_cli.config import NOT_IN_FINGERPRINT, RunConfig
 from cam_cli.runs import manifest as records
+from cam_cli.runs.lock import LOCK
 
 REPOSITORY = Path(__file__).parent.parent
 SAMPLES = REPOSITORY / "sample_images"
@@ -112,7 +113,9 @@ def manifests(out: Path) -> dict[str, dict[str, Any]]:
         row = latest[entry["image"]["path"]]
         assert all(row[key] == entry[key] for key in ("status", "error", "fingerprint", "predictions", "maps"))
     strict_json((out / "run.json").read_text("ascii"))
-    assert not [path for path in out.rglob("*") if path.name.startswith(".")], "a temporary file was left behind"
+    assert [path.name for path in out.rglob("*") if path.name.startswith(".")] == [LOCK], (
+        "a temporary file was left behind"
+    )
     return found
 
 
@@ -164,7 +167,7 @@ def test_the_command_of_the_paper_makes_the_run_folder(
     out = tmp_path / "smoothcam_out"
     found = manifests(out)
     assert set(found) == {"cow.jpg", "cow.png", "birds/macaw.jpg"}
-    assert {path.name for path in out.iterdir()} == {"run.json", "index.jsonl", "cow.jpg", "cow.png", "birds"}
+    assert {path.name for path in out.iterdir()} == {LOCK, "run.json", "index.jsonl", "cow.jpg", "cow.png", "birds"}
     for name, entry in found.items():
         (saliency,) = entry["maps"]
         index = entry["predictions"][0]["index"]
@@ -258,8 +261,9 @@ def test_an_image_whose_files_cannot_be_written_is_a_failed_record(explain: Expl
     (tmp_path / "out" / "0.png" / entry["files"]["overlay"]).mkdir()
     ended = explain("--json")
     assert ended.code == 3
-    assert [(row["status"], row["skipped"]) for row in ended.rows] == [("failed", False), ("ok", True)]
-    assert ended.rows[0]["error"]["stage"] == "write"
+    assert [(row["status"], row["skipped"]) for row in ended.rows] == [("ok", True), ("failed", False)]
+    assert ended.rows[1]["error"]["stage"] == "write"
+    assert "0.png" in ended.rows[1]["error"]["message"]
 
 
 # --- what a run refuses, and what it survives
@@ -319,8 +323,10 @@ def test_a_folder_of_bad_images_fails_only_the_bad_ones(explain: Explain, tmp_pa
 
     (source / "text.jpg").write_bytes((source / "good.jpg").read_bytes())
     again = explain("--json")
-    assert done_again(again) == bad, "failures are tried again, and only they"
+    assert done_again(again) == {"text.jpg"}, "a failure is tried again when its file has changed"
     assert {row["path"] for row in again.rows if row["status"] == "failed"} == bad - {"text.jpg"}
+    assert again.code == 3, "what failed before has not come right"
+    assert done_again(explain("--json", "--retry-failed")) == bad - {"text.jpg"}
 
 
 def test_quiet_still_names_the_images_that_failed(explain: Explain, tmp_path: Path) -> None:
@@ -708,7 +714,7 @@ def test_any_file_name_is_explained_and_none_steers_the_terminal(
     assert all(line.startswith("smoothcam: ") and line.isprintable() for line in lines)
     assert any("\\x1b[31mred\\x07" in line for line in lines)
     assert any("\\xff\\xfe" in line for line in lines)
-    again = explain("--json", "--nsamples", "0")
+    again = explain("--json", "--nsamples", "0", "--retry-failed")
     assert {row["status"] for row in again.rows if not row["skipped"]} == {"failed"}
 
     monkeypatch.chdir(tmp_path / "in")

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -18,7 +19,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cam_cli.cli.config import config as config_group
-from cam_cli.cli.options import run_options
+from cam_cli.cli.options import RunCommand, run_options
 from cam_cli.config import NOT_IN_FINGERPRINT, RunConfig, flag_name, resolve, shown_yaml, starter_yaml
 from cam_cli.errors import ConfigError, UsageError
 from cam_cli.yaml_source import read_yaml
@@ -59,6 +60,20 @@ TEXTS = {
     "mean": ("1", "1,2", "3"),
     "std": ("1", "1,2", "3"),
     "labels": ("a", "b", "c"),
+    "root": ("a", "b", "c"),
+    "files_from": ("a", "b", "-"),
+    "files_from0": ("a", "b", "-"),
+    "ext": ("jpg", ".PNG", "a,b"),
+    "exclude": ("raw/**", "a,b", "*.gif"),
+    "shard": ("1/2", "2/2", " 3/8 "),
+    "retry_failed": ("true", "yes", "on"),
+    "max_failures": ("0", "1", "2"),
+    "fail_fast": ("true", "yes", "on"),
+    "lock_wait": ("1", "0.5", "1e2"),
+    "progress_every": ("1", "0.5", "1e2"),
+    "log_file": ("a", "b", "c"),
+    "workers": ("1", "2", "3"),
+    "image_timeout": ("1", "0.5", "1e2"),
 }
 
 
@@ -107,7 +122,7 @@ def test_flag_help_states_the_default_and_the_choices_of_the_setting() -> None:
             shown = flag_name(str(key), default).removeprefix("--")
         stated = re.search(r"\[default: (.*)\]$", option.help or "")
         assert stated is not None, key
-        assert stated[1] == shown or default is None, key
+        assert stated[1] == shown or default in (None, ()), key
         schema = properties[key]
         choices = [schema, schema.get("items", {}), *schema.get("anyOf", [])]
         if key not in ("write", "methods") and (listed := [part["enum"] for part in choices if "enum" in part]):
@@ -155,7 +170,11 @@ def test_flag_wins_over_environment_over_file_over_default(tmp_path: Path, key: 
 
 def test_every_setting_but_these_is_a_result_setting() -> None:
     counted_otherwise = {"weights", "targets_from"}
-    assert {"output", "sheet", "max_pixels", "unsafe_lambda"} | counted_otherwise == NOT_IN_FINGERPRINT
+    pictures_and_places = {"output", "sheet", "max_pixels", "unsafe_lambda"}
+    which_images = {"root", "files_from", "files_from0", "ext", "exclude", "shard"}
+    how_to_run = {"retry_failed", "max_failures", "fail_fast", "lock_wait", "workers", "image_timeout"}
+    telling = {"progress_every", "log_file"}
+    assert pictures_and_places | which_images | how_to_run | telling | counted_otherwise == NOT_IN_FINGERPRINT
     for key, (text, *_) in TEXTS.items():
         values: dict[str, object] = {"subset": "0,0 1,1", key: text}
         base: dict[str, object] = {"subset": "0,0 1,1"}
@@ -227,14 +246,106 @@ def test_names_may_hold_any_character_and_words_are_split_at_commas(tmp_path: Pa
 
 def test_the_environment_gives_names_one_per_line_and_words_by_comma() -> None:
     environ = {"SMOOTHCAM_TARGETS": "great grey owl, Strix\n\ntop5\n", "SMOOTHCAM_METHODS": "cam, gradcam"}
+    environ |= {"SMOOTHCAM_EXCLUDE": "a,b\n*.gif", "SMOOTHCAM_FILES_FROM": "one, two\n-", "SMOOTHCAM_EXT": "jpg, .PNG"}
     config = resolve({}, environ, None).config
     assert config.targets == ("great grey owl, Strix", "top5")
     assert config.methods == ("cam", "gradcam")
+    assert config.exclude == ("a,b", "*.gif")
+    assert config.files_from == (Path("one, two"), Path("-"))
+    assert config.ext == ("jpg", "png")
+
+
+@given(st.data(), st.integers(1, 100_000))
+def test_a_shard_is_a_part_counted_from_1(data: st.DataObject, count: int) -> None:
+    index = data.draw(st.integers(1, count))
+    for text in (f"{index}/{count}", f" 0{index} / {count} "):
+        assert RunConfig.model_validate({"shard": text}).shard == f"{index}/{count}"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "2", "2/", "/8", "1/2/3", "-1/8", "9/8", "0/0", "1/0", "1/100001", "1.0/2", 3]
+)
+def test_junk_shards_are_refused_with_the_accepted_form(text: object) -> None:
+    assert "must be I/N, such as 2/8, with I from 1 to N" in failure({"shard": text})
+
+
+def test_shard_0_gets_a_hint_that_works_in_a_slurm_array(tmp_path: Path) -> None:
+    message = failure({"shard": "0/8"})
+    assert "--array=1-8" in message
+    hint = re.search(r"--shard (\S.*/8)", message)
+    assert hint
+    environ = {"SLURM_ARRAY_TASK_ID": "0"}
+    shell = subprocess.run(["sh", "-c", f"echo {hint[1]}"], env=environ, capture_output=True, text=True, check=True)
+    assert RunConfig.model_validate({"shard": shell.stdout.strip()}).shard == "1/8"
+    path = yaml_file(tmp_path, "shard: 0/8\n")
+    assert failure(file=path).startswith(f"{path}:1:8: shard counts from 1")
+    assert resolve({}, {}, yaml_file(tmp_path, "shard: 2/8\n")).config.shard == "2/8"
+
+
+@pytest.mark.parametrize("value", ["jpg,PNG", ".jpg, .png, JPG", ["Jpg", ".png"], ("jpg,png",)])
+def test_endings_forgive_dots_and_case(value: object) -> None:
+    assert RunConfig.model_validate({"ext": value}).ext == ("jpg", "png")
+
+
+@pytest.mark.parametrize("value", ["", ",", "*.jpg", "a/b", "tar.gz", "jpg png", [], ["jp?"]])
+def test_junk_endings_are_refused(value: object) -> None:
+    assert failure({"ext": value}).startswith("--ext: ext must be ")
+
+
+@pytest.mark.parametrize(
+    ("flags", "place"),
+    [
+        ({"files_from": ("-", "a", "-")}, "--files-from: files_from"),
+        ({"files_from0": ("-", "-")}, "--files-from0: files_from0"),
+        ({"files_from": ("-",), "files_from0": ("-",)}, "--files-from0: files_from0"),
+    ],
+)
+def test_stdin_is_read_once_only(flags: dict[str, object], place: str) -> None:
+    assert failure(flags).startswith(f"{place} reads stdin a second time")
+
+
+@pytest.mark.parametrize("value", ["-", ["-", "a,b"], (Path("-"), Path("b"))])
+def test_lists_of_images_are_repeatable(value: Any) -> None:
+    expected = [Path(item) for item in (value if isinstance(value, list | tuple) else [value])]
+    assert list(RunConfig.model_validate({"files_from0": value}).files_from0) == expected
+
+
+def test_fail_fast_and_another_bound_on_failures_contradict_each_other() -> None:
+    message = "--fail-fast: fail_fast contradicts max_failures 3; leave one of them out"
+    assert failure({"fail_fast": True}, {"SMOOTHCAM_MAX_FAILURES": "3"}) == message
+    for bound in (None, 0, "0"):
+        assert resolve({"fail_fast": True, "max_failures": bound}, {}, None).config.fail_fast
+    assert resolve({"fail_fast": False, "max_failures": 3}, {}, None).config.max_failures == 3
+
+
+@pytest.mark.parametrize("key", ["lock_wait", "progress_every", "image_timeout"])
+def test_times_are_seconds_that_a_timer_can_hold(key: str) -> None:
+    assert getattr(resolve({key: "1e6"}, {}, None).config, key) == 1e6
+    for text in ("-1", "x", "inf", "nan", *(["0", "1e7"] if key != "lock_wait" else [])):
+        assert f"{key} must be a " in failure({key: text})
+
+
+def test_help_lists_every_flag_once_and_by_what_it_is_about() -> None:
+    command = click.command(cls=RunCommand)(click.option("--json", is_flag=True)(run_options(lambda **_: None)))
+    text = CliRunner().invoke(command, ["--help"]).stdout
+    sections = dict(re.findall(r"^(\w+):\n((?:  .*\n)+)", text, re.MULTILINE))
+    assert list(sections) == ["Images", "Model", "Maps", "Output", "Run", "Options"]
+    shown = {title: set(re.findall(r"^  (?:-\w, )?--([\w-]+)", body, re.MULTILINE)) for title, body in sections.items()}
+    assert shown["Options"] == {"config", "json", "help"}
+    flags = [name for title in sections if title != "Options" for name in shown[title]]
+    assert sorted(flags) == sorted(flag_name(key).removeprefix("--") for key in RunConfig.model_fields)
+    assert {"shard", "exclude"} < shown["Images"]
+    assert {"workers", "fail-fast", "log-file"} < shown["Run"]
 
 
 @pytest.mark.parametrize(
     ("flags", "environ", "message"),
     [
+        ({"exclude": ("a\udcff",)}, {}, "--exclude: exclude must be UTF-8 text, .*write [*] for"),
+        ({"exclude": ("",)}, {}, "--exclude: exclude must be text that is not empty"),
+        ({"files_from": ("",)}, {}, "--files-from: files_from must be a path"),
+        ({"workers": "0"}, {}, "--workers: workers must be a whole number from 1 to 256, not '0'"),
+        ({"max_failures": "-1"}, {}, "--max-failures: max_failures must be a whole number of at least 0"),
         ({"std_dev": "x"}, {}, "--std-dev: std_dev must be a number of at least 0, not 'x'"),
         ({}, {"SMOOTHCAM_STD_DEV": "nan"}, "SMOOTHCAM_STD_DEV: std_dev must be a finite number"),
         ({"layers": ("a", "")}, {}, "--layer: layers must be text that is not empty, not ''"),
@@ -296,6 +407,10 @@ def test_shown_settings_read_back_as_themselves(layers: list[str], std_dev: floa
             "model": model,
             "subset": "0,1 2,3",
             "filters": "0,7-9",
+            "exclude": ("*.gif", *layers),
+            "files_from": ("-", "no, really"),
+            "ext": "jpg,no",
+            "shard": "2/8",
         },
         {},
         None,

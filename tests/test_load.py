@@ -21,10 +21,11 @@ from cam_cli.errors import ModelError, UsageError
 from cam_cli.images.decode import Photo
 from cam_cli.images.fit import fit
 from cam_cli.models.calls import trace
-from cam_cli.models.files import open_model, sha256_of
+from cam_cli.models.files import open_model
 from cam_cli.models.inputs import Overrides
 from cam_cli.models.layers import choose_layer, describe_layers
 from cam_cli.models.load import Network, load_network
+from cam_cli.models.source import sha256_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 

@@ -21,19 +21,21 @@ from cam_cli.engine.explain import METHODS
 from cam_cli.engine.head import Head
 from cam_cli.engine.maps import SaliencyMap
 from cam_cli.engine.selection import Selection
-from cam_cli.runs import manifest
-from cam_cli.runs.files import to_json, write_whole
+from cam_cli.models.labels import Labels
+from cam_cli.runs import manifest, recipe
+from cam_cli.runs.files import replace_whole, to_json, write_new
 from cam_cli.runs.manifest import (
     Failure,
     ImageRecord,
     Manifest,
     ModelRecord,
-    fingerprint,
     manifest_schema,
     read_manifest,
 )
 from cam_cli.runs.naming import ranges, stem
 from cam_cli.runs.plan import make_plan
+from cam_cli.runs.recipe import Recipe
+from cam_cli.runs.targets import Targets
 
 SHIPPED = Path(manifest.__file__).with_name("manifest.schema.json")
 
@@ -44,7 +46,7 @@ def record(**fields: Any) -> Manifest:
         "error": Failure(stage="decode", type="ImageError", message="cut short"),
         "image": ImageRecord(path="a b/\\xff.jpg"),
         "model": ModelRecord(name="tiny", sha256="0" * 64, input_size=(32, 32)),
-        "fingerprint": None,
+        "fingerprint": "0" * 64,
         "settings": {"nsamples": 5},
         "versions": {"smoothcam": "0"},
     }
@@ -98,7 +100,12 @@ def test_no_manifest_and_a_folder_in_its_place_read_as_none(tmp_path: Path) -> N
 
 def print_of(config: Mapping[str, Any]) -> str:
     plan = make_plan(RunConfig(**config), Path("root"))
-    return fingerprint("image", plan.network.sha256, plan.settings)
+    return plan.recipe.fingerprint("image", ())
+
+
+def fingerprint(image: str | None, model: str, settings: Mapping[str, Any], targets: tuple[int, ...] = ()) -> str:
+    named = ModelRecord(name="tiny", sha256=model, input_size=(32, 32))
+    return Recipe(named, 5, settings, Targets(Labels(), 5, "root", (-1,))).fingerprint(image, targets)
 
 
 def test_the_fingerprint_follows_exactly_what_decides_a_result(model_file: Path, tmp_path: Path) -> None:
@@ -135,14 +142,19 @@ def test_the_fingerprint_follows_exactly_what_decides_a_result(model_file: Path,
         "tolerance": 0.5,
         "derivatives": "exact",
     }
-    neutral = {"output": "elsewhere", "sheet": True, "max_pixels": 10, "unsafe_lambda": True}
+    neutral = {
+        **{"output": "elsewhere", "sheet": True, "max_pixels": 10, "unsafe_lambda": True},
+        **{"root": "a", "files_from": "b", "files_from0": "c", "ext": "png", "exclude": "d", "shard": "1/2"},
+        **{"retry_failed": True, "max_failures": 3, "fail_fast": True, "lock_wait": 1, "progress_every": 2},
+        **{"log_file": "e", "workers": 3, "image_timeout": 4},
+    }
     counted_otherwise = {"weights", "targets_from"}  # by the model's sha256, and by each image's targets
     said = {*changes, *neutral, *counted_otherwise}
     assert said == set(RunConfig.model_fields), "say here what a new setting does"
     prints = {"as it is": print_of(base)} | {key: print_of({**base, key: value}) for key, value in changes.items()}
     assert len(set(prints.values())) == len(prints), "two settings share a fingerprint"
     for key, value in neutral.items():
-        assert print_of({**base, key: value}) == prints["as it is"], key
+        assert RunConfig(**base, **{key: value}).result_settings() == RunConfig(**base).result_settings(), key
 
 
 def test_the_fingerprint_follows_image_model_and_engine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,8 +163,11 @@ def test_the_fingerprint_follows_image_model_and_engine(monkeypatch: pytest.Monk
         fingerprint("j", "m", {}),
         fingerprint("i", "n", {}),
         fingerprint("im", "", {}),
+        fingerprint(None, "m", {}),
+        fingerprint("i", "m", {}, (3,)),
+        fingerprint("i", "m", {}, (3, 4)),
     ]
-    monkeypatch.setattr(manifest, "ENGINE_VERSION", manifest.ENGINE_VERSION + 1)
+    monkeypatch.setattr(recipe, "ENGINE_VERSION", recipe.ENGINE_VERSION + 1)
     prints.append(fingerprint("i", "m", {}))
     assert len(set(prints)) == len(prints)
 
@@ -219,9 +234,23 @@ def test_json_is_sorted_ascii_and_one_line(value: dict[str, Any]) -> None:
     assert list(json.loads(text).items()) == sorted(value.items())
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    target = tmp_path / "taken"
-    target.mkdir()
-    with pytest.raises(OSError, match="directory"):
-        write_whole(target, b"new")
-    assert list(tmp_path.iterdir()) == [target]
+def test_a_replacement_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    staging = tmp_path / "staging"
+    staging.mkdir()
+    replace_whole(tmp_path / "run.json", b"old", staging)
+    with pytest.raises(TypeError):
+        replace_whole(tmp_path / "run.json", "no bytes", staging)  # type: ignore[arg-type]
+    assert (tmp_path / "run.json").read_bytes() == b"old"
+    replace_whole(tmp_path / "run.json", b"new", staging)
+    assert (tmp_path / "run.json").read_bytes() == b"new"
+    assert not list(staging.iterdir())
+
+
+def test_a_new_file_replaces_nothing_and_follows_no_link(tmp_path: Path) -> None:
+    (tmp_path / "there").write_bytes(b"mine")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    for name in ("there", "link"):
+        with pytest.raises(FileExistsError):
+            write_new(tmp_path / name, b"theirs")
+    assert (tmp_path / "there").read_bytes() == b"mine"
+    assert not (tmp_path / "elsewhere").exists()

@@ -13,9 +13,10 @@ from PIL import Image
 from cam_cli.images.decode import decode
 from cam_cli.images.fit import Preprocessing, fit
 from cam_cli.render.colour import COLORMAPS, table
-from cam_cli.render.picture import heatmap, normalise, overlay, picture_size, placard, save_png
+from cam_cli.render.picture import heatmap, normalise, overlay, placard, save_png
 from cam_cli.render.place import place
 from cam_cli.render.sheet import Cell, contact_sheet
+from cam_cli.render.size import picture_size
 from cam_cli.render.text import cut, font
 
 RNG = np.random.default_rng(3)

@@ -6,17 +6,21 @@ import os
 import signal
 import sys
 import warnings
+from contextlib import suppress
 from importlib import import_module
+from signal import Signals
 from typing import NoReturn
 
 import click
 
 from cam_cli.cli.escape import escaped
 from cam_cli.errors import SmoothcamError
+from cam_cli.runs.interruption import Interrupted, Interruption
 from cam_cli.version import __version__
 
 _COMMANDS = {
     "explain": "Explain images: raw maps, heatmaps, overlays and a manifest for each.",
+    "summarize": "Add up a run and its shards, and name what is missing.",
     "layers": "List a model's layers: shape, grid, and which of them suit a map.",
     "models": "List the bundled models, or one model's classes.",
     "config": "Write, check and show run configs.",
@@ -49,36 +53,31 @@ def smoothcam() -> None:
     smoothcam explain images/ --layer block5_conv3
     smoothcam explain images/ --json | jq -r 'select(.status == "failed") | .path'
 
-    Exit codes: 0 all done; 1 fatal; 2 usage or config; 3 some images failed; 4 nothing matched; 130, 143 stopped.
+    Exit codes: 0 all done; 1 fatal; 2 usage or config; 3 some images failed; 4 nothing matched; 11 another run is at work
+    in the output folder; 129, 130, 141, 143 stopped by a signal after the image in hand.
     """
-
-
-class _Terminated(BaseException):
-    """A signal to end has come; no handler of ordinary errors may swallow it."""
-
-
-def _terminated(signum: int, frame: object) -> NoReturn:
-    raise _Terminated(signum)
 
 
 def main() -> NoReturn:
     """Run the command line; every error ends as one line on stderr and an exit code, never as a traceback."""
     warnings.simplefilter("ignore")
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, _terminated)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    interruption = Interruption()
+    interruption.install()
     try:
-        code = smoothcam.main(standalone_mode=False)
+        code = smoothcam.main(standalone_mode=False, obj=interruption)
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
+        code = 128 + signal.SIGPIPE
     except BaseException as error:
         if sys.flags.dev_mode or isinstance(error, SystemExit):
             raise
         code, line = _last_words(error)
-        click.echo(f"smoothcam: {escaped(line)}", err=True)
+        with suppress(OSError):
+            click.echo(f"smoothcam: {escaped(line)}", err=True)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -86,13 +85,14 @@ def _last_words(error: BaseException) -> tuple[int, str]:
     """Return the exit code and the line that an error ends with."""
     if isinstance(error, SmoothcamError):
         return error.exit_code, str(error)
-    if isinstance(error, _Terminated):
-        return 128 + error.args[0], "terminated; the same command goes on from here"
     causes = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
         causes.append(cause)
-    if any(isinstance(cause, KeyboardInterrupt | click.Abort) for cause in causes):
-        return 130, "interrupted; the same command goes on from here"
+    for cause in causes:
+        if isinstance(cause, Interrupted):
+            return 128 + cause.signum, f"stopped by {Signals(cause.signum).name}; the same command goes on from here"
+        if isinstance(cause, KeyboardInterrupt | click.Abort):
+            return 130, "interrupted; the same command goes on from here"
     if isinstance(error, OSError):
         return 1, f"cannot write: {error.strerror}"
     words = f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,64 +1,227 @@
-"""What the person and the pipe see of a run: a bar on a terminal, a line now and then elsewhere, data on stdout."""
+"""What the person, the log and the pipe see of a run: a bar on a terminal, a line now and then elsewhere, data on stdout."""
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
 import sys
+import threading
 import time
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from tqdm import tqdm
 
 from cam_cli.cli.escape import escaped
+from cam_cli.cli.progress import Progress
+from cam_cli.errors import SmoothcamError, UsageError
 
-_SECONDS_BETWEEN_LINES = 30.0
+_FRAME = 0.2
+"""Seconds between two drawings of the bar."""
+
+_USUAL_WIDTH = 80
 
 
 class Console:
-    """Shows a run on stderr and, when asked, writes one line of JSON for each image to stdout."""
+    """Shows a run on stderr and in a log file and, when asked, writes one line of JSON for each image to stdout.
 
-    def __init__(self, *, json_lines: bool = False, quiet: bool = False) -> None:
+    Lines may come from any thread. A stderr that is gone, or a log that cannot be written to any more, ends no run. The log
+    has all lines whatever stderr shows, but those of skipped images only with `verbose`.
+
+    Args:
+        progress_every: seconds between two lines on how far the run is, in the log and where stderr is no terminal.
+
+    Raises:
+        UsageError: the log file cannot be opened.
+    """
+
+    def __init__(
+        self,
+        *,
+        json_lines: bool = False,
+        quiet: bool = False,
+        verbose: bool = False,
+        progress_every: float = 30.0,
+        log_file: Path | None = None,
+    ) -> None:
         self._json_lines = json_lines
         self._quiet = quiet
-        self._done = 0
-        self._failed = 0
-        self._last_line = time.monotonic()
-        live = sys.stderr.isatty() and not quiet
-        self._bar: tqdm[Any] | None = tqdm(unit="image", dynamic_ncols=True, leave=False) if live else None
+        self._verbose = verbose
+        self._every = min(progress_every, threading.TIMEOUT_MAX)
+        self._log = _opened(log_file) if log_file else None
+        self._progress = Progress()
+        self._lock = threading.RLock()
+        self._over = threading.Event()
+        self._ticker: threading.Thread | None = None
+        self._stderr = _own_stderr()
+        self._live = not quiet and _is_terminal(self._stderr)
+        self._data_beside_bar = self._live and _is_terminal(sys.stdout)
+        self._drawn = 0
 
     def __enter__(self) -> Console:
+        if self._log is not None or not self._quiet:
+            self._ticker = threading.Thread(target=self._tick, name="progress", daemon=True)
+            self._ticker.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        self._over.set()
+        if self._ticker is not None:
+            self._ticker.join()
+        with self._lock:
+            self._live = False
+            self._print("")
+            if error is not None:
+                self._tell("info", str(self._progress), shown=self._verbose)
+                named = "" if isinstance(error, SmoothcamError) else f"{type(error).__name__}: "
+                self._note("error", f"{named}{error}")
+            if self._log is not None:
+                self._log.close()
+                self._log = None
+            if self._stderr is not sys.stderr:
+                with suppress(OSError):
+                    self._stderr.close()
 
     def say(self, text: str) -> None:
-        """Print a line on stderr, unless the run is to be quiet."""
-        if not self._quiet:
-            self.warn(text)
+        """Take a line for a person; a quiet run keeps it for the log."""
+        self._tell("info", text, shown=not self._quiet)
 
     def warn(self, text: str) -> None:
-        """Print a line on stderr, above the bar where there is one."""
-        line = f"smoothcam: {escaped(text)}"
-        if self._bar is not None:
-            self._bar.write(line, file=sys.stderr)
-        else:
-            click.echo(line, err=True)
+        """Take a line about something that went wrong; it is always shown."""
+        self._tell("warning", text, shown=True)
+
+    def detail(self, text: str) -> None:
+        """Take a line for a person who wants to know more."""
+        self._tell("detail", text, shown=self._verbose)
+
+    def where(self) -> None:
+        """Say how far the run is, also in a quiet one."""
+        with self._lock:
+            self._tell("info", str(self._progress), shown=True)
+
+    def expect(self, total: int) -> None:
+        """Take the number of images there will be."""
+        with self._lock:
+            self._progress.total = total
 
     def image(self, row: dict[str, Any], *, skipped: bool) -> None:
-        """Count an image, and print its row where rows are wanted."""
-        self._done += 1
-        self._failed += row["status"] == "failed"
+        """Count an image, and print its row where rows are wanted; what failed now was told by `warn`.
+
+        Raises:
+            BrokenPipeError: nobody reads stdout any more.
+        """
+        failed = row["status"] == "failed"
+        with self._lock:
+            self._progress.count(row["path"], failed=failed, skipped=skipped)
+        told = self._verbose if skipped else not failed
+        if told:
+            self.detail(_words(row, skipped=skipped))
         if self._json_lines:
-            click.echo(json.dumps(row | {"skipped": skipped}, sort_keys=True))
-        if self._bar is not None:
-            self._bar.set_postfix({"failed": self._failed} if self._failed else {}, refresh=False)
-            self._bar.update()
-        elif time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
-            self._last_line = time.monotonic()
-            self.say(f"{self._done} images, {self._failed} failed")
+            line = json.dumps(row | {"skipped": skipped}, sort_keys=True)
+            if not self._data_beside_bar:
+                click.echo(line)
+                return
+            with self._lock:
+                self._print("", bar=False)
+                click.echo(line)
+                self._print("")
+
+    def _tick(self) -> None:
+        """Draw the bar, and say now and then how far the run is, until it is over."""
+        due = time.monotonic() + self._every
+        while not self._over.wait(max(0.0, min(due - time.monotonic(), _FRAME if self._live else self._every))):
+            with self._lock:
+                if self._live:
+                    self._print("")
+                if time.monotonic() >= due:
+                    due = time.monotonic() + self._every
+                    self._tell("info", str(self._progress), shown=not (self._quiet or self._live))
+
+    def _tell(self, level: str, text: str, *, shown: bool) -> None:
+        with self._lock:
+            self._note(level, text)
+            if shown:
+                self._print(f"smoothcam: {escaped(text)}\n")
+
+    def _note(self, level: str, text: str) -> None:
+        if self._log is None:
+            return
+        line = f"{datetime.now().astimezone().isoformat(timespec='seconds')} {level}: {escaped(text)}\n".encode()
+        try:
+            if self._log.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            name = self._log.name
+            self._log.close()
+            self._log = None
+            self.warn(f"log file '{name}' cannot be written to any more: {error.strerror}; the run goes on")
+
+    def _print(self, lines: str, *, bar: bool = True) -> None:
+        """Write whole lines to stderr, and the bar below them where there is one."""
+        erased = f"\r{' ' * self._drawn}\r" if self._drawn else ""
+        drawn = self._bar() if bar and self._live and self._progress.begun else ""
+        self._drawn = len(drawn)
+        with suppress(OSError, ValueError):
+            self._stderr.write(f"{erased}{lines}{drawn}")
+            self._stderr.flush()
+
+    def _bar(self) -> str:
+        done, total = self._progress.share
+        with_bar = "{percentage:3.0f}%|{bar}| {desc}" if total else "{desc}{bar}"
+        return tqdm.format_meter(
+            done,
+            total,
+            elapsed=0,
+            ncols=_columns(self._stderr) - 1,
+            prefix=self._progress.brief,
+            ascii=not self._stderr.encoding.lower().startswith("utf"),
+            bar_format=with_bar,
+        )
+
+
+def _own_stderr() -> TextIO:
+    """Return a stream to where stderr leads now: while TensorFlow runs, file descriptor 2 leads nowhere."""
+    try:
+        descriptor = os.dup(sys.stderr.fileno())
+    except (AttributeError, OSError, ValueError):
+        return sys.stderr or io.StringIO()
+    return open(descriptor, "w", encoding=sys.stderr.encoding, errors="backslashreplace")  # noqa: PTH123
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and not stream.closed and stream.isatty()
+
+
+def _columns(terminal: TextIO) -> int:
+    try:
+        return os.get_terminal_size(terminal.fileno()).columns or _USUAL_WIDTH
+    except (OSError, ValueError):
+        return _USUAL_WIDTH
+
+
+def _opened(path: Path) -> io.FileIO:
+    try:
+        return io.FileIO(path, "a")
+    except OSError as error:
+        raise UsageError(f"log file '{path}' cannot be opened: {error.strerror}; choose another place") from None
+
+
+def _words(row: dict[str, Any], *, skipped: bool) -> str:
+    """Return an image's row in a few words."""
+    parts = ["already done" if row["status"] == "ok" else "failed before"] if skipped else []
+    parts += [f"{row['error']['stage']}: {row['error']['message']}"] if row["error"] else []
+    parts += [f"{entry['label']} {entry['probability']:.2f}" for entry in row["predictions"][:1]]
+    states = [entry["state"] for entry in row["maps"]]
+    parts += [
+        f"{states.count(state)} {state} {'map' if states.count(state) == 1 else 'maps'}"
+        for state in dict.fromkeys(states)
+    ]
+    return f"{row['path']}: {', '.join(parts)}"

@@ -2,36 +2,89 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from cam_cli.cli.console import Console
+from cam_cli.cli.escape import escaped
 from cam_cli.cli.options import resolve_options, run_options
+from cam_cli.config import RunConfig
+from cam_cli.errors import UsageError
+from cam_cli.runs.interruption import Interruption
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False), metavar="PATH...")
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path, readable=False), metavar="[PATH]...")
 @run_options
+@click.option("--dry-run", is_flag=True, help="List what would be done, and do nothing; loads no model.")
 @click.option("--json", "json_lines", is_flag=True, help="One line of JSON on stdout for each image.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")
-def explain(paths: tuple[Path, ...], json_lines: bool, quiet: bool, **options: Any) -> int:
-    """Explain the images in PATH..., files or folders (walked recursively).
+@click.option("-v", "--verbose", is_flag=True, help="Say more on stderr: a line for each image.")
+@click.pass_obj
+def explain(
+    interruption: Interruption,
+    /,
+    paths: tuple[Path, ...],
+    dry_run: bool,
+    json_lines: bool,
+    quiet: bool,
+    verbose: bool,
+    **options: Any,
+) -> int:
+    """Explain the images in PATH...: files, folders (walked recursively) and quoted globs.
 
     Writes OUT/<relative folder>/<file name>/ for each image: manifest.json and, for each map, .npy, .heatmap.png and
-    .overlay.png. Running the same command again does only what is missing.
+    .overlay.png. Running the same command again does only what is missing. SIGUSR1 makes it say how far it is.
 
     \b
     smoothcam explain photos/                                        the bundled model, its best layer
     smoothcam explain photos/ --layer block5_conv3 --sheet           the paper's layer, and one contact sheet
     smoothcam explain a.jpg --layer block5_conv3 --filters 0,3,10-12 --filter-maps each
     smoothcam explain a.jpg --layer block5_conv3 --region --subset "0,10 12,12"
+    find photos -newer last -name '*.jpg' -print0 | smoothcam explain --files-from0 -
+    smoothcam explain photos/ --shard 2/8                            one part of eight, on a machine of its own
     """
+    if quiet and verbose:
+        raise UsageError("--quiet and --verbose contradict each other; leave one out")
     settings = resolve_options(options)
+    config = settings.config
+    console = Console(
+        json_lines=json_lines,
+        quiet=quiet,
+        verbose=verbose,
+        progress_every=config.progress_every,
+        log_file=config.log_file,
+    )
+    with console:
+        if dry_run:
+            return _preview(paths, config, console, as_json=json_lines)
 
-    from cam_cli.runs.explain import explain_run
+        from cam_cli.runs.explain import explain_run
 
-    with Console(json_lines=json_lines, quiet=quiet) as console:
-        outcome = explain_run(paths, settings.config, settings.origin, console)
+        interruption.announce = lambda text: _aside(lambda: console.warn(text))
+        signal.signal(signal.SIGUSR1, lambda *_: _aside(console.where))
+        outcome = explain_run(paths, config, settings.origin, console, interruption)
     return outcome.exit_code
+
+
+def _preview(paths: tuple[Path, ...], config: RunConfig, console: Console, *, as_json: bool) -> int:
+    from cam_cli.runs.preview import Preview
+
+    preview = Preview(paths, config, console)
+    for planned in preview.images():
+        line = f"{planned.action}\t{escaped(planned.path)}\t{escaped(planned.reason)}"
+        click.echo(json.dumps(asdict(planned), sort_keys=True) if as_json else line)
+    console.say(preview.summary())
+    return 0
+
+
+def _aside(action: Callable[[], None]) -> None:
+    """Do something on another thread, as a signal handler may have interrupted the very code it would wait for."""
+    threading.Thread(target=action, daemon=True).start()

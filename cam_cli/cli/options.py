@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_WHICH = (
+_SETTINGS = (
     click.option(
         "-c",
         "--config",
@@ -23,6 +24,9 @@ _WHICH = (
         type=click.Path(path_type=Path),
         help="YAML file of settings (see `config init`); flags and SMOOTHCAM_* variables win over it.",
     ),
+)
+
+_MODEL = (
     click.option(
         "--model",
         metavar="NAME|PATH",
@@ -41,7 +45,7 @@ _WHICH = (
     ),
 )
 
-_WHAT = (
+_MAPS = (
     click.option(
         "--layer",
         "layers",
@@ -123,6 +127,9 @@ _WHAT = (
         default=None,
         help="Take the two neurons of --subset as corners of a box, both included. [default: no-region]",
     ),
+)
+
+_OUTPUT = (
     click.option(
         "-o",
         "--output",
@@ -154,10 +161,77 @@ _WHAT = (
         metavar="PIXELS",
         help="Long side of the heatmaps and overlays. [default: 1024]",
     ),
+)
+
+_IMAGES = (
+    click.option(
+        "--root",
+        metavar="FOLDER",
+        help="Name images relative to this folder. [default: the one that holds all PATHs; with a list, where you are]",
+    ),
+    click.option(
+        "--files-from",
+        metavar="FILE",
+        multiple=True,
+        help="Also take the images and folders in this list, one a line; - is stdin; repeatable. [default: none]",
+    ),
+    click.option(
+        "--files-from0",
+        metavar="FILE",
+        multiple=True,
+        help="The same with NUL after each path, as find -print0 writes it; repeatable. [default: none]",
+    ),
+    click.option(
+        "--ext",
+        metavar="LIST",
+        help="Endings of the files taken from folders. [default: jpg,jpeg,png,webp,gif,bmp,tif,tiff]",
+    ),
+    click.option(
+        "--exclude",
+        metavar="GLOB",
+        multiple=True,
+        help="Leave out files and folders of this name or, with a slash, path below the root; repeatable. [default: none]",
+    ),
+    click.option(
+        "--shard",
+        metavar="I/N",
+        help="Only part I of N of the images, counted from 1, e.g. 2/8; see `summarize`. [default: all]",
+    ),
+)
+
+_RUNNING = (
+    click.option(
+        "--retry-failed/--no-retry-failed",
+        default=None,
+        help="Try images again that failed in an earlier run. [default: no-retry-failed]",
+    ),
+    click.option("--max-failures", metavar="N", help="Stop when more than N images have failed. [default: never]"),
+    click.option(
+        "--fail-fast/--no-fail-fast", default=None, help="Stop at the first image that fails. [default: no-fail-fast]"
+    ),
+    click.option(
+        "--lock-wait",
+        metavar="SECONDS",
+        help="Wait for another run in the same output folder, rather than end with 11. [default: 0]",
+    ),
+    click.option(
+        "--progress-every",
+        metavar="SECONDS",
+        help="Time between lines on how far the run is, where there is no terminal. [default: 30]",
+    ),
+    click.option("--log-file", metavar="FILE", help="Also add all that is said to this file. [default: none]"),
     click.option(
         "--max-pixels",
         metavar="N",
         help="Refuse images with more pixels than this. [default: 200000000]",
+    ),
+    click.option(
+        "--workers", metavar="N", help="Processes that read and decode images. [default: half the cores, up to 4]"
+    ),
+    click.option(
+        "--image-timeout",
+        metavar="SECONDS",
+        help="Give an image up whose reading and decoding takes longer. [default: 60]",
     ),
 )
 
@@ -195,14 +269,38 @@ _INPUT = (
 )
 
 
+_SECTIONS = {
+    "Images": _IMAGES,
+    "Model": (*_MODEL, *_INPUT),
+    "Maps": _MAPS,
+    "Output": _OUTPUT,
+    "Run": _RUNNING,
+}
+
+
+class RunCommand(click.Command):
+    """A click command whose help lists the `run_options` by what they are about, and its own options last."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options of each section under its title."""
+        titles = {name: title for title, options in _SECTIONS.items() for name in _names(options)}
+        sections: dict[str, list[tuple[str, str]]] = {title: [] for title in (*_SECTIONS, "Options")}
+        for parameter in self.get_params(ctx):
+            if record := parameter.get_help_record(ctx):
+                sections[titles.get(parameter.name, "Options")].append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
 def model_options(command: Command) -> Command:
     """Give a click command only those of the `run_options` that say which model is meant, and how it is fed."""
-    return _decorated(command, (*_WHICH, *_INPUT))
+    return _decorated(command, (*_SETTINGS, *_MODEL, *_INPUT))
 
 
 def run_options(command: Command) -> Command:
     """Give a click command `--config` (argument `config_file`) and one flag per key of `RunConfig`."""
-    return _decorated(command, (*_WHICH, *_WHAT, *_INPUT))
+    return _decorated(command, (*_SETTINGS, *chain.from_iterable(_SECTIONS.values())))
 
 
 def resolve_options(options: Mapping[str, Any]) -> Resolved:
@@ -215,6 +313,10 @@ def resolve_options(options: Mapping[str, Any]) -> Resolved:
 
     flags = {key: value for key, value in options.items() if key != "config_file"}
     return resolve(flags, os.environ, options["config_file"])
+
+
+def _names(options: Sequence[Callable[[Any], Any]]) -> list[str | None]:
+    return [parameter.name for parameter in click.command()(_decorated(lambda: None, options)).params]
 
 
 def _decorated(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:

@@ -92,13 +92,16 @@ class Explainer:
         anatomy: of that model, with the layers to explain.
         request: what is asked of every image.
         targets: how many targets each image has.
+        rows: how many images and noisy copies share a pass.
 
     Raises:
         UsageError: a filter or a neuron that a layer does not have; `cam`, `twoscale` or exact derivatives where the
             model's architecture does not allow them.
     """
 
-    def __init__(self, model: keras.Model, anatomy: Anatomy, request: Request, targets: int = 1) -> None:
+    def __init__(
+        self, model: keras.Model, anatomy: Anatomy, request: Request, targets: int = 1, rows: int = ROWS_IN_A_PASS
+    ) -> None:
         self.request = request
         self.anatomy = anatomy
         for path in anatomy.explained:
@@ -107,12 +110,10 @@ class Explainer:
         self._noisy = self._noisy_layers()
         noise = self._noisy and request.nsamples > 0 and request.noise.std_dev > 0
         self.nsamples = request.nsamples if noise else 0
-        to_input = any(method in INPUT_METHODS for method in request.methods)
-        shape = _pass_shape(self.nsamples, request.tolerance is not None, targets, anatomy.input_shape)
-        self._network = FrozenNetwork(
-            model, anatomy.layers, anatomy.grids, shape, request.noise, self._exact_layers(), to_input
-        )
-        self.images_in_a_pass = shape.images
+        self._model = model
+        self._targets = targets
+        self.rows_in_a_pass = rows
+        self._network = self._traced()
         peers = [method for method in request.methods if method in BASELINES]
         self._baselines = Baselines(model, peers, anatomy.input_shape, request.seed) if peers else None
         if "twoscale" in request.methods and anatomy.scales is None:
@@ -120,15 +121,40 @@ class Explainer:
         if "cam" in request.methods:
             self._check_cam()
 
+    @property
+    def images_in_a_pass(self) -> int:
+        """How many images share a pass."""
+        return self._network.shape.images
+
     def explain(self, subjects: Sequence[Subject]) -> list[Explanation]:
-        """Explain up to `images_in_a_pass` images; the result of each does not depend on its neighbours.
+        """Explain images, `images_in_a_pass` at a time; the result of each does not depend on its neighbours.
+
+        Where the memory runs out, passes are made of half as many rows from then on.
 
         Raises:
-            UsageError: a target that is no class of this model.
+            UsageError: a target that is no class of this model. tf.errors.ResourceExhaustedError: not even one row fits.
         """
+        found: list[Explanation] = []
+        while len(found) < len(subjects):
+            try:
+                found += self._explain_a_pass(subjects[len(found) :][: self.images_in_a_pass])
+            except (tf.errors.ResourceExhaustedError, MemoryError):
+                if self.rows_in_a_pass == 1:
+                    raise
+                self.rows_in_a_pass //= 2
+                del self._network
+                self._network = self._traced()
+        return found
+
+    def _traced(self) -> FrozenNetwork:
+        to_input = any(method in INPUT_METHODS for method in self.request.methods)
+        open_ended = self.request.tolerance is not None
+        shape = _pass_shape(self.rows_in_a_pass, self.nsamples, open_ended, self._targets, self.anatomy.input_shape)
+        layers, grids = self.anatomy.layers, self.anatomy.grids
+        return FrozenNetwork(self._model, layers, grids, shape, self.request.noise, self._exact_layers(), to_input)
+
+    def _explain_a_pass(self, subjects: Sequence[Subject]) -> list[Explanation]:
         shape = self._network.shape
-        if not 0 < len(subjects) <= shape.images:
-            raise ValueError(f"between 1 and {shape.images} images fit in a pass, not {len(subjects)}")
         for target in {t for subject in subjects for t in subject.targets}:
             if not -self.anatomy.classes <= target < self.anatomy.classes:
                 raise UsageError(f"class {target} does not exist: the model has {self.anatomy.classes} classes")
@@ -285,13 +311,13 @@ def _at_input(method: str, target: int, values: Array, samples: int = 0) -> Sali
     return SaliencyMap(INPUT, method, target, Selection(), values, Head.SMOOTH, samples=samples)
 
 
-def _pass_shape(nsamples: int, open_ended: bool, targets: int, input_shape: tuple[int, int, int]) -> Shape:
+def _pass_shape(rows: int, nsamples: int, open_ended: bool, targets: int, input_shape: tuple[int, int, int]) -> Shape:
     """Share the rows of a pass among images and samples so that as few as possible stay empty."""
     if open_ended and nsamples:
-        return Shape(1, ROWS_IN_A_PASS, targets, input_shape)
-    passes = math.ceil((nsamples + 1) / ROWS_IN_A_PASS)
+        return Shape(1, rows, targets, input_shape)
+    passes = math.ceil((nsamples + 1) / rows)
     samples = math.ceil((nsamples + 1) / passes)
-    return Shape(max(1, ROWS_IN_A_PASS // samples), samples, targets, input_shape)
+    return Shape(max(1, rows // samples), samples, targets, input_shape)
 
 
 def _probabilities(logits: Array, link: Link) -> Array:

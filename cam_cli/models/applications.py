@@ -19,6 +19,7 @@ from cam_cli.errors import ModelError
 from cam_cli.models.bundled import bundled_models
 from cam_cli.models.card import InputCard, ModelCard
 from cam_cli.models.files import load_weights, one_line
+from cam_cli.models.source import imagenet_labels
 from cam_cli.quiet import native_chatter_silenced
 
 _STALLED_AFTER = 30.0  # seconds without a byte
@@ -79,7 +80,7 @@ def load_application(name: str, weights: Path | Literal["imagenet"] | None) -> t
     card = ModelCard(
         name=name,
         input=_FAMILIES[_family(build)].model_copy(update={"size": size}),
-        labels=next(iter(bundled_models().values())).with_name("imagenet1k.csv"),
+        labels=imagenet_labels(),
         source=f"keras.applications.{build.__name__}",
     )
     return model, card

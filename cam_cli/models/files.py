@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zipfile
 from collections.abc import Iterator
@@ -61,17 +60,6 @@ def load_weights(model: keras.Model, path: Path) -> None:
             model.load_weights(named)
     except Exception as error:
         raise ModelError(f"weights {str(path)!r} do not fit {model.name}: {one_line(error)}") from error
-
-
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file, or of the names and contents of all files in a folder."""
-    if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    total = hashlib.sha256()
-    for inner in sorted(p for p in path.rglob("*") if p.is_file()):
-        total.update(f"{inner.relative_to(path).as_posix()}\0{sha256_of(inner)}\n".encode())
-    return total.hexdigest()
 
 
 def one_line(error: Exception) -> str:

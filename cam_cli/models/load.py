@@ -5,20 +5,20 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import keras
 
 from cam_cli.errors import ModelError, UsageError
 from cam_cli.images.fit import Preprocessing
 from cam_cli.models.applications import applications, load_application, sha256_of_weights
-from cam_cli.models.bundled import bundled_models, choose_bundled
+from cam_cli.models.bundled import bundled_models
 from cam_cli.models.calls import choose_output
-from cam_cli.models.card import ModelCard, read_card
-from cam_cli.models.files import one_line, open_model, sha256_of
+from cam_cli.models.card import ModelCard
+from cam_cli.models.files import one_line, open_model
 from cam_cli.models.grid import Tokens
 from cam_cli.models.inputs import Overrides, settle_input
 from cam_cli.models.labels import Labels, read_labels
+from cam_cli.models.source import find_source
 
 __all__ = ["Network", "Overrides", "load_network"]
 
@@ -57,45 +57,29 @@ def load_network(source: str | None, layers: Sequence[str] = ("auto",), override
         ConfigError: a mistake in its card.
     """
     said = overrides or Overrides()
-    chosen = source or choose_bundled(layers)
-    name = chosen.lower()
-    if chosen not in bundled_models() and name in applications():
+    found = find_source(source, layers, said.labels, said.weights)
+    name = found.chosen.lower()
+    if found.chosen not in bundled_models() and name in applications():
         model, card = load_application(name, said.weights or "imagenet")
         return _describe(name, sha256_of_weights(name, model), model, card, said)
     if said.weights is not None:
-        raise UsageError(f"--weights goes with a keras.applications name such as resnet50, not with '{chosen}'")
-    path = _find(chosen)
-    digest = sha256_of(path)
-    card_of_file = _card(path, digest)
-    model = open_model(path, unsafe_lambda=said.unsafe_lambda)
-    network = _describe(path.name, digest, model, card_of_file, said)
-    remarks = network.remarks if source else (f"no model named: taking the bundled {chosen}", *network.remarks)
+        raise UsageError(f"--weights goes with a keras.applications name such as resnet50, not with '{found.chosen}'")
+    if found.path is None or found.sha256 is None:
+        raise _unknown(found.chosen)
+    model = open_model(found.path, unsafe_lambda=said.unsafe_lambda)
+    network = _describe(found.path.name, found.sha256, model, found.card, said)
+    remarks = network.remarks if source else (f"no model named: taking the bundled {found.chosen}", *network.remarks)
     return replace(network, remarks=remarks)
 
 
-def _find(chosen: str) -> Path:
+def _unknown(chosen: str) -> UsageError:
     bundled = bundled_models()
-    path = bundled.get(chosen, Path(chosen))
-    if not path.exists():
-        near = difflib.get_close_matches(chosen.lower(), [*bundled, *applications()], n=3)
-        hint = f"; near it: {', '.join(near)}" if near else ""
-        raise UsageError(
-            f"no model '{chosen}': neither a file, nor a bundled model ({', '.join(bundled)}), nor one of "
-            f"`smoothcam models --applications`{hint}"
-        )
-    return path
-
-
-def _card(path: Path, digest: str) -> ModelCard | None:
-    place = path.with_suffix(".yaml")
-    if not place.is_file():
-        return None
-    card = read_card(place)
-    if card.sha256 and card.sha256 != digest:
-        raise ModelError(
-            f"'{path}' is not the file its card describes: its sha256 is {digest}, {place.name} says {card.sha256}"
-        )
-    return card
+    near = difflib.get_close_matches(chosen.lower(), [*bundled, *applications()], n=3)
+    hint = f"; near it: {', '.join(near)}" if near else ""
+    return UsageError(
+        f"no model '{chosen}': neither a file, nor a bundled model ({', '.join(bundled)}), nor one of "
+        f"`smoothcam models --applications`{hint}"
+    )
 
 
 def _describe(name: str, digest: str, model: keras.Model, card: ModelCard | None, overrides: Overrides) -> Network:

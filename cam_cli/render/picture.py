@@ -31,12 +31,6 @@ def normalise(saliency: NDArray[np.floating]) -> NDArray[np.float32]:
     return scaled
 
 
-def picture_size(width: int, height: int, longest: int) -> tuple[int, int]:
-    """Return width and height of a photo's pictures: its own, shrunk so that no side exceeds `longest`."""
-    scale = min(1.0, longest / max(width, height))
-    return max(1, round(width * scale)), max(1, round(height * scale))
-
-
 def heatmap(values: NDArray[np.float32], colormap: str) -> Image.Image:
     """Colour a placed map; neutral grey where the network did not look.
 

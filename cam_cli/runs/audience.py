@@ -14,5 +14,11 @@ class Audience(Protocol):
     def warn(self, text: str) -> None:
         """Take a line about something that went wrong."""
 
+    def detail(self, text: str) -> None:
+        """Take a line for a person who wants to know more."""
+
+    def expect(self, total: int) -> None:
+        """Take the number of images there will be, once it is known; comes from another thread."""
+
     def image(self, row: dict[str, Any], *, skipped: bool) -> None:
         """Take the row of an image that is done (see `Manifest.row`)."""

@@ -10,16 +10,29 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that no reader and no crash ever meets half of it: to a temporary neighbour, then rename."""
-    temporary = path.with_name(f".{os.getpid()}.partial")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file that is not there yet and bring it to the disk.
+
+    Raises:
+        FileExistsError: something has that name already, were it a link. OSError: it cannot be written.
+    """
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    with open(file, "wb") as stream:  # noqa: PTH123 - a descriptor, which Path cannot open
+        stream.write(data)
+        stream.flush()
+        os.fsync(file)
+
+
+def replace_whole(path: Path, data: bytes, staging: Path) -> None:
+    """Write a file so that no reader and no crash ever meets half of it: into `staging`, then rename.
+
+    Args:
+        staging: a folder on the same file system, which nobody else writes to.
+    """
+    temporary = staging / path.name
+    temporary.unlink(missing_ok=True)
+    write_new(temporary, data)
+    temporary.replace(path)
 
 
 def to_json(value: Mapping[str, Any], *, indent: int | None = None) -> str:

@@ -1,85 +1,229 @@
-"""The run folder: where an image's results lie, whether they are still good, and the records of the run itself."""
+"""The run folder: where an image's results lie, how they come there, and the records of the run itself."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
-from collections.abc import Mapping
+import re
+import shutil
+import stat
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cam_cli.errors import UsageError
-from cam_cli.runs.files import to_json, write_whole
-from cam_cli.runs.manifest import Manifest, read_manifest
+from cam_cli.errors import ImageError, SmoothcamError, UsageError
+from cam_cli.runs.files import printable, replace_whole, to_json
+from cam_cli.runs.lock import LOCK
+from cam_cli.runs.manifest import MANIFEST
+from cam_cli.runs.shard import Shard
 
-RUN = "run.json"
-INDEX = "index.jsonl"
 SHEET = "sheet.jpg"
-_OWN_FILES = (RUN, INDEX, SHEET)
+_SHARD = r"(\.[0-9]+-of-[0-9]+)?"
+_RUN = re.compile(rf"run{_SHARD}\.json")
+_OWN = re.compile(rf"(run{_SHARD}\.json|index{_SHARD}\.jsonl|\.work{_SHARD}|{re.escape(LOCK)}|{re.escape(SHEET)})")
+_NOBODY_S_FAULT = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
 
 
 def is_run_folder(path: Path) -> bool:
     """Say whether a folder was made by a run, so that its pictures are no photos to explain."""
-    return (path / RUN).is_file() and (path / INDEX).is_file()
+    return (path / LOCK).is_file() and any(_RUN.fullmatch(entry.name) for entry in os.scandir(path))
 
 
 class RunFolder:
-    """OUT: one folder for each image, `run.json` and `index.jsonl`.
+    """OUT, as one run or one shard of it sees it: a folder for each image, and the records in `run.json` and `index.jsonl`.
 
-    Raises:
-        UsageError: the place cannot be made, or holds files that no run made.
+    An image's files are written into a staging folder and come to their place by one rename, so that a result is there whole or
+    not at all. Nothing is written through a symbolic link inside OUT, and nothing is replaced that no run made.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, shard: Shard) -> None:
         self.path = path
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            entries = {entry.name for entry in os.scandir(path)}
-        except OSError as error:
-            raise UsageError(
-                f"output folder '{path}' cannot be used: {error.strerror}; choose another with -o"
-            ) from None
-        if entries and RUN not in entries:
-            raise UsageError(f"output folder '{path}' holds files that no run made; choose another with -o")
+        self._text = os.fspath(path)
+        self._run = path / f"run{shard.suffix}.json"
+        self.index = path / f"index{shard.suffix}.jsonl"
+        self._work = path / f".work{shard.suffix}"
 
-    def made_otherwise(self, run: Mapping[str, Any]) -> str | None:
-        """Say in a few words how the last run into this folder differs from `run`, where it does."""
+    def check(self) -> None:
+        """Look whether the place can be used.
+
+        Raises:
+            UsageError: it holds files that no run made, or is no folder.
+        """
         try:
-            last = json.loads((self.path / RUN).read_bytes())
-            differing = [name for name in ("root", "model", "settings") if last[name] != json.loads(to_json(run))[name]]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return f"another {' and '.join(differing)}" if differing else None
+            names = [entry.name for entry in os.scandir(self.path)]
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._unusable(error) from None
+        foreign = any(not _OWN.fullmatch(name) for name in names)
+        if foreign and not any(_RUN.fullmatch(name) for name in names):
+            raise UsageError(f"output folder '{self.path}' holds files that no run made; choose another with -o")
+
+    def make(self) -> None:
+        """Make the folder where it is missing.
+
+        Raises:
+            UsageError: it cannot be made, or holds files that no run made.
+        """
+        self.check()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unusable(error) from None
+
+    @contextlib.contextmanager
+    def staging(self) -> Iterator[None]:
+        """Have an empty staging folder for the while, cleared of what a killed run left; the lock must be held."""
+        shutil.rmtree(self._work, ignore_errors=True)
+        try:
+            self._work.mkdir(exist_ok=True)
+        except OSError as error:
+            raise self._unusable(error) from None
+        try:
+            yield
+        finally:
+            shutil.rmtree(self._work, ignore_errors=True)
+
+    def last_run(self) -> dict[str, Any]:
+        """Return what run.json says, and nothing where it cannot be read; a shard without one takes another's."""
+        others = [entry for entry in self.path.glob("run*.json") if _RUN.fullmatch(entry.name) and entry != self._run]
+        for place in (self._run, *sorted(others)):
+            with contextlib.suppress(OSError, ValueError):
+                found = json.loads(place.read_bytes())
+                if isinstance(found, dict):
+                    return found
+        return {}
 
     def of(self, relative: PurePosixPath) -> Path:
-        """Return the folder of one image; a photo that is called like one of the run's own files gets a `~`."""
-        first, *rest = relative.parts
-        return self.path.joinpath(f"{first}~" if first in _OWN_FILES else first, *rest)
+        """Return the folder of one image."""
+        return Path(self.place(relative))
 
-    def finished(self, relative: PurePosixPath, fingerprint: str) -> Manifest | None:
-        """Return an image's manifest if it is done: explained, with this fingerprint, and all its files there."""
-        folder = self.of(relative)
-        manifest = read_manifest(folder)
-        if manifest is None or manifest.status != "ok" or manifest.fingerprint != fingerprint:
-            return None
-        return manifest if all((folder / name).is_file() for name in manifest.files()) else None
+    def place(self, relative: PurePosixPath) -> str:
+        """Return the folder of one image as text; a photo that is called like one of the run's own files gets a `~`."""
+        first = relative.parts[0]
+        if _OWN.fullmatch(first.rstrip("~")):
+            return os.path.join(self._text, f"{first}~", *relative.parts[1:])  # noqa: PTH118 - in the loop of a resume
+        return f"{self._text}/{relative}"
 
-    def make(self, relative: PurePosixPath) -> Path:
-        """Return the folder of one image, made where it is missing and cleared of an earlier result's files."""
-        folder = self.of(relative)
-        folder.mkdir(parents=True, exist_ok=True)
-        earlier = read_manifest(folder)
-        if earlier is not None:
-            (folder / "manifest.json").unlink()
-            for name in earlier.files():
-                (folder / PurePosixPath(name).name).unlink(missing_ok=True)
-        return folder
+    def obstacle(self, relative: PurePosixPath) -> str | None:
+        """Say what stands where an image's folder, or a folder above it, should be: a file or a link; None if nothing does."""
+        above = self._text
+        for part in PurePosixPath(os.path.relpath(self.place(relative), self._text)).parts:
+            above = f"{above}/{part}"
+            try:
+                mode = os.lstat(above).st_mode
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                return f"'{printable(above)}': {error.strerror}"
+            if not stat.S_ISDIR(mode):
+                kind = "a link" if stat.S_ISLNK(mode) else "a file"
+                return (
+                    f"'{printable(above)}' is {kind}, which no run made; move it away or choose another output folder"
+                )
+        return None
 
-    def record(self, row: Mapping[str, Any]) -> None:
-        """Append one image's row to the index."""
-        with (self.path / INDEX).open("a", encoding="ascii") as index:
-            index.write(f"{to_json(row)}\n")
+    def stage(self) -> Path:
+        """Return an empty folder for one image's files, to be handed to `publish`.
+
+        Raises:
+            SmoothcamError: the output folder cannot be written to.
+        """
+        place = self._work / "image"
+        try:
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir(parents=self.path.is_dir())
+        except OSError as error:
+            raise self.stopped_by(error) from error
+        return place
+
+    def publish(self, staged: Path, relative: PurePosixPath, earlier: Collection[str]) -> int:
+        """Bring a staged image to its place in one step, where it takes the place of an earlier result.
+
+        Args:
+            earlier: names of the files that an earlier run is known to have made there.
+
+        Returns:
+            The modification time of its manifest, in nanoseconds.
+
+        Raises:
+            ImageError: stage `write`; the place is taken by something that no run made, or cannot be used.
+            SmoothcamError: the output folder cannot be written to at all.
+        """
+        place = self.of(relative)
+        try:
+            self._make_parent(place, relative)
+            written = (staged / MANIFEST).stat().st_mtime_ns
+            try:
+                staged.rename(place)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                    raise
+                self._retire(place, {MANIFEST, *earlier, *(entry.name for entry in staged.iterdir())})
+                staged.rename(place)
+        except OSError as error:
+            raise self.refused(error) from error
+        return written
+
+    def refused(self, error: OSError) -> SmoothcamError:
+        """Return what a failed write amounts to: the image's failure, or the run's where no other image would fare better."""
+        if error.errno in _NOBODY_S_FAULT or not self.path.is_dir():
+            return self.stopped_by(error)
+        return ImageError(f"cannot be written: {error.strerror}", stage="write")
+
+    def stopped_by(self, error: OSError) -> SmoothcamError:
+        """Return the error that ends a run whose output folder cannot be written to."""
+        return SmoothcamError(
+            f"cannot write to the output folder '{self.path}': {error.strerror}. What is finished stays; "
+            "the same command goes on from there"
+        )
 
     def describe(self, run: Mapping[str, Any]) -> None:
-        """Write run.json."""
-        write_whole(self.path / RUN, f"{to_json(run, indent=1)}\n".encode())
+        """Write run.json.
+
+        Raises:
+            SmoothcamError: the output folder cannot be written to.
+        """
+        self._replace(self._run, f"{to_json(run, indent=1)}\n".encode())
+
+    def write_sheet(self, picture: bytes) -> Path:
+        """Write the contact sheet and return its path.
+
+        Raises:
+            SmoothcamError: the output folder cannot be written to.
+        """
+        self._replace(self.path / SHEET, picture)
+        return self.path / SHEET
+
+    def _replace(self, path: Path, data: bytes) -> None:
+        try:
+            replace_whole(path, data, self._work)
+        except OSError as error:
+            raise self.stopped_by(error) from error
+
+    def _make_parent(self, place: Path, relative: PurePosixPath) -> None:
+        if (obstacle := self.obstacle(relative)) is not None:
+            raise ImageError(obstacle, stage="write")
+        if not self.path.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._text)
+        place.parent.mkdir(parents=True, exist_ok=True)
+
+    def _retire(self, place: Path, made: Collection[str]) -> None:
+        """Move an earlier result out of the way, if it is nothing but that."""
+        foreign = sorted(
+            entry.name for entry in os.scandir(place) if entry.name not in made or entry.is_dir(follow_symlinks=False)
+        )
+        if foreign:
+            raise ImageError(
+                f"its place '{printable(place)}' holds '{printable(foreign[0])}', which no run made for this image; move it "
+                "away or choose another output folder",
+                stage="write",
+            )
+        retired = self._work / "retired"
+        place.rename(retired)
+        shutil.rmtree(retired)
+
+    def _unusable(self, error: OSError) -> UsageError:
+        return UsageError(f"output folder '{self.path}' cannot be used: {error.strerror}; choose another with -o")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cam_cli.runs.files import to_json, write_whole
+from cam_cli.runs.files import to_json, write_new
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION: Final = 1
@@ -25,7 +24,7 @@ class _Record(BaseModel):
 class Failure(_Record):
     """Why an image could not be explained."""
 
-    stage: str = Field(description="read, decode, fit, explain or write")
+    stage: str = Field(description="read, decode, target, fit, explain or write")
     type: str = Field(description="the exception's class")
     message: str
 
@@ -124,8 +123,8 @@ class Manifest(_Record):
     schema_version: Literal[1] = SCHEMA_VERSION
     status: Literal["ok", "failed"]
     error: Failure | None = None
-    fingerprint: str | None = Field(
-        description="of everything that decides the result; null when the file could not be read"
+    fingerprint: str = Field(
+        description="of everything that decides the result; of all but the photo when its file could not be read"
     )
     image: ImageRecord
     model: ModelRecord
@@ -136,11 +135,6 @@ class Manifest(_Record):
     timing: dict[str, float] = Field({}, description="seconds by step; of a pass shared by several images, its share")
     versions: dict[str, str]
 
-    def files(self) -> list[str]:
-        """Return the names of all files that lie beside this manifest."""
-        of_maps = [name for entry in self.maps for name in entry.files.model_dump().values() if name]
-        return of_maps + [entry.file for entry in self.joint]
-
     def row(self) -> dict[str, Any]:
         """Return what a line of index.jsonl and of `--json` says."""
         full = self.model_dump(mode="json")
@@ -148,8 +142,12 @@ class Manifest(_Record):
         return row | {"path": self.image.path, "sha256": self.image.sha256}
 
     def write(self, folder: Path) -> None:
-        """Write this as `folder`/manifest.json, whole or not at all."""
-        write_whole(folder / MANIFEST, f"{to_json(self.model_dump(mode='json'), indent=1)}\n".encode())
+        """Write this as `folder`/manifest.json.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        write_new(folder / MANIFEST, f"{to_json(self.model_dump(mode='json'), indent=1)}\n".encode())
 
 
 def read_manifest(folder: Path) -> Manifest | None:
@@ -160,10 +158,10 @@ def read_manifest(folder: Path) -> Manifest | None:
         return None
 
 
-def fingerprint(image_sha256: str, model_sha256: str, settings: Mapping[str, Any]) -> str:
-    """Return one sha256 over everything that decides an image's result."""
-    parts = {"image": image_sha256, "model": model_sha256, "settings": dict(settings), "engine": ENGINE_VERSION}
-    return hashlib.sha256(to_json(parts).encode()).hexdigest()
+def files_of(row: Mapping[str, Any]) -> list[str]:
+    """Return the names of all files that lie beside the manifest whose row this is."""
+    of_maps = [name for entry in row["maps"] for name in entry["files"].values() if name]
+    return of_maps + [entry["file"] for entry in row["joint"]]
 
 
 def manifest_schema() -> dict[str, Any]:

@@ -12,11 +12,13 @@ MOST_ROWS = 60
 
 @dataclass
 class Outcome:
-    """Counts of one run, added to as it goes on."""
+    """Counts of one run, added to as it goes on; `failed_before` is the part of `failed` that was not tried again."""
 
     explained: int = 0
     skipped: int = 0
     failed: int = 0
+    failed_before: int = 0
+    outside_shard: int = 0
     maps: int = 0
     unreadable_folders: int = 0
     states: Counter[str] = field(default_factory=Counter)
@@ -30,7 +32,7 @@ class Outcome:
     @property
     def exit_code(self) -> int:
         """0 all done, 3 finished but some images failed or folders could not be read, 4 nothing matched."""
-        if self.images == 0:
+        if self.images == 0 and not self.outside_shard:
             return 4
         return 3 if self.failed or self.unreadable_folders else 0
 
@@ -40,6 +42,7 @@ class Outcome:
             self.first_rows.append(row)
         if row["status"] == "failed":
             self.failed += 1
+            self.failed_before += skipped
             return
         if skipped:
             self.skipped += 1
@@ -51,6 +54,8 @@ class Outcome:
     def totals(self) -> dict[str, Any]:
         """Return the counts as they stand in run.json."""
         return {
+            "images": self.images,
+            "outside_shard": self.outside_shard,
             "explained": self.explained,
             "skipped": self.skipped,
             "failed": self.failed,
@@ -65,7 +70,9 @@ class Outcome:
         """Return one line for the person who ran it."""
         parts = [f"{self.explained} explained"]
         parts += [f"{self.skipped} already done"] if self.skipped else []
-        parts += [f"{self.failed} failed"] if self.failed else []
+        again = f" ({self.failed_before} of them before; --retry-failed tries them again)" if self.failed_before else ""
+        parts += [f"{self.failed} failed{again}"] if self.failed else []
+        parts += [f"{self.outside_shard} of other shards"] if self.outside_shard else []
         parts += [f"{self.unreadable_folders} folders could not be read"] if self.unreadable_folders else []
         parts += [f"{n} {state} map{'s' if n > 1 else ''}" for state, n in sorted(self.states.items()) if state != "ok"]
         rate = f", {self.explained / seconds:.1f} images/s" if self.explained and seconds > 0 else ""

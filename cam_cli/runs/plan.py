@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from cam_cli.config import RunConfig
 from cam_cli.engine.anatomy import Anatomy, examine
@@ -19,8 +16,9 @@ from cam_cli.errors import UsageError
 from cam_cli.models.calls import Trace, trace
 from cam_cli.models.layers import LayerInfo, choose_layer, choose_scales, describe_layers, find_layer
 from cam_cli.models.load import Network, Overrides, load_network
-from cam_cli.runs.targets import Targets, read_targets
-from cam_cli.version import __version__
+from cam_cli.runs.manifest import ModelRecord
+from cam_cli.runs.recipe import Recipe
+from cam_cli.runs.targets import read_targets
 
 MOST_AUTO_SAMPLES = 200
 """With `nsamples: auto`, the noise stops here even if the tolerance is not met; the manifest has the error that remains."""
@@ -31,17 +29,15 @@ _INPUT_KEYS = ("input_size", "fit", "channels", "mean", "std")
 
 @dataclass(frozen=True)
 class Plan:
-    """A loaded network with its layers and targets, and what is recorded of them.
+    """A loaded network with its layers, and what is recorded of it.
 
-    anatomy: of the network, with the chosen layers. targets: of every image. settings: everything but these that
-    decides a result, as it stands in every manifest. remarks: what a person should be told before the run starts.
+    anatomy: of the network, with the chosen layers. recipe: what decides results. remarks: what a person should be told before
+    the run starts.
     """
 
     network: Network
     anatomy: Anatomy
-    targets: Targets
-    settings: dict[str, Any]
-    versions: dict[str, str]
+    recipe: Recipe
     remarks: tuple[str, ...]
 
 
@@ -72,9 +68,12 @@ def make_plan(config: RunConfig, root: Path) -> Plan:
     return Plan(
         network=network,
         anatomy=anatomy,
-        targets=targets,
-        settings=settings,
-        versions=versions(),
+        recipe=Recipe(
+            ModelRecord(name=network.name, sha256=network.sha256, input_size=network.input_shape[:2]),
+            anatomy.classes,
+            settings,
+            targets,
+        ),
         remarks=(*network.remarks, *remarks, *_noise_remarks(config, anatomy)),
     )
 
@@ -92,12 +91,6 @@ def request_of(config: RunConfig) -> Request:
         derivatives=config.derivatives,
         seed=config.seed,
     )
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that a result may depend on."""
-    packages = {name: version(name) for name in ("tensorflow", "keras", "numpy", "pillow")}
-    return {"smoothcam": __version__, "python": platform.python_version(), **packages}
 
 
 def _selections(config: RunConfig) -> tuple[Selection, ...]:

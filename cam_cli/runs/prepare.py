@@ -1,18 +1,68 @@
-"""From a found file to what the engine and the pictures need of it."""
+"""From a path to what the engine and the pictures need of the photo there, or the reason why there is nothing."""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import stat
+import time
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from cam_cli.errors import ImageError
-from cam_cli.images.decode import Photo
-from cam_cli.images.find import Found
+from cam_cli.images.decode import Photo, decode
 from cam_cli.images.fit import Box, Preprocessing, fit
-from cam_cli.render.picture import picture_size
+from cam_cli.render.size import picture_size
+
+if TYPE_CHECKING:
+    from cam_cli.runs.manifest import Failure  # pydantic, which would double a decoder's time to start
+
+_NO_MEMORY = "it needs more memory than a decoder may use; shrink the image, or raise max_pixels, which sets that bound"
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How files become inputs.
+
+    size: rows and columns of the network's input. picture_size: the most pixels a side of the pictures may have.
+    max_pixels: the most pixels an image may have.
+    """
+
+    size: tuple[int, int]
+    preprocessing: Preprocessing
+    picture_size: int
+    max_pixels: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the file system said of a photo's file before its bytes were read."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> Source | None:
+        """Return what it says now; None where there is no file."""
+        try:
+            return cls.told(os.stat(path))  # noqa: PTH116 - one an image, also of a million that are finished
+        except (OSError, ValueError):
+            return None
+
+    @classmethod
+    def told(cls, status: os.stat_result) -> Source:
+        """Return what a file's status says."""
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+    def record(self) -> dict[str, int]:
+        """Return this as it stands in a row of the index."""
+        return {"size": self.size, "mtime_ns": self.mtime_ns, "ctime_ns": self.ctime_ns}
 
 
 @dataclass(frozen=True)
@@ -23,7 +73,6 @@ class Prepared:
     the input lies in the picture (left, top, right, bottom, in picture pixels).
     """
 
-    found: Found
     sha256: str
     width: int
     height: int
@@ -33,25 +82,91 @@ class Prepared:
     box: tuple[float, float, float, float]
 
 
-def prepare(
-    found: Found, sha256: str, photo: Photo, size: tuple[int, int], preprocessing: Preprocessing, longest: int
-) -> Prepared:
-    """Fit a photo to the network and shrink it to the size of the pictures, so that the large original can go.
+@dataclass(frozen=True)
+class Opened:
+    """What became of opening one file.
 
-    Raises:
-        ImageError: the photo cannot be fitted.
+    source: None where there is no file, or it was not looked at. sha256: of its bytes; None where they could not be read. image
+    and error: one of them, or neither where the bytes are those already known. seconds: what it took.
     """
-    x, box = fit(photo, size, preprocessing)
+
+    source: Source | None
+    sha256: str | None
+    image: Prepared | None = None
+    error: Failure | None = None
+    seconds: float = 0.0
+
+
+def open_image(path: Path, known: str | None, how: Preparation) -> Opened:
+    """Read a file once, and make an image ready of it; whatever is wrong with it is in the result.
+
+    Args:
+        known: sha256 of bytes that need not be decoded again.
+    """
+    started = time.perf_counter()
+    source = Source.of(path)
+    digest: str | None = None
+    image: Prepared | None = None
+    error: Failure | None = None
+    stage = "read"
+    try:
+        data, source = _read(path)
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != known:
+            stage = "decode"
+            photo = decode(data, max_pixels=how.max_pixels)
+            stage = "fit"
+            image = _prepare(digest, photo, how)
+    except Exception as problem:  # noqa: BLE001 - decoders fail in every way there is, and each is this image's failure
+        error = _failure(problem, stage)
+    return Opened(source, digest, image, error, time.perf_counter() - started)
+
+
+def _read(path: Path) -> tuple[bytes, Source]:
+    """Return a file's bytes, and what was said of it before they were read; wait for no writer at a pipe's other end."""
+    try:
+        _check_regular(path.stat())  # to open a device may do something
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        with open(file, "rb", buffering=0) as stream:  # noqa: PTH123 - a descriptor, which Path cannot open
+            status = os.fstat(file)
+            _check_regular(status)
+            os.set_blocking(file, True)
+            return stream.read(), Source.told(status)
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror or error}", stage="read") from error
+    except ValueError as error:
+        raise ImageError(f"cannot be read: {error}", stage="read") from error
+
+
+def _check_regular(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageError("not a regular file", stage="read")
+
+
+def _prepare(sha256: str, photo: Photo, how: Preparation) -> Prepared:
+    """Fit a photo to the network and shrink it to the size of the pictures, so that the large original can go."""
+    x, box = fit(photo, how.size, how.preprocessing)
     if not np.isfinite(x).all():
         raise ImageError("the network's input is not finite with these values of mean and std", stage="fit")
-    width, height = picture_size(photo.width, photo.height, longest)
+    width, height = picture_size(photo.width, photo.height, how.picture_size)
     picture = photo.pixels
     if (width, height) != (photo.width, photo.height):
         shrunk = Image.fromarray(photo.pixels).resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
         picture = np.asarray(shrunk)
     in_picture = _scaled(box, width / photo.width, height / photo.height)
-    return Prepared(found, sha256, photo.width, photo.height, photo.notes, x, picture, in_picture)
+    return Prepared(sha256, photo.width, photo.height, photo.notes, x, picture, in_picture)
 
 
 def _scaled(box: Box, across: float, down: float) -> tuple[float, float, float, float]:
     return box.left * across, box.top * down, box.right * across, box.bottom * down
+
+
+def _failure(error: Exception, stage: str) -> Failure:
+    from cam_cli.runs.manifest import Failure
+
+    if isinstance(error, MemoryError):
+        return Failure(stage=stage, type="MemoryError", message=_NO_MEMORY)
+    if isinstance(error, ImageError):
+        stage = error.stage
+    kind = type(error).__name__
+    return Failure(stage=stage, type=kind, message=" ".join(str(error).split()) or kind)

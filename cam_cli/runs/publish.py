@@ -18,7 +18,7 @@ from cam_cli.models.labels import Labels
 from cam_cli.render.joint import MOST_CLASSES, Claim, joint
 from cam_cli.render.picture import heatmap, normalise, overlay, placard, save_png
 from cam_cli.render.place import place
-from cam_cli.runs.files import write_whole
+from cam_cli.runs.files import write_new
 from cam_cli.runs.manifest import JointRecord, MapFiles, MapRecord, Prediction, SelectionRecord, TargetRecord
 from cam_cli.runs.naming import stem
 from cam_cli.runs.prepare import Prepared
@@ -48,7 +48,7 @@ def publish_map(saliency: SaliencyMap, image: Prepared, labels: Labels, folder: 
     for kind, data in _files(saliency, image, how).items():
         ending = "npy" if kind == "raw" else f"{kind}.png"
         files[kind] = f"{name}.{ending}"
-        write_whole(folder / files[kind], data)
+        write_new(folder / files[kind], data)
     finite = saliency.state != "nonfinite"
     return MapRecord(
         layer=saliency.layer,
@@ -91,7 +91,7 @@ def publish_joint(
             Claim(place(drawn(m), image.box, (width, height)), f"{labels[m.target].name} ({m.target})") for m in shown
         ]
         file = f"{name}.png"
-        write_whole(folder / file, save_png(joint(image.picture, claims, opacity)))
+        write_new(folder / file, save_png(joint(image.picture, claims, opacity)))
         selection = _selection(shown[0].selection)
         targets = tuple(m.target for m in shown)
         records.append(

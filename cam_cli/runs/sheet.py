@@ -13,10 +13,10 @@ from PIL import Image
 
 from cam_cli.errors import ImageError
 from cam_cli.images.decode import decode, read_bytes
-from cam_cli.render.picture import picture_size
 from cam_cli.render.sheet import Cell, contact_sheet
-from cam_cli.runs.files import from_printable, write_whole
-from cam_cli.runs.folder import SHEET, RunFolder
+from cam_cli.render.size import picture_size
+from cam_cli.runs.files import from_printable
+from cam_cli.runs.folder import RunFolder
 
 _CELL = 256
 Key = tuple[str, str, str, int]
@@ -40,9 +40,9 @@ def write_sheet(folder: RunFolder, root: Path, rows: Sequence[dict[str, Any]], i
     cells = [_cells(row, maps, columns, folder, root) for row, maps in zip(rows, keyed, strict=True)]
     buffer = io.BytesIO()
     contact_sheet(cells, titles, _CELL).save(buffer, "JPEG", quality=88)
-    write_whole(folder.path / SHEET, buffer.getvalue())
+    place = folder.write_sheet(buffer.getvalue())
     left_out = f" (the first {len(rows)} of {images} images)" if images > len(rows) else ""
-    return f"contact sheet: {folder.path / SHEET}{left_out}"
+    return f"contact sheet: {place}{left_out}"
 
 
 def _keys(maps: Sequence[dict[str, Any]]) -> list[Key]:

@@ -1,0 +1,127 @@
+"""How far a run is: counts, the rate of late, and an honest guess of the time left."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+_SLOT = 2.0
+"""Seconds between two marks at least, so that the images of one pass, which come together, share one."""
+
+_WINDOW = 120.0
+_FEWEST_MARKS = 5
+"""The rate is that of the last so many seconds, or of so many marks where images take longer."""
+
+_SKIPPING = 0.001
+"""Seconds that skipping an image may take; what goes beyond is waiting for images that are worked on."""
+
+
+@dataclass
+class Progress:
+    """Counts of the images met; the rate is that of the images worked on of late, as skipping one costs next to nothing."""
+
+    clock: Callable[[], float] = time.monotonic
+    total: int | None = None
+    done: int = 0
+    skipped: int = 0
+    failed: int = 0
+    last: str = ""
+    _worked: int = 0
+    _marks: deque[tuple[float, int]] = field(default_factory=deque)
+    _spent_skipping: float = 0.0
+    _latest: float = 0.0
+
+    def count(self, path: str, *, failed: bool, skipped: bool) -> None:
+        """Count one image; an earlier failure that is skipped counts as failed."""
+        self.done += 1
+        self.failed += failed
+        self.skipped += skipped and not failed
+        self.last = path
+        now = self.clock()
+        if skipped:
+            self._spent_skipping += min(now - self._latest, _SKIPPING)
+        else:
+            self._mark(now - self._spent_skipping)
+            self._worked += 1
+        self._latest = now
+
+    def _mark(self, now: float) -> None:
+        if self._marks and now - self._marks[-1][0] < _SLOT:
+            return
+        self._marks.append((now, self._worked))
+        while len(self._marks) > _FEWEST_MARKS and now - self._marks[0][0] > _WINDOW:
+            self._marks.popleft()
+
+    @property
+    def rate(self) -> float | None:
+        """Images worked on in a second, of late; None until the second pass, and falling while none is finished."""
+        if len(self._marks) < 2:
+            return None
+        (first, before), (last, until) = self._marks[0], self._marks[-1]
+        now = self.clock() - self._spent_skipping
+        return min((until - before) / (last - first), (self._worked - before) / (now - first))
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until all images are done, if none of them is finished already; None where it cannot be told."""
+        if self._known_total is None or self.rate is None:
+            return None
+        return (self._known_total - self.done) / self.rate
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything to tell."""
+        return bool(self.done or self.total)
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """Images met, and of how many; 0 where that is not known."""
+        return self.done, self._known_total or 0
+
+    @property
+    def brief(self) -> str:
+        """A few words to stand beside a bar: `1,204/10,000 images, 3 failed, 2.1/s, 1 h 10 min left`."""
+        return ", ".join([self._counted("/"), *self._failures(), *self._pace("/s")])
+
+    def __str__(self) -> str:
+        """Return one line: `1,204 of 10,000 images, 3 failed, 2.1 images/s, 1 h 10 min left, last sub/x.jpg`."""
+        if not self.begun:
+            return "no image is finished yet"
+        parts = [self._counted(" of ")]
+        parts += [f"{self.skipped:,} already done"] if self.skipped else []
+        parts += [*self._failures(), *self._pace(" images/s")]
+        parts += [f"last {self.last}"] if self.last else []
+        return ", ".join(parts)
+
+    @property
+    def _known_total(self) -> int | None:
+        """How many images there will be; none once more have come, as the folder has grown."""
+        return self.total if self.total is not None and self.done <= self.total else None
+
+    def _counted(self, of: str) -> str:
+        total = self._known_total
+        return (
+            f"{self.done:,}{'' if total is None else f'{of}{total:,}'} image{'' if (total or self.done) == 1 else 's'}"
+        )
+
+    def _failures(self) -> list[str]:
+        return [f"{self.failed:,} failed"] if self.failed else []
+
+    def _pace(self, unit: str) -> list[str]:
+        rate, left = self.rate, self.seconds_left
+        parts = [(f"{rate:.2g}" if rate < 10 else f"{rate:,.0f}") + unit] if rate else []
+        return parts + ([f"{duration(left)} left"] if left else [])
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in words: `40 s`, `12 min`, `1 h 10 min`, `3 d 4 h`."""
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    minutes = round(whole / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"

@@ -1,0 +1,155 @@
+"""`smoothcam summarize`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cam_cli.cli.escape import escaped
+from cam_cli.cli.table import table
+
+if TYPE_CHECKING:
+    from cam_cli.runs.summary import State, Summary
+
+_WORDS: dict[State, str] = {
+    "missing": "missing",
+    "stopped": "stopped",
+    "running": "running or killed",
+    "unknown": "without a readable record",
+}
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False), metavar="RUN...")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "csv"]),
+    default="table",
+    show_default=True,
+    help="A table to read, one JSON object, or CSV with one value a line.",
+)
+def summarize(runs: tuple[Path, ...], form: str) -> int:
+    """Add up the output folders RUN... of one dataset, with all their shards, and name the shards that are missing.
+
+    Counts images, failures by cause, maps by state and the ten most frequent classes. Several folders are taken together, as
+    when shards were written on several machines. Exit code 0: all is complete and nothing failed; 3: not so.
+
+    \b
+    smoothcam summarize out                                          one run, or all shards that wrote to out/
+    smoothcam summarize node1/out node2/out --format csv > runs.csv  shards gathered from two machines
+    smoothcam summarize out --format json | jq -c '.divisions[0].missing'
+    """
+    from cam_cli.runs.summary import summarize as add_up
+
+    summary = add_up(runs)
+    if form == "json":
+        click.echo(json.dumps(summary.record(), sort_keys=True))
+    elif form == "csv":
+        text = io.StringIO()
+        lines = csv.writer(text, lineterminator="\n")
+        lines.writerow(("section", "key", "subkey", "measure", "value"))
+        lines.writerows([escaped(str(cell)) for cell in line] for line in _values(summary))
+        click.echo(text.getvalue(), nl=False)
+    else:
+        click.echo("\n\n".join(_tables(summary)))
+    for remark in _remarks(summary):
+        click.echo(f"smoothcam: {escaped(remark)}", err=True)
+    return summary.exit_code
+
+
+def _remarks(summary: Summary) -> Iterator[str]:
+    if gaps := list(_gaps(summary)):
+        yield f"not complete: {'; '.join(gaps)}"
+    if summary.unreadable_folders:
+        yield f"{summary.unreadable_folders} folders could not be read; the runs' own messages name them"
+    if summary.unreadable_lines:
+        yield f"{summary.unreadable_lines} lines of the index are no rows and were passed over"
+    if summary.rows_missing:
+        yield (
+            f"the runs met {summary.rows_missing} more images than the index files have; either an index file was not copied, "
+            "or the folders hold the same images"
+        )
+
+
+def _gaps(summary: Summary) -> Iterator[str]:
+    for division in summary.current:
+        if division.complete:
+            continue
+        if division.count == 1:
+            yield f"the run in '{division.runs[0].folder}' is {_WORDS[division.runs[0].state]}"
+            continue
+        parts = [f"{_ranges(shards)} {word}" for state, word in _WORDS.items() if (shards := division.shards(state))]
+        yield f"of {division.count} shards {', '.join(parts)}"
+
+
+def _tables(summary: Summary) -> Iterator[str]:
+    state = "complete" if summary.complete else "not complete"
+    yield f"{summary.ok + summary.failed} images: {summary.ok} ok, {summary.failed} failed; {state}"
+    runs = []
+    for division in summary.divisions:
+        note = "" if division.current else " (before)"
+        for run in division.runs:
+            seconds = "" if run.seconds is None else f"{run.seconds:.0f}"
+            state = _WORDS.get(run.state, run.state) + note
+            runs.append((f"{run.shard}/{division.count}", state, _text(run.images), seconds, run.folder))
+        if division.current and (missing := division.shards("missing")):
+            runs.append((f"{_ranges(missing)}/{division.count}", "missing", "", "", ""))
+    yield _table(("shard", "state", "images", "seconds", "folder"), runs)
+    if summary.failures:
+        rows = [(f.stage, f.type, str(f.images), "  ".join(f.examples)) for f in summary.failures]
+        yield _table(("failed at", "error", "images", "such as"), rows)
+    if summary.maps:
+        maps = [(m.layer, m.method, str(m.ok), str(m.blank), str(m.nonfinite)) for m in summary.maps]
+        yield _table(("layer", "method", "maps ok", "blank", "not finite"), maps)
+    if summary.classes:
+        yield _table(("class", "label", "images"), [(str(c.index), c.label, str(c.images)) for c in summary.classes])
+
+
+def _values(summary: Summary) -> Iterator[tuple[str, str, str, str, object]]:
+    yield "run", "", "", "complete", str(summary.complete).lower()
+    yield "run", "", "", "unreadable_folders", summary.unreadable_folders
+    yield "run", "", "", "unreadable_lines", summary.unreadable_lines
+    yield "run", "", "", "rows_missing", summary.rows_missing
+    yield "images", "", "", "ok", summary.ok
+    yield "images", "", "", "failed", summary.failed
+    for failure in summary.failures:
+        yield "failures", failure.stage, failure.type, "images", failure.images
+        for path in failure.examples:
+            yield "failures", failure.stage, failure.type, "example", path
+    for entry in summary.maps:
+        for state in ("ok", "blank", "nonfinite"):
+            yield "maps", entry.layer, entry.method, state, getattr(entry, state)
+    for best in summary.classes:
+        yield "classes", str(best.index), best.label, "images", best.images
+    for division in summary.divisions:
+        for run in division.runs:
+            key = f"{run.shard}/{division.count}"
+            yield "shards", key, run.folder, "state", run.state
+            yield "shards", key, run.folder, "current", str(division.current).lower()
+            yield "shards", key, run.folder, "images", _text(run.images)
+            yield "shards", key, run.folder, "seconds", _text(run.seconds)
+        if division.current:
+            for shard in division.shards("missing"):
+                yield "shards", f"{shard}/{division.count}", "", "state", "missing"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return table(head, [[escaped(cell) for cell in row] for row in rows])
+
+
+def _text(value: float | None) -> str:
+    return "" if value is None else str(value)
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Return rising numbers as Slurm's --array takes them: `3,5-7`."""
+    runs = [[n for _, n in run] for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])]
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

@@ -1,0 +1,144 @@
+"""The values of a run's settings: what a person may write for each, in YAML, a variable or a flag, and what it becomes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar, get_args
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+MOST_SAMPLES = 100_000
+MOST_SHARDS = 100_000
+MOST_SECONDS = 1_000_000
+"""Twelve days: more than anybody means, and less than any timer of the system holds."""
+
+T = TypeVar("T")
+
+
+def _unique(values: tuple[T, ...]) -> tuple[T, ...]:
+    return tuple(dict.fromkeys(values))
+
+
+def _in_order(files: tuple[File, ...]) -> tuple[File, ...]:
+    """Return the files in one order, as asking for them in another makes no difference."""
+    return tuple(kind for kind in get_args(File) if kind in files)
+
+
+def _names(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _words(value: object) -> list[object]:
+    """Split text at commas, alone or inside a list."""
+    words: list[object] = []
+    for item in value if isinstance(value, list | tuple) else [value]:
+        words += [word.strip() for word in item.split(",")] if isinstance(item, str) else [item]
+    return words
+
+
+def _filters(value: object) -> tuple[int, ...]:
+    items = value if isinstance(value, list | tuple) else [value]
+    numbers: set[int] = set()
+    for part in (part.strip() for item in items for part in str(item).split(",")):
+        found = re.fullmatch(r"([0-9]{1,5})(?:\s*-\s*([0-9]{1,5}))?", part)
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        if last < first:
+            raise ValueError(f"must be numbers and rising ranges such as 0,3,10-12, not {part!r}")
+        numbers.update(range(first, last + 1))
+    if not numbers:
+        raise ValueError("must name at least one feature map, such as 0,3,10-12; leave it out for all")
+    return tuple(sorted(numbers))
+
+
+def _subset(value: object) -> tuple[tuple[int, int], ...] | str:
+    if isinstance(value, str) and re.fullmatch(r"\s*top\s*:\s*[1-9][0-9]{0,4}\s*", value):
+        return re.sub(r"\s", "", value)
+    items = re.sub(r"\s*,\s*", ",", value).split() if isinstance(value, str) else value
+    found = []
+    for item in items if isinstance(items, list | tuple) else [items]:
+        text = ",".join(map(str, item)) if isinstance(item, list | tuple) else str(item)
+        pair = re.fullmatch(r"([0-9]{1,5})\s*,\s*([0-9]{1,5})", text)
+        if not pair:
+            raise ValueError(f"must be row,column pairs such as '0,10 12,12' or [[0, 10], [12, 12]], not {text!r}")
+        found.append((int(pair[1]), int(pair[2])))
+    if not found:
+        raise ValueError("must name at least one row,column pair, such as '0,10'; leave it out for all")
+    return tuple(found)
+
+
+def _samples(value: object) -> object:
+    if value == "auto":
+        return value
+    text = str(value).strip()
+    if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,6}", text) or int(text) > MOST_SAMPLES:
+        raise ValueError(f"must be a whole number from 0 to {MOST_SAMPLES}, or auto, not {value!r}")
+    return int(text)
+
+
+def _input_size(value: object) -> object:
+    text = "x".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    found = re.fullmatch(r"([1-9][0-9]{0,4})(?:\s*x\s*([1-9][0-9]{0,4}))?", text)
+    if not found:
+        raise ValueError(f"must be height x width in pixels, such as 224x224 or 224, not {text!r}")
+    return int(found[1]), int(found[2] or found[1])
+
+
+def _path(value: object) -> object:
+    if isinstance(value, str) and (not value or "\0" in value):
+        raise ValueError(f"must be a path, not {value!r}")
+    return value
+
+
+def _paths(value: object) -> object:
+    return [value] if isinstance(value, str | Path) else value
+
+
+def _endings(value: object) -> list[str]:
+    endings = [str(word).lower().lstrip(".") for word in _words(value)]
+    for ending in endings:
+        if not re.fullmatch(r"[^\s./*?\[\]]+", ending):
+            raise ValueError(f"must be endings of file names, such as jpg,png, not {ending!r}")
+    return endings
+
+
+def _glob(value: object) -> object:
+    if isinstance(value, str) and re.search("[\ud800-\udfff]", value):
+        raise ValueError(f"must be UTF-8 text, not {value!r}; write * for the bytes that are not")
+    return value
+
+
+def _shard(value: object) -> str:
+    found = re.fullmatch(r"\s*([0-9]{1,9})\s*/\s*([0-9]{1,9})\s*", str(value))
+    index, count = (int(found[1]), int(found[2])) if found else (1, 0)
+    if index == 0 < count <= MOST_SHARDS:
+        raise ValueError(
+            f"counts from 1: 1/{count} to {count}/{count}; for a Slurm array that counts from 0, take --array=1-{count} or "
+            f"--shard $((SLURM_ARRAY_TASK_ID + 1))/{count}"
+        )
+    if not 1 <= index <= count <= MOST_SHARDS:
+        raise ValueError(f"must be I/N, such as 2/8, with I from 1 to N and N up to {MOST_SHARDS}, not {value!r}")
+    return f"{index}/{count}"
+
+
+Text = Annotated[str, Field(min_length=1)]
+Names = Annotated[tuple[Text, ...], Field(min_length=1), BeforeValidator(_names), AfterValidator(_unique)]
+Method = Literal[
+    "smoothgradcam++", "gradcam++", "gradcam", "cam", "layercam", "hirescam", "twoscale", "activations",
+    "gradient", "smoothgrad", "guided-backprop", "deconvnet", "lime", "integrated-gradients", "occlusion", "rise",
+]  # fmt: skip
+Methods = Annotated[tuple[Method, ...], Field(min_length=1), BeforeValidator(_words), AfterValidator(_unique)]
+File = Literal["raw", "heatmap", "overlay", "joint"]
+Files = Annotated[tuple[File, ...], Field(min_length=1), BeforeValidator(_words), AfterValidator(_in_order)]
+Filters = Annotated[tuple[int, ...], BeforeValidator(_filters)]
+Subset = Annotated[tuple[tuple[int, int], ...] | str, BeforeValidator(_subset)]
+Samples = Annotated[int | Literal["auto"], BeforeValidator(_samples)]
+InputSize = Annotated[tuple[int, int], BeforeValidator(_input_size)]
+Means = Annotated[tuple[float, ...], Field(min_length=1), BeforeValidator(_words)]
+Deviations = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1), BeforeValidator(_words)]
+FilePath = Annotated[Path, BeforeValidator(_path)]
+Paths = Annotated[tuple[FilePath, ...], BeforeValidator(_paths)]
+Globs = Annotated[tuple[Annotated[Text, BeforeValidator(_glob)], ...], BeforeValidator(_names), AfterValidator(_unique)]
+Endings = Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_endings), AfterValidator(_unique)]
+ShardText = Annotated[str, BeforeValidator(_shard)]
+Seconds = Annotated[float, Field(gt=0, le=MOST_SECONDS)]

@@ -1,0 +1,54 @@
+"""A decoder process: opens one image after the other for the run that started it, and may hang or crash over any of them.
+
+Started by `cam_cli.runs.decoders` as `python -m cam_cli.runs.decoder`, with a socket as its standard input.
+"""
+
+from __future__ import annotations
+
+import pickle
+import resource
+import signal
+import sys
+from contextlib import suppress
+from multiprocessing.connection import Connection
+
+from PIL import TiffImagePlugin, WebPImagePlugin
+
+from cam_cli.runs.prepare import open_image
+
+_PLUGINS = (TiffImagePlugin, WebPImagePlugin)
+"""Already loaded, or the first image in one of these formats would make Pillow load its plugins for all formats there are."""
+
+_MEMORY = 2**30
+_MEMORY_PER_PIXEL = 16
+"""Bytes of address space that a decoder may use: so many, and so many more for each pixel that an image may have."""
+
+_FOR_THE_RUN = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+"""What a terminal or a service manager sends to all processes of a run, and the run alone answers."""
+
+
+def serve(connection: Connection) -> None:
+    """Send an empty message when ready, then answer jobs until the other side is gone.
+
+    A job is (path, known, how) for `open_image` and the seconds after which this process is to end, even if nobody waits for
+    it any more; the answer is the pickled `Opened`.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    allowed = sys.maxsize if soft == resource.RLIM_INFINITY else soft
+    with suppress(EOFError, ConnectionError):
+        connection.send_bytes(b"")
+        while True:
+            path, known, how, seconds = connection.recv()
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            with suppress(ValueError, OSError):  # not every POSIX system can bound a process's memory
+                bound = min(allowed, _MEMORY + _MEMORY_PER_PIXEL * how.max_pixels)
+                resource.setrlimit(resource.RLIMIT_AS, (bound, hard))
+            connection.send_bytes(pickle.dumps(open_image(path, known, how), protocol=5))
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+if __name__ == "__main__":
+    for signum in _FOR_THE_RUN:
+        signal.signal(signum, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    serve(Connection(0))

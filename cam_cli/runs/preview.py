@@ -1,0 +1,104 @@
+"""What a run would do, told without loading a model or writing a byte."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from cam_cli.config import RunConfig
+from cam_cli.runs.audience import Audience
+from cam_cli.runs.files import printable
+from cam_cli.runs.folder import RunFolder
+from cam_cli.runs.index import Index, path_hash
+from cam_cli.runs.recall import recall, recall_key, recipe_of
+from cam_cli.runs.resume import FAILED, TOUCHED, Resume, Verdict
+from cam_cli.runs.search import Search, search_for
+from cam_cli.runs.shard import Shard
+
+Action = Literal["explain", "check", "skip", "collide"]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What would become of one image.
+
+    action: `explain`; `check` its bytes, and explain it if they have changed; `skip`; or `collide`: its place in the output is
+    taken. reason: in a few words.
+    """
+
+    path: str
+    action: Action
+    reason: str
+
+
+@dataclass
+class Preview:
+    """Tells, image by image, what `explain_run` with the same arguments would do.
+
+    Raises:
+        UsageError, NoImagesError: as `explain_run` does.
+    """
+
+    paths: Sequence[Path]
+    config: RunConfig
+    audience: Audience
+    counts: Counter[str] = field(default_factory=Counter)
+    outside_shard: int = 0
+
+    def images(self) -> Iterator[Planned]:
+        """Yield what would be done, in the order of the run."""
+        config = self.config
+        shard = Shard.parse(config.shard)
+        search = search_for(self.paths, config)
+
+        def unreadable(path: Path, error: OSError) -> None:
+            self.audience.warn(f"{printable(path)}: folder skipped: {error.strerror}")
+
+        images = search.some_images(unreadable)
+        folder = RunFolder(config.output, shard)
+        folder.check()
+        with Index(config.output, shard.owns) as index:
+            resume = self._resume(folder, index, search)
+            for found in images:
+                path = printable(found.relative)
+                if not shard.owns(path_hash(path)):
+                    self.outside_shard += 1
+                    continue
+                verdict = resume.judge(found)
+                obstacle = folder.obstacle(found.relative)
+                planned = Planned(path, "collide", obstacle) if obstacle else _planned(path, verdict)
+                self.counts[planned.action] += 1
+                yield planned
+
+    def summary(self) -> str:
+        """Return one line of totals."""
+        words = {
+            "explain": "to explain",
+            "check": "to check",
+            "skip": "to skip",
+            "collide": "in the way of other files",
+        }
+        parts = [
+            f"{self.counts[action]} {text}"
+            for action, text in words.items()
+            if self.counts[action] or action == "explain"
+        ]
+        parts += [f"{self.outside_shard} of other shards"] if self.outside_shard else []
+        return f"{', '.join(parts)}; nothing was written"
+
+    def _resume(self, folder: RunFolder, index: Index, search: Search) -> Resume:
+        recollection = recall(folder.last_run(), recall_key(self.config))
+        recipe = recipe_of(recollection, self.config, search.root) if recollection else None
+        return Resume(folder, index, recipe, retry_failed=self.config.retry_failed)
+
+
+def _planned(path: str, verdict: Verdict) -> Planned:
+    if verdict.reason == TOUCHED:
+        return Planned(path, "check", verdict.reason)
+    if verdict.reason is not None:
+        return Planned(path, "explain", verdict.reason)
+    failed = verdict.row is not None and verdict.row["status"] == "failed"
+    return Planned(path, "skip", f"{FAILED}; --retry-failed tries it again" if failed else "finished")

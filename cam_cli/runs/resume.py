@@ -1,0 +1,93 @@
+"""Whether an image is finished, told from the index and a few file stats, without reading photo or manifest."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from cam_cli.errors import ImageError
+from cam_cli.images.find import Found
+from cam_cli.runs.files import printable
+from cam_cli.runs.folder import RunFolder
+from cam_cli.runs.index import Index
+from cam_cli.runs.manifest import MANIFEST, files_of, read_manifest
+from cam_cli.runs.prepare import Source
+from cam_cli.runs.recipe import Recipe
+
+NEW = "new"
+OTHERWISE = "made with other settings"
+INCOMPLETE = "files are missing"
+FAILED = "failed before"
+TOUCHED = "photo may have changed"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is to be done about an image.
+
+    reason: why it is to be done; None: nothing is to be done. row: what is known of it (see `Manifest.row`). known: the sha256
+    with which nothing is to be done after all, because only the photo's time stamp has changed.
+    """
+
+    reason: str | None
+    row: dict[str, Any] | None = None
+    known: str | None = None
+
+
+class Resume:
+    """Judges images against what lies in the run folder.
+
+    A finished image is one whose row in the index belongs to the manifest on the disk, whose fingerprint is this run's, whose
+    files exist, and whose photo has the size and times it had. Anything in doubt is settled by the manifest and the photo's
+    bytes. A failed image counts as finished unless `retry_failed`.
+    """
+
+    def __init__(self, folder: RunFolder, index: Index, recipe: Recipe | None, *, retry_failed: bool) -> None:
+        self._folder = folder
+        self._index = index
+        self._recipe = recipe
+        self._retry_failed = retry_failed
+
+    def judge(self, found: Found) -> Verdict:
+        """Return the verdict on one image; without a recipe every earlier result counts as made with other settings."""
+        place = self._folder.place(found.relative)
+        row = self._index.row(printable(found.relative))
+        written = _modified(f"{place}/{MANIFEST}")
+        if row is None or written is None or row.get("manifest_mtime_ns") != written:
+            row = self._read(found) if written is not None else _without_folder(row)
+        if row is None:
+            return Verdict(NEW)
+        if self._recipe is None or row["fingerprint"] != self._recipe.fingerprint(row["sha256"], self._targets(found)):
+            return Verdict(OTHERWISE, row)
+        if row["status"] == "failed":
+            if self._retry_failed:
+                return Verdict(FAILED, row)
+        elif not all(os.path.isfile(f"{place}/{name}") for name in files_of(row)):  # noqa: PTH113 - 3 of these an image
+            return Verdict(INCOMPLETE, row)
+        source = Source.of(found.path)
+        if row.get("source") != (source and source.record()):
+            return Verdict(TOUCHED, row, row["sha256"])
+        return Verdict(None, row)
+
+    def _targets(self, found: Found) -> tuple[int, ...]:
+        try:
+            return self._recipe.targets_of(found.relative) if self._recipe else ()
+        except ImageError:
+            return ()
+
+    def _read(self, found: Found) -> dict[str, Any] | None:
+        manifest = read_manifest(self._folder.of(found.relative))
+        return manifest.row() if manifest and manifest.image.path == printable(found.relative) else None
+
+
+def _modified(path: str) -> int | None:
+    try:
+        return os.lstat(path).st_mtime_ns
+    except OSError:
+        return None
+
+
+def _without_folder(row: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the row of an image that failed because no manifest could be written for it."""
+    return row if row and row["status"] == "failed" and row.get("manifest_mtime_ns") is None else None

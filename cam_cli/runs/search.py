@@ -1,0 +1,113 @@
+"""Where a run looks for images: what the person named, resolved and checked before anything is started."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from cam_cli.config import RunConfig
+from cam_cli.errors import NoImagesError, UsageError
+from cam_cli.images.find import IMAGE_EXTENSIONS, Found, common_root, find_images
+from cam_cli.images.globs import is_glob
+from cam_cli.images.lists import listed
+from cam_cli.runs.files import printable
+from cam_cli.runs.folder import is_run_folder
+
+STDIN = Path("-")
+
+
+@dataclass(frozen=True)
+class Search:
+    """Paths and lists of paths, and what is taken from the folders among them.
+
+    root: absolute; images are named relative to it. lists, nul_lists: files of paths, one a line or NUL-separated; `-` is
+    stdin.
+    """
+
+    paths: tuple[Path, ...]
+    lists: tuple[Path, ...]
+    nul_lists: tuple[Path, ...]
+    root: Path
+    extensions: Collection[str]
+    exclude: tuple[str, ...]
+    output: Path
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether `images` can be asked for twice, which stdin cannot be."""
+        return STDIN not in (*self.lists, *self.nul_lists)
+
+    def images(self, on_error: Callable[[Path, OSError], None]) -> Iterator[Found]:
+        """Yield the images, each folder's as it is reached.
+
+        Args:
+            on_error: called with each folder that cannot be listed.
+
+        Raises:
+            UsageError: a path outside the root, or a list that cannot be read.
+        """
+        return find_images(
+            self.paths,
+            self.root,
+            lists=chain(
+                chain.from_iterable(listed(source, nul=False) for source in self.lists),
+                chain.from_iterable(listed(source, nul=True) for source in self.nul_lists),
+            ),
+            extensions=self.extensions,
+            exclude=self.exclude,
+            prune=(self.output,),
+            prune_if=is_run_folder,
+            on_error=on_error,
+        )
+
+    def some_images(self, on_error: Callable[[Path, OSError], None]) -> Iterator[Found]:
+        """Yield the images as `images` does, but look for the first at once: an empty folder should not cost a model's loading.
+
+        Raises:
+            NoImagesError: there is none, and no folder that could not be listed either.
+        """
+        trouble = False
+
+        def noticed(path: Path, error: OSError) -> None:
+            nonlocal trouble
+            trouble = True
+            on_error(path, error)
+
+        images = self.images(noticed)
+        first = next(images, None)
+        if first is None and not trouble:
+            named = ", ".join(f"'{printable(path)}'" for path in (*self.paths, *self.lists, *self.nul_lists))
+            raise NoImagesError(f"no images in {named} (looking for {', '.join(sorted(self.extensions))} files)")
+        return chain([first] if first else [], images)
+
+
+def search_for(paths: Sequence[Path], config: RunConfig) -> Search:
+    """Decide where to look.
+
+    The root is the one asked for; else for paths the deepest folder that holds them, and for lists the working directory, so
+    that an image is named the same whatever else is on tonight's list.
+
+    Raises:
+        UsageError: nothing is named, or a path that does not exist.
+    """
+    lists, nul_lists = tuple(config.files_from), tuple(config.files_from0)
+    if not (paths or lists or nul_lists):
+        raise UsageError("no image or folder is given; name at least one, or a list of them with --files-from")
+    for path in paths:
+        if not os.path.lexists(path) and not is_glob(path):
+            raise UsageError(f"no such file or folder: '{printable(path)}'")
+    root = config.root or (Path.cwd() if lists or nul_lists else common_root(paths))
+    if not root.is_dir():
+        raise UsageError(f"root '{printable(root)}' is no folder; name one that holds all images")
+    return Search(
+        paths=tuple(paths),
+        lists=lists,
+        nul_lists=nul_lists,
+        root=Path(os.path.normpath(root.absolute())),
+        extensions=frozenset(config.ext) if config.ext else IMAGE_EXTENSIONS,
+        exclude=tuple(config.exclude),
+        output=config.output,
+    )

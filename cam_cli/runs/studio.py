@@ -1,0 +1,73 @@
+"""Where images are explained: the loaded model with its plan, and the files that its maps become."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cam_cli.config import RunConfig
+from cam_cli.engine.explain import Explainer, Explanation, Subject
+from cam_cli.runs.manifest import JointRecord
+from cam_cli.runs.plan import make_plan, request_of
+from cam_cli.runs.prepare import Preparation, Prepared
+from cam_cli.runs.publish import Artefacts, predictions, publish_joint, publish_map
+
+Work = tuple[Prepared, tuple[int, ...]]
+"""An image ready for the engine, and its targets."""
+
+
+class Studio:
+    """One model, opened; it explains prepared images and writes their files, and knows nothing of the other images of a run.
+
+    Raises:
+        UsageError, ModelError: as `make_plan` and `Explainer` do.
+    """
+
+    def __init__(self, config: RunConfig, root: Path) -> None:
+        self.plan = make_plan(config, root)
+        self._explainer = Explainer(
+            self.plan.network.model, self.plan.anatomy, request_of(config), self.plan.recipe.targets.count
+        )
+        self._artefacts = Artefacts(config.write, config.colormap, config.opacity)
+        network = self.plan.network
+        self.preparation = Preparation(
+            network.input_shape[:2], network.preprocessing, config.picture_size, config.max_pixels
+        )
+
+    @property
+    def images_in_a_pass(self) -> int:
+        """How many images `explain` takes at a time; less once the memory has run out."""
+        return self._explainer.images_in_a_pass
+
+    @property
+    def rows_in_a_pass(self) -> int:
+        """How many images and noisy copies the network sees at a time; less once the memory has run out."""
+        return self._explainer.rows_in_a_pass
+
+    def explain(self, batch: Sequence[Work]) -> list[Explanation]:
+        """Explain a batch; the result of each image does not depend on its neighbours.
+
+        Raises:
+            Exception: whatever TensorFlow raises; then none of them is explained.
+        """
+        return self._explainer.explain(
+            [Subject(image.x, image.sha256, self._padded(targets)) for image, targets in batch]
+        )
+
+    def write(self, explanation: Explanation, image: Prepared, folder: Path) -> dict[str, Any]:
+        """Write an image's files into a folder and return what its manifest says of them.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        labels = self.plan.network.labels
+        maps = tuple(publish_map(entry, image, labels, folder, self._artefacts) for entry in explanation.maps)
+        joint: tuple[JointRecord, ...] = ()
+        if "joint" in self._artefacts.write:
+            joint = publish_joint(explanation.maps, image, labels, folder, self._artefacts.opacity)
+        return {"predictions": predictions(explanation, labels), "maps": maps, "joint": joint}
+
+    def _padded(self, targets: tuple[int, ...]) -> tuple[int, ...]:
+        """Fill up to the number every image has in a pass; the engine makes one map of a class met twice."""
+        return targets + targets[-1:] * (self.plan.recipe.targets.count - len(targets))
