@@ -70,9 +70,10 @@ class Outcome:
         """Return one line for the person who ran it."""
         parts = [f"{self.explained} explained"]
         parts += [f"{self.skipped} already done"] if self.skipped else []
-        again = f" ({self.failed_before} of them before; --retry-failed tries them again)" if self.failed_before else ""
-        parts += [f"{self.failed} failed{again}"] if self.failed else []
-        parts += [f"{self.outside_shard} of other shards"] if self.outside_shard else []
+        tried = self.failed - self.failed_before
+        parts += [f"{tried} failed"] if tried else []
+        parts += [f"{self.failed_before} failed before (--retry-failed tries again)"] if self.failed_before else []
+        parts += [f"{self.outside_shard} left to other shards"] if self.outside_shard else []
         parts += [f"{self.unreadable_folders} folders could not be read"] if self.unreadable_folders else []
         parts += [f"{n} {state} map{'s' if n > 1 else ''}" for state, n in sorted(self.states.items()) if state != "ok"]
         rate = f", {self.explained / seconds:.1f} images/s" if self.explained and seconds > 0 else ""

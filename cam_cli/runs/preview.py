@@ -86,7 +86,7 @@ class Preview:
             for action, text in words.items()
             if self.counts[action] or action == "explain"
         ]
-        parts += [f"{self.outside_shard} of other shards"] if self.outside_shard else []
+        parts += [f"{self.outside_shard} left to other shards"] if self.outside_shard else []
         return f"{', '.join(parts)}; nothing was written"
 
     def _resume(self, folder: RunFolder, index: Index, search: Search) -> Resume:
