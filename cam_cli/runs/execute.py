@@ -27,6 +27,8 @@ from cam_cli.runs.shard import Shard
 if TYPE_CHECKING:
     from cam_cli.runs.studio import Studio
 
+_MOST_NOTES = 10
+
 _WAITING = 2
 """So many passes' images may wait, decoded, for the engine."""
 
@@ -80,6 +82,7 @@ class Execution:
         self._outcome = outcome
         self._interruption = interruption
         self._most_failures = most_failures
+        self._notes = 0
 
     def run(self, images: Iterable[Found]) -> None:
         """Explain every image that is not finished.
@@ -127,8 +130,7 @@ class Execution:
     def _ready(self, results: Iterable[tuple[Task, Opened]]) -> Iterator[Ready]:
         for task, opened in results:
             if opened.image is not None:
-                for note in opened.image.notes:
-                    self._audience.say(f"{printable(task.found.path)}: {note}")
+                self._tell_notes(task.found, opened.image.notes)
                 yield Ready(task, opened, opened.image)
                 continue
             with self._interruption.held_back():
@@ -136,6 +138,15 @@ class Execution:
                     self._record_failure(task, opened, opened.error)
                 elif task.verdict.row is not None:
                     self._recorder.unchanged(task.verdict.row, opened)
+
+    def _tell_notes(self, found: Found, notes: Sequence[str]) -> None:
+        """Tell what a person should know of a photo; of a dataset's, the first few, as each manifest has its own."""
+        for note in notes:
+            self._notes += 1
+            tell = self._audience.say if self._notes <= _MOST_NOTES else self._audience.detail
+            tell(f"{printable(found.path)}: {note}")
+            if self._notes == _MOST_NOTES:
+                self._audience.say("further notes of this kind are told with --verbose only, and stand in the manifests")
 
     def _explain(self, studio: Studio, batch: Sequence[Ready]) -> None:
         """Explain a batch; if it fails as a whole, its images one by one, so that none pays for a neighbour."""
