@@ -93,7 +93,8 @@ def read_tree(path: Path) -> Tree:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = ", ".join(part for part in (error.context, error.problem) if part)
-        raise ConfigError(f"not valid YAML: {' '.join(what.split())}", _at(mark) if mark else name) from None
+        quotes = "; put a value that begins with * or & in quotes" if "alias" in what or "anchor" in what else ""
+        raise ConfigError(f"not valid YAML: {' '.join(what.split())}{quotes}", _at(mark) if mark else name) from None
     except (ValueError, OverflowError):
         place = _at(loader.get_mark())
         raise ConfigError("not valid YAML: an escape names no character", place) from None

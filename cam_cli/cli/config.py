@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cam_cli.cli.options import resolve_options, run_options
+from cam_cli.cli.options import RunCommand, resolve_options, run_options
 from cam_cli.errors import ConfigError, UsageError
 
 
@@ -57,7 +57,7 @@ def check(context: click.Context, files: tuple[Path, ...]) -> None:
         context.exit(ConfigError.exit_code)
 
 
-@config.command()
+@config.command(cls=RunCommand)
 @run_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of YAML.")
 def show(as_json: bool, **options: Any) -> None:

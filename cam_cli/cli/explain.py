@@ -14,13 +14,13 @@ import click
 
 from cam_cli.cli.console import Console
 from cam_cli.cli.escape import escaped
-from cam_cli.cli.options import resolve_options, run_options
+from cam_cli.cli.options import RunCommand, resolve_options, run_options
 from cam_cli.config import RunConfig
 from cam_cli.errors import UsageError
 from cam_cli.runs.interruption import Interruption
 
 
-@click.command()
+@click.command(cls=RunCommand)
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path, readable=False), metavar="[PATH]...")
 @run_options
 @click.option("--dry-run", is_flag=True, help="List what would be done, and do nothing; loads no model.")

@@ -55,36 +55,42 @@ class RunningSums:
         else:
             self._state = _begun(scores, list(derivatives), live)
 
-    def mean_gradient(self, image: int) -> Array:
-        """Return D1 of one image of the batch, (h, w, K): the averaged gradient."""
+    def mean_gradients(self) -> Array:
+        """Return D1 of every image of the batch, (B, h, w, K): the averaged gradient."""
         top, mass, first, *_ = self._state
-        shares = _shares(top.numpy()[image], mass.numpy()[image])
-        return np.asarray(formulas.averaged_derivative(shares[0], first[image]))
+        shares = _shares(top.numpy(), mass.numpy())[:, :1]
+        return np.asarray(formulas.averaged_derivative(shares, first))[:, 0]
 
-    def evidence(self, image: int, clean: ChannelEvidence, activations: tf.Tensor, numerator: str) -> ChannelEvidence:
-        """Return what the samples so far say about one image of the batch; `activations` is its clean (h, w, K)."""
+    def evidence(
+        self, clean: Sequence[ChannelEvidence], activations: tf.Tensor, numerator: str
+    ) -> list[ChannelEvidence]:
+        """Return what the samples so far say about each image of the batch; `activations` are its clean (B, h, w, K)."""
         top, mass, *powers = self._state
-        shares = _shares(top.numpy()[image], mass.numpy()[image])
-        weights, guarded = _weights(shares, *(p[image] for p in powers), activations, numerator)
-        w = weights.numpy()
-        return ChannelEvidence(w[0], guarded.numpy()[0], clean.weights, w[1:] if len(w) > 2 else None)
+        weights, guarded = _weights(_shares(top.numpy(), mass.numpy()), *powers, activations, numerator)
+        every, cells = weights.numpy(), guarded.numpy()
+        return [
+            ChannelEvidence(w[0], g, without.weights, w[1:] if len(w) > 2 else None)
+            for w, g, without in zip(every, cells, clean, strict=True)
+        ]
 
 
-def clean_evidence(derivatives: Sequence[tf.Tensor], activations: tf.Tensor, numerator: str) -> ChannelEvidence:
-    """Grad-CAM++: the same formulas for the clean image alone (n = 0); all arrays (h, w, K)."""
-    powers = (power[None] for power in formulas.derivatives_of_exp(*derivatives))
-    weights, guarded = _weights(np.ones((1, 1), np.float32), *powers, activations, numerator)
-    w = weights.numpy()[0]
-    return ChannelEvidence(w, guarded.numpy()[0], w)
+def clean_evidence(derivatives: Sequence[tf.Tensor], activations: tf.Tensor, numerator: str) -> list[ChannelEvidence]:
+    """Grad-CAM++: the same formulas for each clean image alone (n = 0); all arrays (B, h, w, K)."""
+    weights, guarded = _clean_weights(list(derivatives), activations, numerator)
+    return [ChannelEvidence(w, cells, w) for w, cells in zip(weights.numpy(), guarded.numpy(), strict=True)]
 
 
 def _shares(top: Array, mass: Array) -> Array:
-    """Weights that turn the places' sums into averages: a row for all samples, then one without each place."""
-    filled = mass > 0
+    """Weights that turn the places' sums into averages, (B, R, M): a row for all samples, then one without each place.
+
+    The places that hold samples are the same for all images of a batch.
+    """
+    filled = mass[0] > 0
     places = np.flatnonzero(filled)
-    taken = [filled] + [filled & (np.arange(len(mass)) != place) for place in places if len(places) > 1]
-    rows = [np.where(row, np.exp(top - top[row].max(), where=row, out=np.zeros_like(top)), 0) for row in taken]
-    return np.stack([row / (row @ mass) for row in rows]).astype(np.float32)
+    taken = np.stack([filled] + [filled & (np.arange(len(filled)) != place) for place in places if len(places) > 1])
+    scores = np.where(taken, top[:, None], -np.inf)
+    rows = np.where(taken, np.exp(scores - scores.max(axis=-1, keepdims=True)), 0)
+    return np.asarray(rows / (rows * mass[:, None]).sum(axis=-1, keepdims=True), np.float32)
 
 
 @tf.function(autograph=False, reduce_retracing=True)
@@ -118,5 +124,12 @@ def _continued(
 def _weights(
     shares: tf.Tensor, first: tf.Tensor, second: tf.Tensor, third: tf.Tensor, A: tf.Tensor, numerator: str
 ) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the channel weights of each row of `shares`, (B, R, K), and the guarded cells of the first, (B, K)."""
     D1, D2, D3 = (formulas.averaged_derivative(shares, power) for power in (first, second, third))
-    return formulas.channel_weights(D1, D2, D3, A, numerator)
+    w, guarded = formulas.channel_weights(D1, D2, D3, A[:, None], numerator)
+    return w, guarded[:, 0]
+
+
+@tf.function(autograph=False, reduce_retracing=True)
+def _clean_weights(derivatives: list[tf.Tensor], A: tf.Tensor, numerator: str) -> tuple[tf.Tensor, tf.Tensor]:
+    return formulas.channel_weights(*formulas.derivatives_of_exp(*derivatives), A, numerator)

@@ -160,7 +160,9 @@ class Explainer:
                 raise UsageError(f"class {target} does not exist: the model has {self.anatomy.classes} classes")
         filled = [*subjects, *[subjects[-1]] * (shape.images - len(subjects))]
         samples = self._sampled(filled)
-        return [self._explanation(b, subject, samples) for b, subject in enumerate(subjects)]
+        found = self._findings(samples)
+        logits, targets = samples.first.logits[:, 0].numpy(), samples.first.targets.numpy()
+        return [self._explanation(b, s, logits[b], targets[b].tolist(), found, samples) for b, s in enumerate(subjects)]
 
     def _noisy_layers(self) -> frozenset[str]:
         layers = {path for path in self.anatomy.explained if self.anatomy.heads[path] is not Head.AFFINE}
@@ -214,8 +216,9 @@ class Explainer:
         tolerance = self.request.tolerance
         if tolerance is None or not samples.sums:
             return False
+        found = self._findings(samples)
         targets = range(self._network.shape.targets)
-        maps = [m for t in targets for m in self._layer_maps(0, t, subject.targets[t], samples)]
+        maps = [m for t in targets for m in self._layer_maps(0, t, subject.targets[t], found, samples.count)]
         errors = [m.standard_error for m in maps if m.method == "smoothgradcam++"]
         return all(error is None or error <= tolerance for error in errors)
 
@@ -223,22 +226,44 @@ class Explainer:
         digest = hashlib.sha256(f"{self.request.seed}\n{identity}\n{sample}".encode()).digest()
         return np.frombuffer(digest[:16], "<i8")
 
-    def _explanation(self, b: int, subject: Subject, samples: _Samples) -> Explanation:
-        logits = samples.first.logits[b, 0].numpy()
-        targets = [int(t) for t in samples.first.targets[b].numpy()]
+    def _findings(self, samples: _Samples) -> dict[tuple[str, int], list[Findings]]:
+        """Return what is known at each layer for each target, image by image."""
+        first = samples.first
+        found = {}
+        for path in self.anatomy.layers:
+            A = first.activations[path]
+            values = A.numpy()
+            for t, derivatives in enumerate(first.derivatives[path]):
+                clean = clean_evidence([d[:, 0] for d in derivatives], A, self.request.alpha_numerator)
+                total = samples.sums.get((path, t))
+                smoothed = total.evidence(clean, A, self.request.alpha_numerator) if total else [None] * len(clean)
+                gradients = derivatives[0][:, 0].numpy()
+                found[path, t] = [Findings(*one) for one in zip(values, gradients, clean, smoothed, strict=True)]
+        return found
+
+    def _explanation(
+        self,
+        b: int,
+        subject: Subject,
+        logits: Array,
+        targets: list[int],
+        found: dict[tuple[str, int], list[Findings]],
+        samples: _Samples,
+    ) -> Explanation:
         maps: list[SaliencyMap] = []
         for t, target in enumerate(targets):
             if target not in targets[:t]:
-                found = self._layer_maps(b, t, target, samples) + self._input_maps(b, t, target, samples)
-                found += self._peer_maps(subject, target)
-                maps += found if np.isfinite(logits[target]) else [m.broken() for m in found]
+                made = self._layer_maps(b, t, target, found, samples.count) + self._input_maps(b, t, target, samples)
+                made += self._peer_maps(subject, target)
+                maps += made if np.isfinite(logits[target]) else [m.broken() for m in made]
         probabilities = _probabilities(logits, self.anatomy.link)
         return Explanation(logits, probabilities, tuple(dict.fromkeys(targets)), tuple(maps))
 
-    def _layer_maps(self, b: int, t: int, target: int, samples: _Samples) -> list[SaliencyMap]:
-        found = {path: self._findings(b, t, path, samples) for path in self.anatomy.layers}
+    def _layer_maps(
+        self, b: int, t: int, target: int, found: dict[tuple[str, int], list[Findings]], count: int
+    ) -> list[SaliencyMap]:
         maps = [
-            self._layer_map(path, method, target, selection, found[path], samples.count)
+            self._layer_map(path, method, target, selection, found[path, t][b], count)
             for path in self.anatomy.explained
             for method in self.request.methods
             if method in PLUS_PLUS or (method in LAYER_METHODS and (method != "activations" or t == 0))
@@ -246,7 +271,7 @@ class Explainer:
         ]
         if "twoscale" in self.request.methods and self.anatomy.scales:
             coarse, fine = self.anatomy.scales
-            values = twoscale(found[coarse], found[fine])
+            values = twoscale(found[coarse, t][b], found[fine, t][b])
             head = self.anatomy.heads[fine]
             maps.append(SaliencyMap(f"{coarse}+{fine}", "twoscale", target, Selection(), values, head))
         return maps
@@ -256,7 +281,7 @@ class Explainer:
         for method in (m for m in self.request.methods if m in INPUT_METHODS):
             noisy = method == "smoothgrad" and self.nsamples > 0
             clean = samples.first.derivatives[INPUT][t][0][b, 0].numpy()
-            gradient = samples.sums[INPUT, t].mean_gradient(b) if noisy else clean
+            gradient = samples.sums[INPUT, t].mean_gradients()[b] if noisy else clean
             maps.append(_at_input(method, target, sensitivity(gradient), samples.count if noisy else 0))
         return maps
 
@@ -265,14 +290,6 @@ class Explainer:
             return []
         found = self._baselines.maps(subject.x, target, subject.identity)
         return [_at_input(method, target, values) for method, values in found.items()]
-
-    def _findings(self, b: int, t: int, path: str, samples: _Samples) -> Findings:
-        A = samples.first.activations[path][b]
-        derivatives = [d[b, 0] for d in samples.first.derivatives[path][t]]
-        clean = clean_evidence(derivatives, A, self.request.alpha_numerator)
-        total = samples.sums.get((path, t))
-        smoothed = total.evidence(b, clean, A, self.request.alpha_numerator) if total else None
-        return Findings(A.numpy(), derivatives[0].numpy(), clean, smoothed)
 
     def _layer_map(
         self, path: str, method: str, target: int, selection: Selection, found: Findings, count: int

@@ -47,14 +47,15 @@ def averaged_derivative(shares: tf.Tensor, powers: tf.Tensor) -> tf.Tensor:
     """One of D1, D2, D3: the noisy samples' derivatives, averaged (the paper, Eq. 5 to 8).
 
     Args:
-        shares: weight of each sample, (..., m); a softmax of the scores, because averaging derivatives of exp(S)
-            weighs sample m by e^S_m and a common factor cancels in alpha * ReLU(D1) up to the map's scale.
-        powers: g, g^2 or g^3 of each sample, (m, h, w, K).
+        shares: weight of each sample, (..., r, m), a row for each average that is wanted; a softmax of the scores, because
+            averaging derivatives of exp(S) weighs sample m by e^S_m and a common factor cancels in alpha * ReLU(D1) up to the
+            map's scale.
+        powers: g, g^2 or g^3 of each sample, (..., m, h, w, K).
 
     Returns:
-        (..., h, w, K).
+        (..., r, h, w, K).
     """
-    return tf.tensordot(shares, powers, axes=1)
+    return tf.einsum("...rm,...mhwk->...rhwk", shares, powers)
 
 
 def alpha(D1: tf.Tensor, D2: tf.Tensor, D3: tf.Tensor, A: tf.Tensor, numerator: str) -> tuple[tf.Tensor, tf.Tensor]:
@@ -66,7 +67,7 @@ def alpha(D1: tf.Tensor, D2: tf.Tensor, D3: tf.Tensor, A: tf.Tensor, numerator: 
 
     Args:
         D1: averaged first derivative, (..., h, w, K); D2 and D3 alike.
-        A: the clean image's activations, (h, w, K).
+        A: the clean image's activations, (..., h, w, K).
         numerator: `second` for D2 (Eq. 5) or `first` for D1 (Eq. 7 as printed, against the paper's own derivation).
 
     Returns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +56,9 @@ class Pass:
 
 
 MOST_FROZEN_PARAMETERS = 250_000_000
+
+ARGUMENTS = 4
+"""Of a pass: images, seeds, which samples are live, targets; a function's further inputs are its variables."""
 
 INPUT = "input"
 """The name under which the network's input is explained, for the maps that live there."""
@@ -165,14 +169,21 @@ def _frozen(concrete: Any, parameters: int) -> Callable[..., list[tf.Tensor]]:
 
     Where loops forbid it, or the many copies of the weights that freezing makes would fill the memory, return it as it is.
     """
+    run = concrete
     if parameters <= MOST_FROZEN_PARAMETERS:
-        try:
-            frozen: Callable[..., list[tf.Tensor]] = convert_variables_to_constants_v2(concrete)
-        except ValueError:
-            pass
-        else:
-            return frozen
-    return lambda *arguments: tf.nest.flatten(concrete(*arguments))
+        with suppress(ValueError):
+            run = convert_variables_to_constants_v2(concrete)
+
+    # Called by itself, a frozen function writes out all its arguments for an error message that it then keeps to itself.
+    @tf.function(
+        autograph=False, input_signature=[tf.TensorSpec(i.shape, i.dtype) for i in concrete.inputs[:ARGUMENTS]]
+    )
+    def flat(*arguments: tf.Tensor) -> list[tf.Tensor]:
+        found: list[tf.Tensor] = tf.nest.flatten(run(*arguments))
+        return found
+
+    called: Callable[..., list[tf.Tensor]] = flat.get_concrete_function()
+    return called
 
 
 def _with_noise(x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, noise: Noise, shape: Shape) -> tf.Tensor:
