@@ -92,7 +92,7 @@ def _gaps(summary: Summary) -> Iterator[str]:
 
 def _tables(summary: Summary) -> Iterator[str]:
     state = "complete" if summary.complete else "not complete"
-    yield f"{summary.ok + summary.failed} images: {summary.ok} ok, {summary.failed} failed; {state}"
+    yield f"images: {summary.ok} ok, {summary.failed} failed; {state}"
     runs = []
     for division in summary.divisions:
         note = "" if division.current else " (before)"
