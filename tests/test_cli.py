@@ -702,7 +702,7 @@ def test_any_file_name_is_explained_and_none_steers_the_terminal(
     for name in ODD_NAMES:
         Path(os.fsdecode(source + b"/" + name)).write_bytes(plain.read_bytes())
         Path(os.fsdecode(source + b"/x" + name[:200] + b".jpg")).write_bytes(b"no photo")
-    ended = explain("--json", "--sheet", "--nsamples", "0")
+    ended = explain("--json", "--sheet", "-v", "--nsamples", "0")
     assert ended.code == 3
     found = manifests(tmp_path / "out")
     assert {os.fsencode(name) for name, entry in found.items() if entry["status"] == "ok"} == set(ODD_NAMES)

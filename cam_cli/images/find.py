@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from cam_cli.errors import UsageError
-from cam_cli.images.globs import Exclusions, Glob, is_glob, split_glob
+from cam_cli.images.globs import Exclusion, Glob, is_glob, split_glob
 
 IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"})
 
@@ -31,160 +32,220 @@ def find_images(
     *,
     lists: Iterable[Path] = (),
     extensions: Collection[str] = IMAGE_EXTENSIONS,
-    exclude: tuple[str, ...] = (),
+    exclude: Sequence[str] = (),
     prune: Collection[Path] = (),
     prune_if: Callable[[Path], bool] = lambda _: False,
     on_error: Callable[[Path, OSError], None] = _ignore,
 ) -> Iterator[Found]:
-    """Yield every image that `paths` name, each once, in the order given, and then every one that `lists` names.
+    """Yield every image that `paths` name, each once, in the order given; then every image on the lists.
 
     A path that is not a folder is always yielded, whatever its ending and even if it is missing, so that
     reading it tells why it failed. Folders are walked one at a time, their own files before their subfolders,
     sorted bytewise by name; hidden files and folders are skipped; links to folders are followed unless they
-    lead back to a folder they lie in. A path that is not there and holds wildcards is a glob: the files it matches are taken
-    whatever their ending, and the folders it matches are walked.
+    lead back to a folder they lie in. A path that does not exist and holds wildcards is a glob: the files it
+    matches are yielded whatever their ending, the folders it matches are walked, both in the order of a walk.
 
     Args:
-        paths: files, folders and globs, in any form; one that lies in another is yielded at its own place only.
-        root: the folder that `Found.relative` starts from; must hold all that is named.
-        lists: further files and folders, read as they are needed and not remembered: named twice is yielded twice.
+        paths: files, folders and globs, in any form; what several of them reach is yielded at the place of the one that starts
+            deepest (a glob starts from its last folder without a wildcard), and of the first of those.
+        root: the folder that `Found.relative` starts from; must hold all of `paths` and of the lists.
+        lists: further files and folders, taken one by one as they are needed and yielded as often as they are listed.
         extensions: endings of the files taken from folders, in lower case without the dot.
-        exclude: globs of what is left out, but not of `paths` themselves (see `Exclusions`).
+        exclude: gitignore-like globs (see `Exclusion`) of what is left out, except those of `paths` that they match themselves;
+            a folder left out is not entered.
         prune: folders below those given that are not entered; prune_if says it of a folder by what is in it.
         on_error: called with each folder that cannot be listed, which is then left out.
 
     Raises:
-        UsageError: a path outside the root.
+        UsageError: a path outside the root, or `..` after a wildcard.
     """
     base = _absolute(root)
-    given = {_absolute(path): path for path in reversed(paths)}
-    pruned = frozenset(path.resolve() for path in prune)
-    walk = _Walk(extensions, Exclusions(exclude), pruned, prune_if, frozenset(given), on_error)
-    for place in dict.fromkeys(_absolute(path) for path in paths):
-        path = given[place]
-        if is_glob(path) and not os.path.lexists(path):
-            start, pattern = split_glob(path)
-            yield from walk.images(start, _relative(_absolute(start), base), base, Glob(pattern))
-        else:
-            yield from _named(path, _relative(place, base), walk, base)
+    starts: dict[tuple[PurePosixPath, PurePosixPath | None], _Start] = {}
+    for path in paths:
+        start = _start(path, base)
+        starts.setdefault((start.relative, start.pattern), start)
+    alone = _Walk(
+        endings=tuple(f".{extension}" for extension in extensions),
+        exclude=Exclusion.of(exclude),
+        prune=frozenset(path.resolve() for path in prune),
+        prune_if=prune_if,
+        on_error=on_error,
+    )
+    together = alone.beside(starts.values())
+    for start in starts.values():
+        yield from together.images(start)
     for path in lists:
-        relative = _relative(_absolute(path), base)
-        if not walk.exclude.cover(relative):
-            yield from _named(path, relative, walk, base)
+        start = _named(path, base)
+        if not alone.exclude.covers_path(start.relative, folder=start.pattern is not None):
+            yield from alone.images(start)
 
 
 def common_root(paths: Sequence[Path]) -> Path:
     """Return the deepest folder that holds all paths, absolute, links kept; a folder stands for itself, a glob for its start.
 
     Raises:
-        UsageError: no path is given.
+        UsageError: no path is given, or one with `..` after a wildcard.
     """
     if not paths:
         raise UsageError("no image or folder is given; name at least one")
-    return Path(os.path.commonpath([str(_absolute(_folder_of(path))) for path in paths]))
+    return Path(os.path.commonpath([_absolute(_folder_of(path)) for path in paths]))
 
 
 def _folder_of(path: Path) -> Path:
-    if is_glob(path) and not os.path.lexists(path):
+    if _is_pattern(path):
         return split_glob(path)[0]
     return path if _is_folder(path) else path.parent
 
 
-def _named(path: Path, relative: PurePosixPath, walk: _Walk, base: Path) -> Iterator[Found]:
-    if _is_folder(path):
-        yield from walk.images(path, relative, base)
-    else:
-        yield Found(path, relative)
-
-
-def _relative(place: Path, base: Path) -> PurePosixPath:
-    if not place.is_relative_to(base):
-        raise UsageError(
-            f"{str(place)!r} is not inside the root folder {str(base)!r}; name a folder that holds all images with --root"
-        )
-    return PurePosixPath(place.relative_to(base))
-
-
-def _absolute(path: Path) -> Path:
-    return Path(os.path.normpath(path.absolute()))
-
-
-@dataclass(frozen=True)
-class _Waiting:
-    """A folder to be listed.
-
-    path: to open. relative: to the root. below: the names from where the walk started. above: the folders it lies in, by device
-    and inode. whole: all images in it are wanted, not only what the glob matches.
-    """
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """Where one of the paths starts: a file (no pattern), a folder (an empty one), or the folder a glob starts from."""
 
     path: Path
     relative: PurePosixPath
-    below: tuple[str, ...]
+    pattern: PurePosixPath | None
+
+    @property
+    def glob(self) -> Glob:
+        return Glob.of(self.pattern.parts if self.pattern else ())
+
+
+def _start(path: Path, base: str) -> _Start:
+    if not _is_pattern(path):
+        return _named(path, base)
+    folder, pattern = split_glob(path)
+    return _Start(folder, _relative(folder, base), pattern)
+
+
+def _named(path: Path, base: str) -> _Start:
+    return _Start(path, _relative(path, base), PurePosixPath() if _is_folder(path) else None)
+
+
+def _is_pattern(path: Path) -> bool:
+    return is_glob(path) and not os.path.lexists(path)
+
+
+def _relative(path: Path, base: str) -> PurePosixPath:
+    place = _absolute(path)
+    if place != base and not place.startswith(base.rstrip("/") + "/"):
+        raise UsageError(
+            f"{place!r} is not inside the root folder {base!r}; name a folder that holds all images with --root"
+        )
+    return PurePosixPath(place[len(base) :].lstrip("/"))
+
+
+def _absolute(path: Path) -> str:
+    return "/" + os.path.normpath(path.absolute()).lstrip("/")
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A folder on a walk: `glob` takes images here but what `rivals` take is theirs; `above` are the folders it lies in."""
+
+    path: Path
+    relative: PurePosixPath
+    glob: Glob
+    rivals: tuple[Glob, ...]
+    exclude: Exclusion
     above: frozenset[tuple[int, int]]
-    whole: bool
 
 
 @dataclass(frozen=True)
 class _Walk:
-    """What a walk through a folder takes and leaves out; `given` paths are yielded in their own right."""
+    """What a walk takes and leaves out; `files` and what starts in the folders of `starting` is yielded in its own right.
 
-    extensions: Collection[str]
-    exclude: Exclusions
+    Of all starts that match a file and lie above it, the deepest reaches it if any does, as its way is part of the others': so
+    a walk can leave the file to it without looking.
+    """
+
+    endings: tuple[str, ...]
+    exclude: Exclusion
     prune: frozenset[Path]
     prune_if: Callable[[Path], bool]
-    given: frozenset[Path]
     on_error: Callable[[Path, OSError], None]
+    files: frozenset[str] = frozenset()
+    starting: Mapping[str, Sequence[_Start]] = field(default_factory=dict)
 
-    def images(self, folder: Path, relative: PurePosixPath, base: Path, glob: Glob | None = None) -> Iterator[Found]:
-        """Yield the images below `folder`, which stands at `relative` below `base`; with a glob, those it stands for."""
-        waiting = [_Waiting(folder, relative, (), frozenset(), glob is None)]
+    def beside(self, starts: Iterable[_Start]) -> _Walk:
+        """Return a walk that leaves to each start what is its own."""
+        starting: dict[str, list[_Start]] = {}
+        files = set()
+        for start in starts:
+            if start.pattern is None:
+                files.add(str(start.relative))
+            else:
+                starting.setdefault(str(start.relative), []).append(start)
+        return replace(self, files=frozenset(files), starting=starting)
+
+    def images(self, start: _Start) -> Iterator[Found]:
+        """Yield the images one start stands for."""
+        if start.pattern is None:
+            yield Found(start.path, start.relative)
+            return
+        waiting = [iter([self._first(start)])]
         while waiting:
-            here = waiting.pop()
-            try:
-                status = here.path.stat()
-                identity = (status.st_dev, status.st_ino)
-                if identity in here.above:
-                    continue
-                files, subfolders = _listing(here.path)
-            except OSError as error:
-                self.on_error(here.path, error)
+            place = next(waiting[-1], None)
+            if place is None:
+                waiting.pop()
                 continue
-            given = {place.name for place in self.given if place.parent == base / here.relative}
-            for name in files:
-                if name not in given and self._wanted(name, here, glob):
-                    found = here.relative / name
-                    if not self.exclude.cover(found):
-                        yield Found(here.path / name, found)
-            for name in reversed(subfolders):
-                below = (*here.below, name)
-                whole = (here.whole and not name.startswith(".")) or (glob is not None and glob.matches(below))
-                if name in given or not (whole or (glob is not None and glob.may_match_below(below))):
+            if place.above and self._pruned(place.path):
+                continue
+            try:
+                status = place.path.stat()
+                identity = (status.st_dev, status.st_ino)
+                if identity in place.above:
                     continue
-                path, place = here.path / name, here.relative / name
-                if not (self.exclude.cover(place) or self._pruned(path)):
-                    waiting.append(_Waiting(path, place, below, here.above | {identity}, whole))
+                files, folders = self._listing(place)
+            except OSError as error:
+                is_absent = isinstance(error, FileNotFoundError | NotADirectoryError)
+                if place.above or not (start.pattern.parts and is_absent):
+                    self.on_error(place.path, error)
+                continue
+            for name in files:
+                yield Found(place.path / name, place.relative / name)
+            waiting.append(self._below(place, folders, place.above | {identity}))
 
-    def _wanted(self, name: str, here: _Waiting, glob: Glob | None) -> bool:
-        if (
-            here.whole
-            and not name.startswith(".")
-            and "." in name
-            and name.rpartition(".")[2].lower() in self.extensions
-        ):
-            return True
-        return glob is not None and glob.matches((*here.below, name))
+    def _first(self, start: _Start) -> _Place:
+        earlier = takewhile(lambda other: other is not start, self.starting.get(str(start.relative), ()))
+        exclude = self.exclude.below(*start.relative.parts)
+        return _Place(start.path, start.relative, start.glob, tuple(s.glob for s in earlier), exclude, frozenset())
+
+    def _below(self, place: _Place, names: Sequence[str], above: frozenset[tuple[int, int]]) -> Iterator[_Place]:
+        for name in names:
+            glob = place.glob.below(name)
+            if glob is None or place.exclude.covers(name, folder=True):
+                continue
+            relative = place.relative / name
+            passing = filter(None, (rival.below(name) for rival in place.rivals))
+            rivals = (*passing, *(start.glob for start in self.starting.get(str(relative), ())))
+            if not (glob.spent and any(rival.whole for rival in rivals)):
+                yield _Place(place.path / name, relative, glob, rivals, place.exclude.below(name), above)
+
+    def _listing(self, place: _Place) -> tuple[list[str], list[str]]:
+        files: list[str] = []
+        folders: list[str] = []
+        with os.scandir(place.path) as entries:
+            for entry in entries:
+                if _is_folder(entry):
+                    folders.append(entry.name)
+                elif self._takes(place, entry.name):
+                    files.append(entry.name)
+        return sorted(files, key=os.fsencode), sorted(folders, key=os.fsencode)
+
+    def _takes(self, place: _Place, name: str) -> bool:
+        return (
+            self._match(place.glob, name)
+            and not place.exclude.covers(name, folder=False)
+            and not any(self._match(rival, name) for rival in place.rivals)
+            and not (self.files and str(place.relative / name) in self.files)
+        )
+
+    def _match(self, glob: Glob, name: str) -> bool:
+        walked = glob.whole and not name.startswith(".") and name.lower().endswith(self.endings)
+        return walked or glob.matches(name)
 
     def _pruned(self, folder: Path) -> bool:
         return (bool(self.prune) and folder.resolve() in self.prune) or self.prune_if(folder)
-
-
-def _listing(folder: Path) -> tuple[list[str], list[str]]:
-    files: list[str] = []
-    subfolders: list[str] = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            (subfolders if _is_folder(entry) else files).append(entry.name)
-    return sorted(files, key=os.fsencode), sorted(subfolders, key=os.fsencode)
 
 
 def _is_folder(entry: Path | os.DirEntry[str]) -> bool:

@@ -1,62 +1,71 @@
-"""Lists of paths, read as they are needed: one a line or NUL-separated, from a file or from stdin."""
+"""Lists of paths, read as they are needed: one path a line, or NUL-separated."""
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import BinaryIO
+from typing import Literal, cast
 
 from cam_cli.errors import UsageError
 
-STDIN = Path("-")
-_LONGEST = 2**16
-_BLOCK = 2**16
+LONGEST = 65_536
+"""The most bytes of one path; no file system allows more."""
 
 
-def listed(source: Path, *, nul: bool) -> Iterator[Path]:
-    """Yield the paths in a list, one at a time.
+def listed(source: Path | Literal["-"], *, nul: bool) -> Iterator[Path]:
+    """Yield the paths of a list one at a time, each as soon as it is read.
 
-    Names are taken as they stand, with spaces, quotes and `#`; empty entries are passed over, and so is the carriage return of a
-    line that Windows wrote.
+    Every name stands for itself: no comments, no quoting, no wildcards. Empty entries are skipped.
 
     Args:
-        source: a file; `-` is stdin. nul: entries end with NUL, as `find -print0` writes them, rather than with a line's end.
+        source: a file, or `-` for stdin.
+        nul: whether entries end with NUL, as `find -print0` writes them, or with a line feed (or CR LF); the last need not.
 
     Raises:
-        UsageError: the list cannot be read, or an entry is no path.
+        UsageError: a list that cannot be read; an entry of more than `LONGEST` bytes; a NUL in a line.
     """
-    name = "stdin" if source == STDIN else str(source)
+    name = "stdin" if str(source) == "-" else str(source)
+    shown = name if name.isprintable() else repr(name)
     try:
-        if source == STDIN:
-            yield from _paths(sys.stdin.buffer, name, nul=nul)
-        else:
-            with source.open("rb") as file:
-                yield from _paths(file, name, nul=nul)
+        with _opened(source) as stream:
+            for number, entry in enumerate(_entries(stream, b"\0" if nul else b"\n"), 1):
+                text = entry if nul else entry.removesuffix(b"\r")
+                if len(text) > LONGEST:
+                    other = (
+                        "one path a line goes with --files-from"
+                        if nul
+                        else "one path a line, in plain text, is expected"
+                    )
+                    raise UsageError(f"{shown}:{number}: more than {LONGEST} bytes are no path; {other}")
+                if b"\0" in text:
+                    raise UsageError(
+                        f"{shown}:{number}: a NUL is in no path; a NUL-separated list goes with --files-from0"
+                    )
+                if text:
+                    yield Path(os.fsdecode(text))
     except OSError as error:
-        raise UsageError(f"list '{name}' cannot be read: {error.strerror}") from None
+        raise UsageError(f"list {name!r} cannot be read: {error.strerror or error}; check the path") from error
 
 
-def _paths(file: BinaryIO, name: str, *, nul: bool) -> Iterator[Path]:
-    for number, entry in enumerate(_entries(file, b"\0" if nul else b"\n", name), 1):
-        text = entry if nul else entry.removesuffix(b"\r")
-        if b"\0" in text:
-            raise UsageError(
-                f"{name}:{number}: a path cannot hold a NUL; a list made with -print0 goes with --files-from0"
-            )
-        if text:
-            yield Path(os.fsdecode(text))
+def _opened(source: Path | Literal["-"]) -> AbstractContextManager[io.BufferedReader]:
+    if str(source) != "-":
+        return Path(source).open("rb")
+    if sys.stdin is None:
+        raise OSError("stdin is closed")
+    return nullcontext(cast(io.BufferedReader, sys.stdin.buffer))
 
 
-def _entries(file: BinaryIO, end: bytes, name: str) -> Iterator[bytes]:
+def _entries(stream: io.BufferedReader, end: bytes) -> Iterator[bytes]:
+    """Yield what stands between the ends; of an entry beyond all measure, only as much as was read of it."""
     rest = b""
-    count = 0
-    while block := file.read1(_BLOCK) if hasattr(file, "read1") else file.read(_BLOCK):
-        *whole, rest = (rest + block).split(end)
-        yield from whole
-        count += len(whole)
-        if len(rest) > _LONGEST:
-            raise UsageError(f"{name}:{count + 1}: no path is longer than {_LONGEST} bytes; is this a list of paths?")
+    while block := stream.read1(LONGEST):
+        *entries, rest = (rest + block).split(end)
+        yield from entries
+        if len(rest) > LONGEST + 1:
+            break
     if rest:
         yield rest

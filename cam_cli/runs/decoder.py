@@ -8,13 +8,13 @@ from __future__ import annotations
 import pickle
 import resource
 import signal
+import socket
 import sys
 from contextlib import suppress
-from multiprocessing.connection import Connection
 
 from PIL import TiffImagePlugin, WebPImagePlugin
 
-from cam_cli.runs.prepare import open_image
+from cam_cli.runs.prepare import Opened, open_image
 
 _PLUGINS = (TiffImagePlugin, WebPImagePlugin)
 """Already loaded, or the first image in one of these formats would make Pillow load its plugins for all formats there are."""
@@ -27,28 +27,39 @@ _FOR_THE_RUN = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 """What a terminal or a service manager sends to all processes of a run, and the run alone answers."""
 
 
-def serve(connection: Connection) -> None:
-    """Send an empty message when ready, then answer jobs until the other side is gone.
+def serve(run: socket.socket) -> None:
+    """Send one byte when ready, then answer jobs until the run is gone.
 
-    A job is (path, known, how) for `open_image` and the seconds after which this process is to end, even if nobody waits for
-    it any more; the answer is the pickled `Opened`.
+    A job is a pickle of (path, known, how), for `open_image`, and of the seconds after which this process is to end even if
+    nobody waits for it any more. The answer, an `Opened`, is sent as 8 bytes that tell the length of what follows, a pickle of
+    (sizes of its arrays, the rest of it pickled), and its arrays.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     allowed = sys.maxsize if soft == resource.RLIM_INFINITY else soft
-    with suppress(EOFError, ConnectionError):
-        connection.send_bytes(b"")
+    with suppress(EOFError, ConnectionError), run.makefile("rb") as jobs:
+        run.sendall(b"\0")
         while True:
-            path, known, how, seconds = connection.recv()
+            path, known, how, seconds = pickle.load(jobs)
             signal.setitimer(signal.ITIMER_REAL, seconds)
             with suppress(ValueError, OSError):  # not every POSIX system can bound a process's memory
                 bound = min(allowed, _MEMORY + _MEMORY_PER_PIXEL * how.max_pixels)
                 resource.setrlimit(resource.RLIMIT_AS, (bound, hard))
-            connection.send_bytes(pickle.dumps(open_image(path, known, how), protocol=5))
+            _send(run, open_image(path, known, how))
             signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _send(run: socket.socket, opened: Opened) -> None:
+    arrays: list[pickle.PickleBuffer] = []
+    rest = pickle.dumps(opened, protocol=5, buffer_callback=arrays.append)
+    raw = [array.raw() for array in arrays]
+    head = pickle.dumps(([array.nbytes for array in raw], rest))
+    run.sendall(len(head).to_bytes(8) + head)
+    for array in raw:
+        run.sendall(array)
 
 
 if __name__ == "__main__":
     for signum in _FOR_THE_RUN:
         signal.signal(signum, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    serve(Connection(0))
+    serve(socket.socket(fileno=0))

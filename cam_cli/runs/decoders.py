@@ -6,24 +6,22 @@ import os
 import pickle
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from multiprocessing.connection import Connection
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from queue import SimpleQueue
-from types import TracebackType
 from typing import Any, TypeVar
 
 from cam_cli.errors import SmoothcamError
 from cam_cli.runs.manifest import Failure
 from cam_cli.runs.prepare import Opened, Preparation
 
+R = TypeVar("R")
 T = TypeVar("T")
 
 _FOR_THE_MAIN_THREAD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGPIPE)
@@ -31,11 +29,10 @@ _STARTS = 3
 _START_SECONDS = 120.0
 _END_SECONDS = 1.0
 _LOOK_SECONDS = 0.5
-_SILENCE_SECONDS = 30
 _LONGEST_ALARM = 1e8
 
 
-class Decoders:
+class Decoders(AbstractContextManager["Decoders"]):
     """Decoder processes, each with a thread that hands it jobs and takes its answers; a context manager.
 
     Args:
@@ -49,18 +46,13 @@ class Decoders:
             self._idle.put(decoder)
         self._threads = ThreadPoolExecutor(workers, "decoder", initializer=_leave_signals_to_the_main_thread)
 
-    def __enter__(self) -> Decoders:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def start(self) -> None:
         """Have the processes started, those that are not running, without waiting for them."""
         for _ in self._decoders:
-            self._threads.submit(self._start)
+            self._threads.submit(self._lend, _Decoder.start)  # where that fails, the first job tries again, and tells
 
     def opened(
         self, jobs: Iterable[tuple[T, Path, str | None]], how: Preparation, ahead: int
@@ -77,7 +69,7 @@ class Decoders:
         waiting: deque[tuple[T, Future[Opened]]] = deque()
         try:
             for token, path, known in jobs:
-                waiting.append((token, self._threads.submit(self._open, path, known, how)))
+                waiting.append((token, self._threads.submit(self._lend, _Decoder.open, path, known, how)))
                 if len(waiting) > ahead:
                     yield _result(*waiting.popleft())
             while waiting:
@@ -94,18 +86,10 @@ class Decoders:
         for decoder in self._decoders:
             decoder.discard()
 
-    def _start(self) -> None:
+    def _lend(self, use: Callable[..., R], *arguments: object) -> R:
         decoder = self._idle.get()
         try:
-            with suppress(OSError, SmoothcamError):  # the first job tries again, and tells
-                decoder.start()
-        finally:
-            self._idle.put(decoder)
-
-    def _open(self, path: Path, known: str | None, how: Preparation) -> Opened:
-        decoder = self._idle.get()
-        try:
-            return decoder.open(path, known, how)
+            return use(decoder, *arguments)
         finally:
             self._idle.put(decoder)
 
@@ -198,19 +182,23 @@ class _Process:
     """
 
     def __init__(self) -> None:
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _SILENCE_SECONDS, 0))
-            self._popen = subprocess.Popen(
-                [sys.executable, "-P", "-m", "cam_cli.runs.decoder"],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env=os.environ | _environment(),
-            )
-            self._connection = Connection(ours.detach())
+        self._socket, theirs = socket.socketpair()
+        self._socket.settimeout(_LOOK_SECONDS)
+        with theirs:
+            try:
+                self._popen = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "cam_cli.runs.decoder"],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env=os.environ | _environment(),
+                )
+            except OSError:
+                self._socket.close()
+                raise
         self._ready = False
         self._killed = False
+        self._patience = 0.0
 
     @property
     def alive(self) -> bool:
@@ -224,17 +212,20 @@ class _Process:
             OSError, EOFError: it did not come.
         """
         if not self._ready:
-            self._receive(_START_SECONDS)
+            self._patience = _START_SECONDS
+            self._read(1)
             self._ready = True
 
     def answer(self, job: tuple[Path, str | None, Preparation, float], seconds: float) -> Any:
-        """Return its answer to a job as `decoder.serve` takes it.
+        """Return its answer to a job; see `decoder.serve`.
 
         Raises:
-            TimeoutError: it did not come in time, or not to its end. Exception: the process has died.
+            TimeoutError: it did not come in time. Exception: the process has died.
         """
-        self._connection.send(job)
-        return pickle.loads(self._receive(seconds))
+        self._patience = seconds
+        self._socket.sendall(pickle.dumps(job))
+        sizes, rest = pickle.loads(self._read(int.from_bytes(self._read(8))))
+        return pickle.loads(rest, buffers=[self._read(size) for size in sizes])
 
     def kill(self) -> None:
         """End it at once; the thread that waits for its answer is told in time."""
@@ -243,24 +234,28 @@ class _Process:
 
     def end(self) -> int | None:
         """Let it end, or make it, and return its exit code; None: it hangs in the kernel, where no signal reaches it."""
-        self._connection.close()
+        self._socket.close()
         for _ in range(2):
             with suppress(subprocess.TimeoutExpired):
                 return int(self._popen.wait(_END_SECONDS))
             self._popen.kill()
         return None
 
-    def _receive(self, seconds: float) -> bytes:
-        # In short looks: however long all of us are suspended, as by Ctrl-Z, it counts as one.
-        while seconds > 0 and not self._killed:
-            look = min(seconds, _LOOK_SECONDS)
-            if self._connection.poll(look):
-                try:
-                    return self._connection.recv_bytes()
-                except BlockingIOError:
-                    break
-            seconds -= look
-        raise TimeoutError
+    def _read(self, size: int) -> bytearray:
+        data = bytearray(size)
+        rest = memoryview(data)
+        while rest:
+            try:
+                received = self._socket.recv_into(rest)
+            except TimeoutError:  # of one look: however long all of us were suspended, as by Ctrl-Z, it counts as one
+                self._patience -= _LOOK_SECONDS
+                if self._killed or self._patience <= 0:
+                    raise
+                continue
+            if not received:
+                raise EOFError
+            rest = rest[received:]
+        return data
 
 
 def _leave_signals_to_the_main_thread() -> None:

@@ -146,7 +146,9 @@ class Execution:
             tell = self._audience.say if self._notes <= _MOST_NOTES else self._audience.detail
             tell(f"{printable(found.path)}: {note}")
             if self._notes == _MOST_NOTES:
-                self._audience.say("further notes of this kind are told with --verbose only, and stand in the manifests")
+                self._audience.say(
+                    "further notes of this kind are told with --verbose only, and stand in the manifests"
+                )
 
     def _explain(self, studio: Studio, batch: Sequence[Ready]) -> None:
         """Explain a batch; if it fails as a whole, its images one by one, so that none pays for a neighbour."""

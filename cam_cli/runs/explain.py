@@ -130,7 +130,8 @@ def explain_run(
         finally:
             rows.sync()
             folder.describe(record | {"state": state, "finished": _now(), "totals": outcome.totals()})
-            audience.say(f"{outcome.summary(time.monotonic() - started)}; see {printable(config.output)}/")
+            tell = audience.warn if outcome.exit_code else audience.say  # cron mails only what a quiet run says
+            tell(f"{outcome.summary(time.monotonic() - started)}; see {printable(config.output)}/")
         if config.sheet:
             audience.say(write_sheet(folder, search.root, outcome.first_rows, outcome.images))
     return outcome
@@ -195,7 +196,7 @@ def _count_in_background(search: Search, shard: Shard, audience: Audience) -> No
 
 
 def _workers() -> int:
-    return max(1, min(4, (os.cpu_count() or 1) // 2))
+    return max(1, min(4, len(os.sched_getaffinity(0)) // 2))
 
 
 def _holder(run: Mapping[str, Any]) -> str:
