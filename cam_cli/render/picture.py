@@ -32,13 +32,21 @@ def normalise(saliency: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def heatmap(values: NDArray[np.float32], colormap: str) -> Image.Image:
-    """Colour a placed map; neutral grey where the network did not look.
+    """Colour a placed map, in a palette of 256 colours; neutral grey where the network did not look.
 
     Args:
         values: (height, width) in 0..1, NaN outside the network's input.
-        colormap: one of `COLORMAPS`.
+        colormap: one of `COLORMAPS`; where there is an outside, it takes one colour's place.
     """
-    return Image.fromarray(np.where(np.isnan(values)[..., None], np.uint8(OUTSIDE), _coloured(values, colormap)))
+    outside = np.isnan(values)
+    highest = 254 if outside.any() else 255
+    levels = _levels(values, highest)
+    levels[outside] = 255
+    colours = np.full((256, 3), OUTSIDE, np.uint8)
+    colours[: highest + 1] = table(colormap)[np.rint(np.linspace(0, 255, highest + 1)).astype(np.intp)]
+    image = Image.fromarray(levels)
+    image.putpalette(colours.tobytes())
+    return image
 
 
 def overlay(photo: NDArray[np.uint8], values: NDArray[np.float32], colormap: str, opacity: float) -> Image.Image:
@@ -52,13 +60,19 @@ def overlay(photo: NDArray[np.uint8], values: NDArray[np.float32], colormap: str
         colormap: one of `COLORMAPS`.
         opacity: weight of the colour, 0..1, where the map is 1.
     """
+    picture = Image.fromarray(photo)
+    grey = picture.convert("L")
+    levels = _levels(values, 255)
+    heat = Image.fromarray(levels)
+    prominence = _prominence(np.linspace(0, 1, 256))
+    muted = Image.composite(grey.convert("RGB"), picture, heat.point(_mask(prominence * (2 - prominence))))
+    coloured = Image.fromarray(levels)
+    coloured.putpalette(table(colormap).tobytes())
+    mixed = Image.composite(coloured.convert("RGB"), muted, heat.point(_mask(opacity * prominence)))
     outside = np.isnan(values)
-    prominence = _prominence(values)[..., None]
-    grey = greyed(photo)
-    muted = photo + prominence * (2 - prominence) * (grey - photo)
-    mixed = muted + opacity * prominence * (_coloured(values, colormap) - muted)
-    mixed[outside] = 0.4 * grey[outside]
-    return Image.fromarray(np.rint(mixed).astype(np.uint8))
+    if outside.any():
+        mixed.paste(grey.point(_mask(np.linspace(0, 0.4, 256))).convert("RGB"), mask=Image.fromarray(outside))
+    return mixed
 
 
 def placard(background: NDArray[np.uint8] | tuple[int, int], text: str) -> Image.Image:
@@ -97,11 +111,19 @@ def greyed(photo: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray((photo @ _LUMA)[..., None], np.float32)
 
 
-def _coloured(values: NDArray[np.float32], colormap: str) -> NDArray[np.uint8]:
-    return table(colormap)[np.rint(np.clip(np.nan_to_num(values), 0, 1) * 255).astype(np.uint8)]
+def _levels(values: NDArray[np.float32], highest: int) -> NDArray[np.uint8]:
+    """Return 0..1 as whole numbers from 0 to `highest`, and NaN as 0."""
+    scaled = values * np.float32(highest) + np.float32(0.5)
+    np.clip(scaled, 0, highest, out=scaled)
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isnan(scaled), np.float32(0), scaled).astype(np.uint8)
 
 
-def _prominence(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def _mask(weights: NDArray[np.floating]) -> list[int]:
+    """Return 256 weights, 0..1, as a table for a mask."""
+    return [round(float(weight) * 255) for weight in weights]
+
+
+def _prominence(heat: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return how much of the opacity each value gets, 0..1: none at 0, rising early to show weak heat."""
-    heat = np.clip(np.nan_to_num(values), 0, 1)
     return heat * (2 - heat)

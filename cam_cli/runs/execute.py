@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cam_cli.errors import ImageError, SmoothcamError, TooManyFailuresError
@@ -16,11 +19,11 @@ from cam_cli.runs.decoders import Decoders
 from cam_cli.runs.files import printable
 from cam_cli.runs.index import path_hash
 from cam_cli.runs.interruption import Interruption
-from cam_cli.runs.manifest import Failure
+from cam_cli.runs.manifest import Failure, Manifest
 from cam_cli.runs.outcome import Outcome
 from cam_cli.runs.prepare import Opened, Prepared, Source
 from cam_cli.runs.recipe import Recipe
-from cam_cli.runs.recorder import Recorder
+from cam_cli.runs.recorder import Explained, Recorder
 from cam_cli.runs.resume import Resume, Verdict
 from cam_cli.runs.shard import Shard
 
@@ -83,6 +86,7 @@ class Execution:
         self._interruption = interruption
         self._most_failures = most_failures
         self._notes = 0
+        self._writing: deque[tuple[Explained, Path, Future[Manifest]]] = deque()
 
     def run(self, images: Iterable[Found]) -> None:
         """Explain every image that is not finished.
@@ -98,16 +102,26 @@ class Execution:
         studio = self._open_studio()
         jobs = ((task, task.found.path, task.verdict.known) for task in chain([first], tasks))
         opened = self._decoders.opened(jobs, studio.preparation, _WAITING * studio.images_in_a_pass)
+        with ThreadPoolExecutor(1, "writer") as writer:
+            try:
+                for batch in self._batches(opened, studio):
+                    with self._interruption.held_back():
+                        self._explain(studio, batch, writer)
+                        self._publish(all_but=_WAITING * studio.images_in_a_pass)
+                        self._stop_at_too_many_failures()
+            finally:
+                with self._interruption.held_back():
+                    self._publish(all_but=0)
+
+    def _batches(self, opened: Iterable[tuple[Task, Opened]], studio: Studio) -> Iterator[list[Ready]]:
         batch: list[Ready] = []
         for ready in self._ready(opened):
             batch.append(ready)
             if len(batch) >= studio.images_in_a_pass:
-                with self._interruption.held_back():
-                    self._explain(studio, batch)
+                yield batch
                 batch = []
         if batch:
-            with self._interruption.held_back():
-                self._explain(studio, batch)
+            yield batch
 
     def _tasks(self, images: Iterable[Found]) -> Iterator[Task]:
         """Yield what is to be done, and settle on the way what is finished or needs no photo to fail."""
@@ -150,8 +164,11 @@ class Execution:
                     "further notes of this kind are told with --verbose only, and stand in the manifests"
                 )
 
-    def _explain(self, studio: Studio, batch: Sequence[Ready]) -> None:
-        """Explain a batch; if it fails as a whole, its images one by one, so that none pays for a neighbour."""
+    def _explain(self, studio: Studio, batch: Sequence[Ready], writer: Executor) -> None:
+        """Explain a batch, and have its files written while the next one is explained.
+
+        If it fails as a whole, its images are explained one by one, so that none pays for a neighbour.
+        """
         started = time.perf_counter()
         rows = studio.rows_in_a_pass
         try:
@@ -163,15 +180,22 @@ class Execution:
                 self._fail(batch[0].task, batch[0].opened, error)
             else:
                 for ready in batch:
-                    self._explain(studio, [ready])
+                    self._explain(studio, [ready], writer)
             return
         if studio.rows_in_a_pass < rows:
             self._audience.warn(f"out of memory: passes of {studio.rows_in_a_pass} rows instead of {rows} from here on")
         share = (time.perf_counter() - started) / len(batch)
         for ready, explanation in zip(batch, explanations, strict=True):
-            task, write = ready.task, partial(studio.write, explanation, ready.image)
-            self._recorder.explained(task.found, ready.opened, ready.image, task.targets, share, write)
-            self._stop_at_too_many_failures()
+            write = partial(studio.write, explanation, ready.image)
+            work = Explained(ready.task.found, ready.opened, ready.image, ready.task.targets, share, write)
+            staged = self._recorder.stage()
+            self._writing.append((work, staged, writer.submit(self._recorder.write, work, staged)))
+
+    def _publish(self, all_but: int) -> None:
+        """Bring to their places, in order, the images whose files are written, and wait for all but the last few."""
+        while self._writing and (len(self._writing) > all_but or self._writing[0][2].done()):
+            work, staged, written = self._writing.popleft()
+            self._recorder.explained(work, staged, written.result)
 
     def _fail(self, task: Task, opened: Opened, error: Exception) -> None:
         stage = error.stage if isinstance(error, ImageError) else "explain"

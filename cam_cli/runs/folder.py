@@ -10,6 +10,7 @@ import re
 import shutil
 import stat
 from collections.abc import Collection, Iterator, Mapping
+from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -44,6 +45,7 @@ class RunFolder:
         self._run = path / f"run{shard.suffix}.json"
         self.index = path / f"index{shard.suffix}.jsonl"
         self._work = path / f".work{shard.suffix}"
+        self._numbers = count()
 
     def check(self) -> None:
         """Look whether the place can be used.
@@ -131,9 +133,8 @@ class RunFolder:
         Raises:
             SmoothcamError: the output folder cannot be written to.
         """
-        place = self._work / "image"
+        place = self._work / str(next(self._numbers))
         try:
-            shutil.rmtree(place, ignore_errors=True)
             place.mkdir(parents=self.path.is_dir())
         except OSError as error:
             raise self.stopped_by(error) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,22 @@ from cam_cli.runs.recipe import Recipe
 from cam_cli.runs.versions import versions
 
 
+@dataclass(frozen=True)
+class Explained:
+    """An image that the engine is done with.
+
+    seconds: its share of the engine's time. write: writes the files of its maps into the folder it is given, and returns what
+    the manifest says of them.
+    """
+
+    found: Found
+    opened: Opened
+    image: Prepared
+    targets: tuple[int, ...]
+    seconds: float
+    write: Callable[[Path], dict[str, Any]]
+
+
 class Recorder:
     """Records images: a folder whose manifest was written last, then a row in the index, then a word to the audience."""
 
@@ -35,47 +52,59 @@ class Recorder:
         self._outcome = outcome
         self._versions = versions()
 
-    def explained(
-        self,
-        found: Found,
-        opened: Opened,
-        image: Prepared,
-        targets: tuple[int, ...],
-        seconds: float,
-        write: Callable[[Path], dict[str, Any]],
-    ) -> None:
+    def stage(self) -> Path:
+        """Return an empty folder for an image's files.
+
+        Raises:
+            SmoothcamError: the output folder cannot be written to.
+        """
+        return self._folder.stage()
+
+    def write(self, work: Explained, staged: Path) -> Manifest:
+        """Write all files of an explained image into a staged folder, the manifest last; for any thread.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        started = time.perf_counter()
+        results = work.write(staged)
+        image = work.image
+        timing = {"read": work.opened.seconds, "explain": work.seconds, "write": time.perf_counter() - started}
+        manifest = self._manifest(
+            ImageRecord(
+                path=printable(work.found.relative),
+                sha256=image.sha256,
+                width=image.width,
+                height=image.height,
+                notes=image.notes,
+            ),
+            work.targets,
+            status="ok",
+            timing={step: round(value, 6) for step, value in timing.items()},
+            **results,
+        )
+        manifest.write(staged)
+        return manifest
+
+    def explained(self, work: Explained, staged: Path, manifest: Callable[[], Manifest]) -> None:
         """Record an image that was explained.
 
         Args:
-            seconds: its share of the engine's time. write: writes its files into the folder it is given, and returns what the
-                manifest says of them.
+            manifest: returns what `write` did, or raises what it raised.
 
         Raises:
             SmoothcamError: the output folder cannot be written to; what is finished stays.
         """
-        record = ImageRecord(
-            path=printable(found.relative),
-            sha256=image.sha256,
-            width=image.width,
-            height=image.height,
-            notes=image.notes,
-        )
         try:
-            staged = self._folder.stage()
-            started = time.perf_counter()
-            results = write(staged)
-            timing = {"read": opened.seconds, "explain": seconds, "write": time.perf_counter() - started}
-            rounded = {step: round(value, 6) for step, value in timing.items()}
-            manifest = self._manifest(record, targets, status="ok", timing=rounded, **results)
-            written = self._put(staged, found, manifest)
+            written = manifest()
+            modified = self._folder.publish(staged, work.found.relative, self._made_before(work.found))
         except ImageError as error:
-            self.failed(
-                found, opened, targets, Failure(stage=error.stage, type=type(error).__name__, message=str(error))
-            )
-            return
+            failure = Failure(stage=error.stage, type=type(error).__name__, message=str(error))
+            self.failed(work.found, work.opened, work.targets, failure)
         except OSError as error:
             raise self._folder.stopped_by(error) from error
-        self._finish(manifest, opened, written)
+        else:
+            self._finish(written, work.opened, modified)
 
     def failed(self, found: Found, opened: Opened, targets: tuple[int, ...], failure: Failure) -> None:
         """Record an image that could not be explained; where its place is taken, in the index alone.
