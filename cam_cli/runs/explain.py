@@ -81,9 +81,8 @@ def explain_run(
             )
         )
         stack.enter_context(folder.staging())
-        _count_in_background(search, shard, audience)
         last = folder.last_run()
-        run = _Run(config, search.root, audience, recall(last, recall_key(config)))
+        run = _Run(config, search, shard, audience, recall(last, recall_key(config)))
         decoders = stack.enter_context(Decoders(config.workers or _workers(), config.image_timeout))
         if run.recalled is None:
             decoders.start()
@@ -133,16 +132,21 @@ def explain_run(
             tell = audience.warn if outcome.exit_code else audience.say  # cron mails only what a quiet run says
             tell(f"{outcome.summary(time.monotonic() - started)}; see {printable(config.output)}/")
         if config.sheet:
-            audience.say(write_sheet(folder, search.root, outcome.first_rows, outcome.images))
+            audience.say(
+                write_sheet(folder, search.root, outcome.first_rows, outcome.images, decoders, config.max_pixels)
+            )
     return outcome
 
 
 class _Run:
     """The model of a run, opened when it is first needed, and what is known of it before."""
 
-    def __init__(self, config: RunConfig, root: Path, audience: Audience, recalled: Recollection | None) -> None:
+    def __init__(
+        self, config: RunConfig, search: Search, shard: Shard, audience: Audience, recalled: Recollection | None
+    ) -> None:
         self._config = config
-        self._root = root
+        self._search = search
+        self._shard = shard
         self._audience = audience
         self.recalled = recalled
         self._studio: Studio | None = None
@@ -164,10 +168,11 @@ class _Run:
             UsageError, ModelError: it cannot be explained so. SmoothcamError: it is not what the last run's record says.
         """
         if self._studio is None:
+            _count_in_background(self._search, self._shard, self._audience)
             started = time.monotonic()
             with native_chatter_silenced():  # TensorFlow starts here, after all that can fail without it
                 from cam_cli.runs.studio import Studio
-            self._studio = Studio(self._config, self._root)
+            self._studio = Studio(self._config, self._search.root)
             self._audience.detail(f"model loaded in {time.monotonic() - started:.1f} s")
             recipe = self._studio.plan.recipe
             found = self.recalled
@@ -176,13 +181,16 @@ class _Run:
             ):
                 raise SmoothcamError(
                     f"run.json in '{self._config.output}' does not describe this model any more, though nothing it was "
-                    "made from has changed; remove that file and start again"
+                    "made from has changed; choose another folder with -o"
                 )
         return self._studio
 
 
 def _count_in_background(search: Search, shard: Shard, audience: Audience) -> None:
-    """Tell the audience how many images there will be, once they are counted; the run does not wait for it."""
+    """Tell the audience how many images there will be, once they are counted.
+
+    The run does not wait for it, and one that finds nothing to do is over before it would be known.
+    """
 
     def count() -> None:
         try:

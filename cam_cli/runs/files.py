@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+
+def read_regular(path: Path) -> bytes:
+    """Read a file whole, if it is one: no link is followed, and nothing waits at the other end of a pipe.
+
+    Raises:
+        OSError: it is no regular file, or cannot be read.
+    """
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(file, "rb") as stream:  # noqa: PTH123 - a descriptor, which Path cannot open
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+        return stream.read()
 
 
 def write_new(path: Path, data: bytes) -> None:
@@ -44,6 +59,12 @@ def to_json(value: Mapping[str, Any], *, indent: int | None = None) -> str:
 def printable(path: str | os.PathLike[str]) -> str:
     """Return a file name as valid text: bytes that are no UTF-8 stand as `\\xNN`, and a backslash as two."""
     return os.fsencode(path).replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """Return a file name in quotes for a message of one line, whatever it holds."""
+    visible = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in printable(path))
+    return f"'{''.join(visible)}'"
 
 
 def from_printable(text: str) -> PurePosixPath:

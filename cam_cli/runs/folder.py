@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cam_cli.errors import ImageError, SmoothcamError, UsageError
-from cam_cli.runs.files import printable, replace_whole, to_json
+from cam_cli.runs.files import read_regular, replace_whole, shown, to_json
 from cam_cli.runs.lock import LOCK
 from cam_cli.runs.manifest import MANIFEST
 from cam_cli.runs.shard import Shard
@@ -23,6 +23,8 @@ from cam_cli.runs.shard import Shard
 SHEET = "sheet.jpg"
 _SHARD = r"(\.[0-9]+-of-[0-9]+)?"
 _RUN = re.compile(rf"run{_SHARD}\.json")
+_INDEX = re.compile(rf"index{_SHARD}\.jsonl")
+_WORK = re.compile(rf"\.work{_SHARD}")
 _OWN = re.compile(rf"(run{_SHARD}\.json|index{_SHARD}\.jsonl|\.work{_SHARD}|{re.escape(LOCK)}|{re.escape(SHEET)})")
 _NOBODY_S_FAULT = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
 
@@ -54,14 +56,29 @@ class RunFolder:
             UsageError: it holds files that no run made, or is no folder.
         """
         try:
-            names = [entry.name for entry in os.scandir(self.path)]
+            names = {entry.name for entry in self.path.iterdir()}
         except FileNotFoundError:
             return
         except OSError as error:
             raise self._unusable(error) from None
-        foreign = any(not _OWN.fullmatch(name) for name in names)
-        if foreign and not any(_RUN.fullmatch(name) for name in names):
+        if not (self._only_begun(names) or any(_RUN.fullmatch(name) and self._run_record(name) for name in names)):
             raise UsageError(f"output folder '{self.path}' holds files that no run made; choose another with -o")
+
+    def _only_begun(self, names: Collection[str]) -> bool:
+        """Say whether there is nothing but what a run leaves that was killed before it described itself."""
+        if not names:
+            return True
+        begun = (_WORK.fullmatch(name) or _INDEX.fullmatch(name) or name == LOCK for name in names)
+        indices = (self.path / name for name in names if _INDEX.fullmatch(name))
+        return LOCK in names and all(begun) and not any(index.lstat().st_size for index in indices)
+
+    def _run_record(self, name: str) -> dict[str, Any] | None:
+        """Return what a run.json says; None where it is none of ours."""
+        with contextlib.suppress(OSError, ValueError):
+            found = json.loads(read_regular(self.path / name))
+            if isinstance(found, dict) and {"schema_version", "root", "settings"} <= found.keys():
+                return found
+        return None
 
     def make(self) -> None:
         """Make the folder where it is missing.
@@ -80,7 +97,7 @@ class RunFolder:
         """Have an empty staging folder for the while, cleared of what a killed run left; the lock must be held."""
         shutil.rmtree(self._work, ignore_errors=True)
         try:
-            self._work.mkdir(exist_ok=True)
+            self._work.mkdir()
         except OSError as error:
             raise self._unusable(error) from None
         try:
@@ -90,13 +107,8 @@ class RunFolder:
 
     def last_run(self) -> dict[str, Any]:
         """Return what run.json says, and nothing where it cannot be read; a shard without one takes another's."""
-        others = [entry for entry in self.path.glob("run*.json") if _RUN.fullmatch(entry.name) and entry != self._run]
-        for place in (self._run, *sorted(others)):
-            with contextlib.suppress(OSError, ValueError):
-                found = json.loads(place.read_bytes())
-                if isinstance(found, dict):
-                    return found
-        return {}
+        others = sorted(entry.name for entry in self.path.glob("run*.json") if _RUN.fullmatch(entry.name))
+        return next((found for name in (self._run.name, *others) if (found := self._run_record(name))), {})
 
     def of(self, relative: PurePosixPath) -> Path:
         """Return the folder of one image."""
@@ -119,12 +131,10 @@ class RunFolder:
             except FileNotFoundError:
                 return None
             except OSError as error:
-                return f"'{printable(above)}': {error.strerror}"
+                return f"{shown(above)}: {error.strerror}"
             if not stat.S_ISDIR(mode):
                 kind = "a link" if stat.S_ISLNK(mode) else "a file"
-                return (
-                    f"'{printable(above)}' is {kind}, which no run made; move it away or choose another output folder"
-                )
+                return f"{shown(above)} is {kind}, which no run made; move it away or choose another output folder"
         return None
 
     def stage(self) -> Path:
@@ -214,11 +224,13 @@ class RunFolder:
     def _retire(self, place: Path, made: Collection[str]) -> None:
         """Move an earlier result out of the way, if it is nothing but that."""
         foreign = sorted(
-            entry.name for entry in os.scandir(place) if entry.name not in made or entry.is_dir(follow_symlinks=False)
+            entry.name
+            for entry in os.scandir(place)
+            if entry.name not in made or not entry.is_file(follow_symlinks=False)
         )
         if foreign:
             raise ImageError(
-                f"its place '{printable(place)}' holds '{printable(foreign[0])}', which no run made for this image; move it "
+                f"its place {shown(place)} holds {shown(foreign[0])}, which no run made for this image; move it "
                 "away or choose another output folder",
                 stage="write",
             )

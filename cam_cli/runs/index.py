@@ -255,7 +255,8 @@ def _cut_torn_line(file: int) -> bool:
 
 def _files_in(folder: Path) -> list[Path]:
     try:
-        return sorted(Path(entry) for entry in os.scandir(folder) if _NAME.fullmatch(entry.name) and entry.is_file())
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry) for entry in entries if _NAME.fullmatch(entry.name) and entry.is_file())
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cam_cli.runs.files import to_json, write_new
+from cam_cli.runs.files import read_regular, to_json, write_new
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION: Final = 1
@@ -153,7 +153,7 @@ class Manifest(_Record):
 def read_manifest(folder: Path) -> Manifest | None:
     """Read the manifest of a finished image; None where there is none that this version understands."""
     try:
-        return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+        return Manifest.model_validate_json(read_regular(folder / MANIFEST))
     except (OSError, ValidationError):
         return None
 

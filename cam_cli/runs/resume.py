@@ -52,10 +52,11 @@ class Resume:
     def judge(self, found: Found) -> Verdict:
         """Return the verdict on one image; without a recipe every earlier result counts as made with other settings."""
         place = self._folder.place(found.relative)
-        row = self._index.row(printable(found.relative))
+        path = printable(found.relative)
+        row = self._index.row(path)
         written = _modified(f"{place}/{MANIFEST}")
         if row is None or written is None or row.get("manifest_mtime_ns") != written:
-            row = self._read(found) if written is not None else _without_folder(row)
+            row = self._read(found, path) if written is not None else _without_folder(row)
         if row is None:
             return Verdict(NEW)
         if self._recipe is None or row["fingerprint"] != self._recipe.fingerprint(row["sha256"], self._targets(found)):
@@ -76,9 +77,9 @@ class Resume:
         except ImageError:
             return ()
 
-    def _read(self, found: Found) -> dict[str, Any] | None:
+    def _read(self, found: Found, path: str) -> dict[str, Any] | None:
         manifest = read_manifest(self._folder.of(found.relative))
-        return manifest.row() if manifest and manifest.image.path == printable(found.relative) else None
+        return manifest.row() if manifest and manifest.image.path == path else None
 
 
 def _modified(path: str) -> int | None:

@@ -35,6 +35,8 @@ class Shard:
 
     def owns(self, path_hash: int) -> bool:
         """Say whether an image whose path has this hash (0..HASHES - 1) is in this shard."""
+        if self.count == 1:
+            return True
         start, end = self.interval
         return start <= path_hash < end
 

@@ -11,22 +11,31 @@ from typing import Any
 
 from PIL import Image
 
-from cam_cli.errors import ImageError
-from cam_cli.images.decode import decode, read_bytes
+from cam_cli.images.fit import Preprocessing
 from cam_cli.render.sheet import Cell, contact_sheet
-from cam_cli.render.size import picture_size
+from cam_cli.runs.decoders import Decoders
 from cam_cli.runs.files import from_printable
 from cam_cli.runs.folder import RunFolder
+from cam_cli.runs.prepare import Preparation, Prepared
 
 _CELL = 256
+_AHEAD = 4
 Key = tuple[str, str, str, int]
 
 
-def write_sheet(folder: RunFolder, root: Path, rows: Sequence[dict[str, Any]], images: int) -> str:
+def write_sheet(
+    folder: RunFolder,
+    root: Path,
+    rows: Sequence[dict[str, Any]],
+    images: int,
+    decoders: Decoders,
+    max_pixels: int,
+) -> str:
     """Write OUT/sheet.jpg: a line for each image, a column for each kind of map.
 
     Args:
-        rows: of this run's first images (see `Manifest.row`). images: how many there were in all.
+        rows: of this run's first images (see `Manifest.row`). images: how many there were in all. decoders: open the photos, of
+            no more than `max_pixels` each.
 
     Returns:
         A line for the person who ran it.
@@ -37,7 +46,13 @@ def write_sheet(folder: RunFolder, root: Path, rows: Sequence[dict[str, Any]], i
         return "no contact sheet: there is no map to show"
     several_layers = len({layer for _, layer, _, _ in columns}) > 1
     titles = ["photo", *(_title(key, with_layer=several_layers) for key in columns)]
-    cells = [_cells(row, maps, columns, folder, root) for row, maps in zip(rows, keyed, strict=True)]
+    paths = [root / from_printable(row["path"]) for row in rows]
+    how = Preparation((_CELL, _CELL), Preprocessing(), _CELL, max_pixels)
+    jobs = (
+        (row, path, row["sha256"] if row["status"] == "failed" else None) for row, path in zip(rows, paths, strict=True)
+    )
+    photos = [opened.image for _, opened in decoders.opened(jobs, how, ahead=_AHEAD)]
+    cells = [_cells(row, maps, columns, folder, photo) for row, maps, photo in zip(rows, keyed, photos, strict=True)]
     buffer = io.BytesIO()
     contact_sheet(cells, titles, _CELL).save(buffer, "JPEG", quality=88)
     place = folder.write_sheet(buffer.getvalue())
@@ -59,14 +74,17 @@ def _keys(maps: Sequence[dict[str, Any]]) -> list[Key]:
 
 
 def _cells(
-    row: dict[str, Any], maps: dict[Key, dict[str, Any]], columns: Sequence[Key], folder: RunFolder, root: Path
+    row: dict[str, Any],
+    maps: dict[Key, dict[str, Any]],
+    columns: Sequence[Key],
+    folder: RunFolder,
+    opened: Prepared | None,
 ) -> list[Cell]:
-    relative = from_printable(row["path"])
-    photo = Cell(_photo(root / relative), row["path"])
+    photo = Cell(Image.fromarray(opened.picture) if opened else None, row["path"])
     if row["status"] == "failed":
         return [photo, Cell(None, f"failed: {row['error']['message']}")]
     probability = {entry["index"]: entry["probability"] for entry in row["predictions"]}
-    place = folder.of(relative)
+    place = folder.of(from_printable(row["path"]))
     return [photo, *(_map_cell(maps[key], place, probability) if key in maps else Cell(None, "") for key in columns)]
 
 
@@ -88,14 +106,6 @@ def _title(key: Key, *, with_layer: bool) -> str:
     parts += [f"top {selection['top']}"] if selection["top"] else []
     parts += [f"target {target}"] if target > 1 else []
     return " ".join(parts)
-
-
-def _photo(path: Path) -> Image.Image | None:
-    try:
-        photo = decode(read_bytes(path))
-    except ImageError:
-        return None
-    return Image.fromarray(photo.pixels).resize(picture_size(photo.width, photo.height, _CELL), reducing_gap=2.0)
 
 
 def _opened(path: Path) -> Image.Image | None:
