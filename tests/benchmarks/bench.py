@@ -76,9 +76,7 @@ def subjects(engine: Explainer, targets: int = 1) -> list[Subject]:
     draw = np.random.default_rng(0)
     shape = engine.anatomy.input_shape
     ranks = tuple(range(-1, -targets - 1, -1))
-    return [
-        Subject(draw.normal(size=shape).astype(np.float32), str(b), ranks) for b in range(engine.images_in_a_pass)
-    ]
+    return [Subject(draw.normal(size=shape).astype(np.float32), str(b), ranks) for b in range(engine.images_in_a_pass)]
 
 
 def against_the_bare_network(rounds: int) -> None:
@@ -147,7 +145,17 @@ def whole_command(photos: int) -> None:
             engine = explainer(model, [layer])
             batch = subjects(engine)
             alone = in_turn({"engine": lambda e=engine, b=batch: e.explain(b)}, 10)["engine"] / len(batch)  # type: ignore[misc]
-            command = [sys.executable, "-m", "cam_cli", "explain", str(folder / "photos"), "--model", model, "--layer", layer]
+            command = [
+                sys.executable,
+                "-m",
+                "cam_cli",
+                "explain",
+                str(folder / "photos"),
+                "--model",
+                model,
+                "--layer",
+                layer,
+            ]
             shutil.rmtree(folder / "out", ignore_errors=True)
             subprocess.run([*command, "-o", str(folder / "out"), "-q"], check=True)
             stamps = sorted(path.stat().st_mtime for path in (folder / "out").glob("*/manifest.json"))
