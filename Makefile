@@ -1,12 +1,12 @@
 # Two commands for everyone: `make demo` shows what smoothcam does, `make test` checks that it does it.
 # The rest: `make test-long` (proofs that take minutes), `make format`,
-# `make schema` (after a change of the manifest), `make applications` (the table in docs/applications.md), `make clean`.
+# `make schema` (after a change of the manifest), `make bench` (what speed costs), `make applications` (the table in docs/applications.md), `make clean`.
 
 VENV := .venv
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: demo test test-long lint format schema applications clean
+.PHONY: demo test test-long lint format schema bench applications clean
 
 demo: $(VENV)/demo
 	$(VENV)/bin/smoothcam explain sample_images --config configs/demo.yaml
@@ -31,6 +31,9 @@ format: $(VENV)/test
 
 schema: $(VENV)/test
 	$(VENV)/bin/python -m cam_cli.runs.manifest > cam_cli/runs/manifest.schema.json
+
+bench: $(VENV)/test
+	$(VENV)/bin/python tests/benchmarks/bench.py
 
 applications: $(VENV)/test
 	$(VENV)/bin/python tests/benchmarks/applications.py
