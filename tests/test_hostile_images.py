@@ -33,7 +33,7 @@ MOST_OF_A_DECODER = 32 * MAX_PIXELS + 128 * MIB
 """Resident bytes: the picture in up to 4 bytes a pixel and in the few other forms that it passes through, the widest of them
 64-bit floats; and 128 MiB for Python, NumPy, Pillow, the file, and what else the file claims to hold."""
 
-MOST_ADDRESSES = 2**30 + 16 * MAX_PIXELS + MIB
+MOST_ADDRESSES = 2**30 + 24 * MAX_PIXELS + MIB
 """Bytes of address space: what the kernel grants a decoder, so that no image can exhaust the machine, and some rounding."""
 
 MOST_OF_THE_RUN = 1024 * MIB

@@ -20,7 +20,7 @@ _PLUGINS = (TiffImagePlugin, WebPImagePlugin)
 """Already loaded, or the first image in one of these formats would make Pillow load its plugins for all formats there are."""
 
 _MEMORY = 2**30
-_MEMORY_PER_PIXEL = 16
+_MEMORY_PER_PIXEL = 24
 """Bytes of address space that a decoder may use: so many, and so many more for each pixel that an image may have."""
 
 _FOR_THE_RUN = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
