@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -21,6 +22,7 @@ from tqdm import tqdm
 from cam_cli.cli.escape import escaped
 from cam_cli.cli.progress import Progress
 from cam_cli.errors import SmoothcamError, UsageError
+from cam_cli.runs.interruption import Interrupted
 
 _FRAME = 0.2
 """Seconds between two drawings of the bar."""
@@ -116,7 +118,7 @@ class Console:
         """Count an image, and print its row where rows are wanted; what failed now was told by `warn`.
 
         Raises:
-            BrokenPipeError: nobody reads stdout any more.
+            Interrupted: nobody reads stdout any more.
         """
         failed = row["status"] == "failed"
         with self._lock:
@@ -125,14 +127,20 @@ class Console:
         if told:
             self.detail(_words(row, skipped=skipped))
         if self._json_lines:
-            line = json.dumps(row | {"skipped": skipped}, sort_keys=True)
-            if not self._data_beside_bar:
-                click.echo(line)
-                return
-            with self._lock:
-                self._print("", bar=False)
-                click.echo(line)
-                self._print("")
+            try:
+                self._print_data(json.dumps(row | {"skipped": skipped}, sort_keys=True))
+            except BrokenPipeError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise Interrupted(signal.SIGPIPE) from None
+
+    def _print_data(self, line: str) -> None:
+        if not self._data_beside_bar:
+            click.echo(line)
+            return
+        with self._lock:
+            self._print("", bar=False)
+            click.echo(line)
+            self._print("")
 
     def _tick(self) -> None:
         """Draw the bar, and say now and then how far the run is, until it is over."""

@@ -18,7 +18,7 @@ from cam_cli.runs.audience import Audience
 from cam_cli.runs.decoders import Decoders
 from cam_cli.runs.files import printable
 from cam_cli.runs.index import path_hash
-from cam_cli.runs.interruption import Interruption
+from cam_cli.runs.interruption import Interrupted, Interruption
 from cam_cli.runs.manifest import Failure, Manifest
 from cam_cli.runs.outcome import Outcome
 from cam_cli.runs.prepare import Opened, Prepared, Source
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _MOST_NOTES = 10
 
 _WAITING = 2
-"""So many passes' images may wait, decoded, for the engine."""
+"""So many images, or as many as a pass takes, may wait, decoded, for the engine."""
 
 
 @dataclass(frozen=True)
@@ -101,17 +101,21 @@ class Execution:
         self._decoders.start()
         studio = self._open_studio()
         jobs = ((task, task.found.path, task.verdict.known) for task in chain([first], tasks))
-        opened = self._decoders.opened(jobs, studio.preparation, _WAITING * studio.images_in_a_pass)
+        opened = self._decoders.opened(jobs, studio.preparation, max(_WAITING, studio.images_in_a_pass))
         with ThreadPoolExecutor(1, "writer") as writer:
             try:
                 for batch in self._batches(opened, studio):
                     with self._interruption.held_back():
                         self._explain(studio, batch, writer)
-                        self._publish(all_but=_WAITING * studio.images_in_a_pass)
+                        self._publish(all_but=len(batch))
                         self._stop_at_too_many_failures()
-            finally:
+            except (Interrupted, TooManyFailuresError):
                 with self._interruption.held_back():
                     self._publish(all_but=0)
+                raise
+            with self._interruption.held_back():
+                self._publish(all_but=0)
+                self._stop_at_too_many_failures()
 
     def _batches(self, opened: Iterable[tuple[Task, Opened]], studio: Studio) -> Iterator[list[Ready]]:
         batch: list[Ready] = []
@@ -129,6 +133,7 @@ class Execution:
             if not self._shard.owns(path_hash(printable(found.relative))):
                 self._outcome.outside_shard += 1
                 continue
+            self._outcome.meet(printable(found.relative))
             verdict = self._resume.judge(found)
             if verdict.reason is None and verdict.row is not None:
                 self._recorder.tell(verdict.row, skipped=True)

@@ -31,7 +31,10 @@ _NOBODY_S_FAULT = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.
 
 def is_run_folder(path: Path) -> bool:
     """Say whether a folder was made by a run, so that its pictures are no photos to explain."""
-    return (path / LOCK).is_file() and any(_RUN.fullmatch(entry.name) for entry in os.scandir(path))
+    try:
+        return (path / LOCK).is_file() and any(_RUN.fullmatch(entry.name) for entry in path.iterdir())
+    except OSError:
+        return False
 
 
 class RunFolder:
@@ -162,6 +165,7 @@ class RunFolder:
         Raises:
             ImageError: stage `write`; the place is taken by something that no run made, or cannot be used.
             SmoothcamError: the output folder cannot be written to at all.
+            FileNotFoundError: the staged folder, or the output folder itself, was removed.
         """
         place = self.of(relative)
         try:
@@ -174,13 +178,15 @@ class RunFolder:
                     raise
                 self._retire(place, {MANIFEST, *earlier, *(entry.name for entry in staged.iterdir())})
                 staged.rename(place)
+        except FileNotFoundError:
+            raise
         except OSError as error:
             raise self.refused(error) from error
         return written
 
     def refused(self, error: OSError) -> SmoothcamError:
         """Return what a failed write amounts to: the image's failure, or the run's where no other image would fare better."""
-        if error.errno in _NOBODY_S_FAULT or not self.path.is_dir():
+        if error.errno in _NOBODY_S_FAULT or not os.access(self.path, os.W_OK | os.X_OK):
             return self.stopped_by(error)
         return ImageError(f"cannot be written: {error.strerror}", stage="write")
 
@@ -210,6 +216,8 @@ class RunFolder:
 
     def _replace(self, path: Path, data: bytes) -> None:
         try:
+            with contextlib.suppress(FileExistsError):
+                self._work.mkdir()
             replace_whole(path, data, self._work)
         except OSError as error:
             raise self.stopped_by(error) from error

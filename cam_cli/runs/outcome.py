@@ -22,7 +22,7 @@ class Outcome:
     maps: int = 0
     unreadable_folders: int = 0
     states: Counter[str] = field(default_factory=Counter)
-    first_rows: list[dict[str, Any]] = field(default_factory=list)
+    _first: dict[str, dict[str, Any] | None] = field(default_factory=dict)
 
     @property
     def images(self) -> int:
@@ -36,10 +36,20 @@ class Outcome:
             return 4
         return 3 if self.failed or self.unreadable_folders else 0
 
+    @property
+    def first_rows(self) -> list[dict[str, Any]]:
+        """The rows of the first images met, in the order they were met, whatever the order they were done in."""
+        return [row for row in self._first.values() if row is not None]
+
+    def meet(self, path: str) -> None:
+        """Take note of an image, by its path as its row will have it, that will be counted later."""
+        if len(self._first) < MOST_ROWS:
+            self._first.setdefault(path, None)
+
     def count(self, row: dict[str, Any], *, skipped: bool = False) -> None:
         """Count one image by its row (see `Manifest.row`)."""
-        if len(self.first_rows) < MOST_ROWS:
-            self.first_rows.append(row)
+        if row["path"] in self._first:
+            self._first[row["path"]] = row
         if row["status"] == "failed":
             self.failed += 1
             self.failed_before += skipped

@@ -95,9 +95,15 @@ class Recorder:
         Raises:
             SmoothcamError: the output folder cannot be written to; what is finished stays.
         """
+        earlier = self._made_before(work.found)
         try:
-            written = manifest()
-            modified = self._folder.publish(staged, work.found.relative, self._made_before(work.found))
+            try:
+                written = manifest()
+                modified = self._folder.publish(staged, work.found.relative, earlier)
+            except FileNotFoundError:  # somebody has removed the staging folder
+                staged = self.stage()
+                written = self.write(work, staged)
+                modified = self._folder.publish(staged, work.found.relative, earlier)
         except ImageError as error:
             failure = Failure(stage=error.stage, type=type(error).__name__, message=str(error))
             self.failed(work.found, work.opened, work.targets, failure)
@@ -147,7 +153,10 @@ class Recorder:
             manifest.write(staged)
         except OSError as error:
             raise self._folder.refused(error) from error
-        return self._folder.publish(staged, found.relative, self._made_before(found))
+        try:
+            return self._folder.publish(staged, found.relative, self._made_before(found))
+        except FileNotFoundError as error:
+            raise self._folder.stopped_by(error) from error
 
     def _made_before(self, found: Found) -> list[str]:
         row = self._index.row(printable(found.relative))

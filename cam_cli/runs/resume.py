@@ -56,7 +56,7 @@ class Resume:
         row = self._index.row(path)
         written = _modified(f"{place}/{MANIFEST}")
         if row is None or written is None or row.get("manifest_mtime_ns") != written:
-            row = self._read(found, path) if written is not None else _without_folder(row)
+            row = self._read(found, path, written) if written is not None else _without_folder(row)
         if row is None:
             return Verdict(NEW)
         if self._recipe is None or row["fingerprint"] != self._recipe.fingerprint(row["sha256"], self._targets(found)):
@@ -77,9 +77,11 @@ class Resume:
         except ImageError:
             return ()
 
-    def _read(self, found: Found, path: str) -> dict[str, Any] | None:
+    def _read(self, found: Found, path: str, written: int) -> dict[str, Any] | None:
         manifest = read_manifest(self._folder.of(found.relative))
-        return manifest.row() if manifest and manifest.image.path == path else None
+        if manifest is None or manifest.image.path != path:
+            return None
+        return {**manifest.row(), "manifest_mtime_ns": written}
 
 
 def _modified(path: str) -> int | None:
