@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -30,6 +31,7 @@ import os, sys, time
 from pathlib import Path
 from cam_cli.cli.console import Console
 from cam_cli.quiet import native_chatter_silenced
+from cam_cli.runs.interruption import Interrupted
 def row(path):
     return {"path": path, "status": "ok", "error": None, "predictions": [], "maps": []}
 """
@@ -449,21 +451,22 @@ def test_a_terminal_that_is_gone_ends_nothing() -> None:
     assert len(out.splitlines()) == 300
 
 
-def test_a_stdout_that_nobody_reads_is_the_callers_to_handle() -> None:
+def test_a_stdout_that_nobody_reads_ends_a_run_as_a_signal_does() -> None:
     body = """
 console = Console(json_lines=True)
 try:
     with console:
         console.image(row("a"), skipped=False)
-except BrokenPipeError:
+except Interrupted as error:
     console.say("closed by now")
-    os._exit(9)
+    print("what is printed from here on hurts nobody", flush=True)
+    os._exit(error.signum)
 """
     reading, writing = os.pipe()
     os.close(reading)
     done = script(body, stdout=writing)
     os.close(writing)
-    assert (done.returncode, done.stderr) == (9, "")
+    assert (done.returncode, done.stderr) == (signal.SIGPIPE, "")
 
 
 def test_lines_of_many_threads_stay_whole_and_are_all_there(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -181,7 +181,8 @@ class Siege:
 
     Args:
         arguments: of the command. kills: how many. cold: how many of them hit a process that starts from nothing, rather than
-            one forked off. images: how many there are to do. interval: seconds between two of them in a run left alone.
+            one forked off. images: their paths, in the order they are done. interval: seconds between two of them in a run
+            left alone.
     """
 
     launcher: Launcher
@@ -189,14 +190,14 @@ class Siege:
     out: Path
     kills: int
     cold: int
-    images: int
+    images: Sequence[str]
     interval: float
     draw: random.Random = field(default_factory=lambda: random.Random(20240))
     groups: list[int] = field(default_factory=list)
     before_any_image: int = 0
     whole_groups: int = 0
-    _first_image: dict[bool, float] = field(default_factory=lambda: {True: 8.0, False: 1.5})
-    """Seconds from the start to the first image, of a cold start and of a fork."""
+    _first_image: dict[bool, float] = field(default_factory=lambda: {True: 30.0, False: 10.0})
+    """Seconds from the start to the first image, of a cold start and of a fork; more than it takes until that is known."""
 
     def __post_init__(self) -> None:
         self.index = self.out / "index.jsonl"
@@ -222,7 +223,7 @@ class Siege:
 
     def _strike(self, *, cold: bool, left: int) -> bool:
         """Start the run and kill it; return whether the kill came before its end."""
-        undone = self.images - len(self.done())
+        undone = len(self.images) - len(self.done())
         among_images = undone > 3 and self.draw.random() < undone / (3 * left)
         rows_before = lines(self.index)
         started = time.monotonic()
@@ -231,14 +232,17 @@ class Siege:
         if among_images:
             wanted = rows_before + self.draw.choice((1, 1, 2))
             await_that(lambda: lines(self.index) >= wanted or process.poll() is not None)
-            if wanted == rows_before + 1:
-                self._first_image[cold] = time.monotonic() - started
             if self.draw.random() < 0.6:
                 time.sleep(self.draw.uniform(0, 1.3 * self.interval))
             else:
-                self._await_a_manifest(process)
+                self._await_a_renaming(process)
         else:
-            time.sleep(self.draw.uniform(0, self._first_image[cold]))
+            moment = started + self.draw.uniform(0, self._first_image[cold])
+            await_that(
+                lambda: time.monotonic() >= moment or lines(self.index) > rows_before or process.poll() is not None
+            )
+        if lines(self.index) > rows_before:
+            self._first_image[cold] = min(self._first_image[cold], time.monotonic() - started)
         self._kill(process)
         await_that(lambda: process.poll() is not None)
         code = process.poll()
@@ -246,10 +250,12 @@ class Siege:
         self.before_any_image += code == -signal.SIGKILL and lines(self.index) == rows_before
         return code == -signal.SIGKILL
 
-    def _await_a_manifest(self, process: Process) -> None:
-        """Wait until an image is about to come to its place, and a moment more."""
-        await_that(lambda: any(self.out.glob(".work/*/manifest.json")) or process.poll() is not None, pause=0)
-        time.sleep(self.draw.uniform(0, 0.002))
+    def _await_a_renaming(self, process: Process) -> None:
+        """Wait for the very moment at which an image comes to its place, or an earlier result of it is moved away."""
+        done = self.done()
+        following = next((path for path in self.images if path not in done), self.images[-1])
+        awaited = self.out / ".work" / "retired" if self._before else self.out / following
+        await_that(lambda: any(awaited.exists() for _ in range(500)) or process.poll() is not None, pause=0)
 
     def _cold(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -294,14 +300,14 @@ def test_a_run_that_is_killed_again_and_again_ends_like_one_that_is_left_alone(
     command = ["explain", photos, "--model", model_file, *flags.split()]
     spared = tmp_path / "spared"
     assert launcher.run(*command, "-o", spared).ended() == 3
-    finished = sorted(row["finished"] for row in rows(spared).values())
-    seconds = [float(moment[17:26]) for moment in finished]
-    interval = float(np.median(np.diff(seconds) % 60))
+    finished = {row["finished"]: path for path, row in rows(spared).items()}
+    in_order = [finished[moment] for moment in sorted(finished)]
+    interval = float(np.median(np.diff([float(moment[17:26]) for moment in sorted(finished)]) % 60))
 
     out = tmp_path / "out"
     if made_before:
         assert launcher.run(*command, "-o", out, "--seed", 1).ended() == 3
-    siege = Siege(launcher, [*command, "-o", out], out, kills, cold, images, interval)
+    siege = Siege(launcher, [*command, "-o", out], out, kills, cold, in_order, interval)
     started = time.monotonic()
     siege.lay()
     record_testsuite_property(
