@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -14,6 +15,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+
+def pytest_configure() -> None:
+    """Let commands under test meet signals as in a terminal, also where the tests run under nohup or in the background."""
+    for signum, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(signum) is signal.SIG_IGN:
+            signal.signal(signum, usual)
+
 
 CLASSES = ("circle", "square", "star", "cross", "moon")
 
