@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cam_cli.runs.studio import Studio
 
 _MOST_NOTES = 10
+_LONGEST_MESSAGE = 500
 
 _WAITING = 2
 """So many images, or as many as a pass takes, may wait, decoded, for the engine."""
@@ -204,7 +205,7 @@ class Execution:
 
     def _fail(self, task: Task, opened: Opened, error: Exception) -> None:
         stage = error.stage if isinstance(error, ImageError) else "explain"
-        message = " ".join(str(error).split()) or type(error).__name__
+        message = str(error) if isinstance(error, ImageError) else _gist(error)
         self._record_failure(task, opened, Failure(stage=stage, type=type(error).__name__, message=message))
 
     def _record_failure(self, task: Task, opened: Opened, failure: Failure) -> None:
@@ -219,3 +220,11 @@ class Execution:
                 f"stopped: {tried} images failed, and {self._most_failures} were allowed; what is finished stays, and the same "
                 "command goes on from there"
             )
+
+
+def _gist(error: Exception) -> str:
+    """Return in one line what an error says, without the stack that TensorFlow puts into its messages."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    stack = [number for number, line in enumerate(lines) if line.startswith('File "')]
+    words = " ".join(" ".join(lines[stack[-1] + 1 if stack else 0 :]).split())
+    return words[:_LONGEST_MESSAGE] or type(error).__name__

@@ -127,10 +127,13 @@ def explain_run(
             execution.run(images)
             state = "finished"
         finally:
-            rows.sync()
-            folder.describe(record | {"state": state, "finished": _now(), "totals": outcome.totals()})
             tell = audience.warn if outcome.exit_code else audience.say  # cron mails only what a quiet run says
             tell(f"{outcome.summary(time.monotonic() - started)}; see {printable(config.output)}/")
+            try:
+                rows.sync()
+            except OSError as error:
+                raise folder.stopped_by(error) from error
+            folder.describe(record | {"state": state, "finished": _now(), "totals": outcome.totals()})
         if config.sheet:
             audience.say(
                 write_sheet(folder, search.root, outcome.first_rows, outcome.images, decoders, config.max_pixels)

@@ -37,8 +37,8 @@ class Search:
 
     @property
     def repeatable(self) -> bool:
-        """Whether `images` can be asked for twice, which stdin cannot be."""
-        return STDIN not in (*self.lists, *self.nul_lists)
+        """Whether `images` can be asked for twice: stdin and pipes give what they hold to one reader only."""
+        return all(source != STDIN and source.is_file() for source in (*self.lists, *self.nul_lists))
 
     def images(self, on_error: Callable[[Path, OSError], None]) -> Iterator[Found]:
         """Yield the images, each folder's as it is reached.
