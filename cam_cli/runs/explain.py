@@ -219,8 +219,8 @@ def _holder(run: Mapping[str, Any]) -> str:
 def _difference(last: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
     """Say in a few words how the last run into this folder differs from this one, where it does."""
     now = json.loads(to_json(record))
-    differing = [name for name in ("root", "model", "settings") if name in last and last[name] != now[name]]
-    return f"another {' and '.join(differing)}" if differing else None
+    words = {"root": "another root", "model": "another model", "settings": "other settings"}
+    return " and ".join(text for name, text in words.items() if name in last and last[name] != now[name]) or None
 
 
 def _now() -> str:
