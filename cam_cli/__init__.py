@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cam_cli.api import explain, grad_cam_plus_smooth
     from cam_cli.engine.explain import Explanation, Request
     from cam_cli.engine.maps import SaliencyMap
-    from cam_cli.engine.network import Noise
+    from cam_cli.engine.tracing import Noise
     from cam_cli.engine.selection import Selection
     from cam_cli.models.load import Network, load_network
 
@@ -29,7 +29,7 @@ _HOMES = {
     "Explanation": "cam_cli.engine.explain",
     "Request": "cam_cli.engine.explain",
     "SaliencyMap": "cam_cli.engine.maps",
-    "Noise": "cam_cli.engine.network",
+    "Noise": "cam_cli.engine.tracing",
     "Selection": "cam_cli.engine.selection",
     "Network": "cam_cli.models.load",
     "load_network": "cam_cli.models.load",

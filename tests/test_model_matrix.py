@@ -19,7 +19,7 @@ from cam_cli.engine.anatomy import Link, examine
 from cam_cli.engine.explain import Explainer, Explanation, Request, Subject
 from cam_cli.engine.head import Head
 from cam_cli.engine.maps import correlation
-from cam_cli.engine.network import Noise
+from cam_cli.engine.tracing import Noise
 from cam_cli.errors import ModelError, SmoothcamError, UsageError
 from cam_cli.models.calls import trace, walk
 

@@ -410,7 +410,7 @@ def test_a_killed_and_resumed_run_makes_the_same_maps_in_other_passes(
 def test_passes_of_one_row_and_of_sixteen_make_the_same_maps(model_file: Path) -> None:
     from cam_cli.engine.anatomy import examine
     from cam_cli.engine.explain import Explainer, Request, Subject
-    from cam_cli.engine.network import Noise
+    from cam_cli.engine.tracing import Noise
     from cam_cli.models.calls import trace
     from cam_cli.models.load import load_network
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from cam_cli.engine.head import Head, head_kind, is_separable
@@ -33,8 +32,8 @@ class Anatomy:
     """What a model looks like from the score down to the layers that are explained.
 
     input_shape: (H, W, C). explained: the layers that maps are made of. scales: the coarse and the fine layer of `twoscale`,
-    where it was asked for and the model has them. layers: all of these, by path. grids: how each lies on the image. heads: what
-    stands above each. separable: whether its second and third derivatives are diagonal (see `head.is_separable`).
+    where it was asked for and the model has them. grids: how each of these lies on the image, by path. heads: what stands above
+    each. separable: whether its second and third derivatives are diagonal (see `head.is_separable`).
     """
 
     input_shape: tuple[int, int, int]
@@ -42,7 +41,6 @@ class Anatomy:
     link: Link
     explained: tuple[str, ...]
     scales: tuple[str, str] | None
-    layers: Mapping[str, keras.Layer]
     grids: Mapping[str, Grid]
     heads: Mapping[str, Head]
     separable: Mapping[str, bool]
@@ -74,7 +72,6 @@ def examine(
         link=link,
         explained=tuple(dict.fromkeys(paths)),
         scales=scales,
-        layers={path: traced.layers[path] for path in taps},
         grids=grids,
         heads={path: head_kind(path, tap, logits) for path, tap in taps.items()},
         separable={path: is_separable(tap, logits) for path, tap in taps.items()},

@@ -95,9 +95,8 @@ def _shares(top: Array, mass: Array) -> Array:
 
 @tf.function(autograph=False, reduce_retracing=True)
 def _begun(scores: tf.Tensor, derivatives: list[tf.Tensor], live: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    top = tf.where(live > 0, scores, -np.inf)
-    gain = live[..., None, None, None]
-    return top, live, *(gain * power for power in formulas.derivatives_of_exp(*derivatives))
+    """What is not live has no mass, so that its powers never count."""
+    return tf.where(live > 0, scores, -np.inf), live, *formulas.derivatives_of_exp(*derivatives)
 
 
 @tf.function(autograph=False, reduce_retracing=True)
@@ -125,9 +124,11 @@ def _weights(
     shares: tf.Tensor, first: tf.Tensor, second: tf.Tensor, third: tf.Tensor, A: tf.Tensor, numerator: str
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the channel weights of each row of `shares`, (B, R, K), and the guarded cells of the first, (B, K)."""
-    D1, D2, D3 = (formulas.averaged_derivative(shares, power) for power in (first, second, third))
-    w, guarded = formulas.channel_weights(D1, D2, D3, A[:, None], numerator)
-    return w, guarded[:, 0]
+    powers = (first, second, third)
+    every, leave_outs = ([formulas.averaged_derivative(rows, power) for power in powers] for rows in (shares[:, :1], shares[:, 1:]))
+    w, guarded = formulas.channel_weights(*every, A[:, None], numerator)
+    without, _ = formulas.channel_weights(*leave_outs, A[:, None], numerator)
+    return tf.concat([w, without], axis=1), guarded[:, 0]
 
 
 @tf.function(autograph=False, reduce_retracing=True)

@@ -18,8 +18,9 @@ from cam_cli.engine.evidence import Array, RunningSums, clean_evidence
 from cam_cli.engine.head import Head
 from cam_cli.engine.maps import SaliencyMap, smooth_map
 from cam_cli.engine.methods import LAYER_METHODS, Findings, sensitivity, twoscale
-from cam_cli.engine.network import INPUT, FrozenNetwork, Noise, Pass, Shape
+from cam_cli.engine.network import Network, Pass
 from cam_cli.engine.selection import Selection
+from cam_cli.engine.tracing import INPUT, Noise, Shape, Wanted, trace_pass
 from cam_cli.errors import UsageError
 
 PLUS_PLUS = ("smoothgradcam++", "gradcam++")
@@ -146,12 +147,13 @@ class Explainer:
                 self._network = self._traced()
         return found
 
-    def _traced(self) -> FrozenNetwork:
+    def _traced(self) -> Network:
         to_input = any(method in INPUT_METHODS for method in self.request.methods)
         open_ended = self.request.tolerance is not None
         shape = _pass_shape(self.rows_in_a_pass, self.nsamples, open_ended, self._targets, self.anatomy.input_shape)
-        layers, grids = self.anatomy.layers, self.anatomy.grids
-        return FrozenNetwork(self._model, layers, grids, shape, self.request.noise, self._exact_layers(), to_input)
+        noise = self.request.noise
+        wanted = Wanted(shape, self.anatomy.grids, noise, self._exact_layers(), to_input)
+        return Network(trace_pass(self._model, wanted), wanted)
 
     def _explain_a_pass(self, subjects: Sequence[Subject]) -> list[Explanation]:
         shape = self._network.shape
@@ -169,17 +171,17 @@ class Explainer:
         wanted = layers if "smoothgradcam++" in self.request.methods else set()
         return frozenset(wanted | ({INPUT} if "smoothgrad" in self.request.methods else set()))
 
-    def _exact_layers(self) -> frozenset[str]:
+    def _exact_layers(self) -> tuple[str, ...]:
         if self.request.derivatives != "exact":
-            return frozenset()
-        smooth = {path for path in self.anatomy.explained if self.anatomy.heads[path] is Head.SMOOTH}
+            return ()
+        smooth = tuple(path for path in self.anatomy.explained if self.anatomy.heads[path] is Head.SMOOTH)
         for path in smooth:
             if not self.anatomy.separable[path]:
                 raise UsageError(
                     f"layer '{path}': exact derivatives need a head whose smooth operations act on each cell by itself "
                     "(an activation, then pooling and dense layers); use the closed form here"
                 )
-        return frozenset(smooth)
+        return smooth
 
     def _sampled(self, subjects: Sequence[Subject]) -> _Samples:
         """Run the clean image (sample 0) and its noisy copies (1 to n), `shape.samples` of them in a pass."""
@@ -230,7 +232,7 @@ class Explainer:
         """Return what is known at each layer for each target, image by image."""
         first = samples.first
         found = {}
-        for path in self.anatomy.layers:
+        for path in self.anatomy.grids:
             A = first.activations[path]
             values = A.numpy()
             for t, derivatives in enumerate(first.derivatives[path]):
@@ -297,13 +299,13 @@ class Explainer:
         head = self.anatomy.heads[path]
         if method in LAYER_METHODS:
             draw = LAYER_METHODS[method]
-            chosen = selection.settled(draw(found, selection))
+            chosen = selection.settled(lambda: draw(found, selection))
             return SaliencyMap(path, method, target, chosen, draw(found, chosen), head)
         smoothed = found.smoothed if method == "smoothgradcam++" else None
         evidence = smoothed or found.clean
-        chosen = selection.settled(smooth_map(evidence, found.A, selection)[0])
+        chosen = selection.settled(lambda: smooth_map(evidence, found.A, selection)[0])
         values, effect, error = smooth_map(evidence, found.A, chosen)
-        guarded = int(evidence.guarded[chosen.channels(found.A.shape[-1])].sum())
+        guarded = int(evidence.guarded[chosen.channels].sum())
         if not smoothed:
             known = method == "smoothgradcam++" and head is Head.AFFINE
             effect, error, count = (1.0, 0.0, 0) if known else (None, None, 0)
@@ -334,7 +336,7 @@ def _pass_shape(rows: int, nsamples: int, open_ended: bool, targets: int, input_
         return Shape(1, rows, targets, input_shape)
     passes = math.ceil((nsamples + 1) / rows)
     samples = math.ceil((nsamples + 1) / passes)
-    return Shape(max(1, rows // samples), samples, targets, input_shape)
+    return Shape(max(1, rows // samples), samples, targets, input_shape, clean=1 if passes == 1 else 0)
 
 
 def _probabilities(logits: Array, link: Link) -> Array:

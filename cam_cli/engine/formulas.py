@@ -61,9 +61,10 @@ def averaged_derivative(shares: tf.Tensor, powers: tf.Tensor) -> tf.Tensor:
 def alpha(D1: tf.Tensor, D2: tf.Tensor, D3: tf.Tensor, A: tf.Tensor, numerator: str) -> tuple[tf.Tensor, tf.Tensor]:
     """Weight of each cell: D2 / (2 D2 + (sum_ab A_ab) D3) (the paper, Eq. 5; Grad-CAM++, Eq. 19).
 
-    The sum over A is taken first and multiplied with D3 of the cell, never summed as a product. The denominator is
-    signed and can cross zero; where alpha would leave 0..1 (for D2 > 0: where the denominator falls below D2), alpha is 0.
-    This guard, ours, does not change when S is rescaled, as an epsilon would. What is not finite stays so.
+    Computed as 1 / (2 + (sum_ab A_ab) D3 / D2). The sum over A is taken first and multiplied with D3 of the cell, never summed
+    as a product. The denominator is signed and can cross zero; where alpha would leave 0..1, that is where 2 + ... falls
+    below 1, alpha is 0. This guard, ours, does not change when S is rescaled, as an epsilon would. Where D2 is 0, so is
+    alpha; what is not finite stays so.
 
     Args:
         D1: averaged first derivative, (..., h, w, K); D2 and D3 alike.
@@ -74,11 +75,10 @@ def alpha(D1: tf.Tensor, D2: tf.Tensor, D3: tf.Tensor, A: tf.Tensor, numerator: 
         alpha, (..., h, w, K), and a boolean array of the cells the guard set to 0.
     """
     area = tf.reduce_sum(A, axis=(-3, -2), keepdims=True)
-    denominator = 2 * D2 + area * D3
-    within = ((D2 > 0) & (denominator >= D2)) | ((D2 < 0) & (denominator <= D2))
-    guarded = tf.not_equal(D2, 0) & ~within
-    top = D1 if numerator == "first" else D2
-    return tf.where(within, top / tf.where(within, denominator, 1), 0 * D2), guarded
+    reciprocal = 2 + area * (D3 / D2)
+    within = reciprocal >= 1
+    cells = D1 / (D2 * reciprocal) if numerator == "first" else 1 / reciprocal
+    return tf.where(within, cells, 0 * D2), tf.not_equal(D2, 0) & ~within
 
 
 def channel_weights(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -55,11 +55,9 @@ def smooth_map(
 ) -> tuple[Array, float | None, float | None]:
     """L = ReLU(sum_k w_k A_k) (the paper, Eq. 9) with its noise effect and its standard error."""
 
-    def drawn(weights: Array) -> Array:
-        return np.maximum(weighted_sum(weights, activations, selection), 0)
-
-    values = drawn(evidence.weights)
-    return values, correlation(values, drawn(evidence.clean)), _standard_error(values, evidence.leave_outs, drawn)
+    rows = [evidence.weights[None], evidence.clean[None], *([] if evidence.leave_outs is None else [evidence.leave_outs])]
+    values, clean, *partial = np.maximum(weighted_sum(np.concatenate(rows), activations, selection), 0)
+    return values, correlation(values, clean), _standard_error(values, partial)
 
 
 def correlation(a: Array, b: Array) -> float | None:
@@ -71,13 +69,13 @@ def correlation(a: Array, b: Array) -> float | None:
     return float(np.clip(x @ y / norm, -1, 1))
 
 
-def _standard_error(values: Array, leave_outs: Array | None, drawn: Callable[[Array], Array]) -> float | None:
+def _standard_error(values: Array, leave_outs: Sequence[Array]) -> float | None:
     """Delete-a-group jackknife over the noise samples; delete-one where a pass holds them all."""
     peak = float(values.max())
-    if leave_outs is None or not np.isfinite(peak) or peak <= 0:
-        return None
     groups = len(leave_outs)
-    partial = drawn(leave_outs).astype(np.float64)
+    if not groups or not np.isfinite(peak) or peak <= 0:
+        return None
+    partial = np.array(leave_outs, np.float64)
     variance = (groups - 1) / groups * ((partial - partial.mean(axis=0)) ** 2).sum(axis=0)
     error = float(np.sqrt(variance.mean())) / peak
     return error if np.isfinite(error) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -47,10 +47,11 @@ class Selection:
                 )
         return self
 
-    def settled(self, values: Array) -> Selection:
+    def settled(self, whole_map: Callable[[], Array]) -> Selection:
         """Return this selection with its `top` neurons found: those of the largest values of the whole map (h, w)."""
         if self.top is None:
             return self
+        values = whole_map()
         order = np.argsort(-values, axis=None, kind="stable")[: self.top]
         rows, columns = np.unravel_index(np.sort(order), values.shape)
         return replace(self, subset=tuple(zip(rows.tolist(), columns.tolist(), strict=True)))
@@ -67,9 +68,10 @@ class Selection:
             mask[rows, columns] = True
         return mask
 
-    def channels(self, k: int) -> NDArray[np.intp]:
-        """Return the indices of the feature maps taken, out of k."""
-        return np.arange(k) if self.filters is None else np.array(self.filters, np.intp)
+    @property
+    def channels(self) -> slice | NDArray[np.intp]:
+        """The feature maps taken, as an index of their axis."""
+        return slice(None) if self.filters is None else np.array(self.filters, np.intp)
 
 
 def weighted_sum(weights: Array, activations: Array, selection: Selection) -> Array:
@@ -84,14 +86,13 @@ def weighted_sum(weights: Array, activations: Array, selection: Selection) -> Ar
         (..., h, w).
     """
     h, w, k = activations.shape
-    taken = selection.channels(k)
-    flat = activations.reshape(h * w, k)[:, taken]
-    total = np.take(weights, taken, axis=-1) @ flat.T
+    taken = selection.channels
+    total = weights[..., taken] @ activations.reshape(h * w, k)[:, taken].T
     return total.reshape(*weights.shape[:-1], h, w) * selection.neurons(h, w)
 
 
 def summed(contributions: Array, selection: Selection) -> Array:
     """Sum over the chosen feature maps at the chosen neurons: (h, w, K) to (h, w)."""
-    h, w, k = contributions.shape
-    total = contributions[..., selection.channels(k)].sum(axis=-1) * selection.neurons(h, w)
+    h, w, _ = contributions.shape
+    total = contributions[..., selection.channels].sum(axis=-1) * selection.neurons(h, w)
     return np.asarray(total, np.float32)

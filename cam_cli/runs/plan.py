@@ -10,7 +10,7 @@ from cam_cli.config import RunConfig
 from cam_cli.engine.anatomy import Anatomy, examine
 from cam_cli.engine.explain import Request
 from cam_cli.engine.head import Head
-from cam_cli.engine.network import Noise
+from cam_cli.engine.tracing import Noise
 from cam_cli.engine.selection import Selection
 from cam_cli.errors import UsageError
 from cam_cli.models.calls import Trace, trace

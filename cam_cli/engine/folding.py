@@ -1,0 +1,150 @@
+"""A frozen network made simpler before it is differentiated: constants worked out, batch norms made part of convolutions.
+
+TensorFlow's own optimiser leaves a batch norm behind a depthwise convolution, and wherever a gradient passes it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, rewriter_config_pb2
+from tensorflow.python.framework import tensor_util
+from tensorflow.python.grappler import tf_optimizer
+
+from cam_cli.quiet import native_chatter_silenced
+
+GraphDef = Any
+NodeDef = Any
+
+_CHANNELS = {"Conv2D": 3, "DepthwiseConv2dNative": 2}
+"""From which axis of its kernel on the channels of a convolution's output lie."""
+
+
+def folded(graph: tf.Graph, kept: Sequence[tf.Tensor]) -> GraphDef:
+    """Return a graph of constants in which every scale and shift behind a convolution is part of it.
+
+    Args:
+        kept: inputs and outputs; they stay, by name, and by value up to rounding.
+    """
+    definition = optimised(graph.as_graph_def(), kept, ["constfold", "dependency"])
+    nodes = _Nodes(definition, kept)
+    while any([nodes.fold(node) for node in definition.node]):
+        pass
+    return definition
+
+
+def optimised(definition: GraphDef, kept: Sequence[tf.Tensor], passes: Sequence[str], **options: Any) -> GraphDef:
+    """Return a graph after some passes of TensorFlow's graph optimiser.
+
+    Args:
+        kept: tensors that stay, by name. passes: names of optimisers. options: further fields of a RewriterConfig.
+    """
+    whole = meta_graph_pb2.MetaGraphDef(graph_def=definition)
+    whole.collection_def["train_op"].node_list.value.extend(tensor.name for tensor in kept)
+    rewriting = rewriter_config_pb2.RewriterConfig(
+        optimizers=passes,
+        min_graph_nodes=-1,
+        meta_optimizer_iterations=rewriter_config_pb2.RewriterConfig.ONE,
+        **options,
+    )
+    config = config_pb2.ConfigProto(graph_options=config_pb2.GraphOptions(rewrite_options=rewriting))
+    with native_chatter_silenced():
+        return tf_optimizer.OptimizeGraph(config, whole)
+
+
+class _Nodes:
+    """The nodes of a graph by name, and how often each is used."""
+
+    def __init__(self, definition: GraphDef, kept: Sequence[tf.Tensor]) -> None:
+        self._by_name = {node.name: node for node in definition.node}
+        self._uses = Counter(_name(source) for node in definition.node for source in node.input)
+        self._uses.update(tensor.op.name for tensor in kept)
+
+    def fold(self, node: NodeDef) -> bool:
+        """Make a scale or a shift part of the convolution below it, and say whether there was one."""
+        if node.op not in ("Mul", "AddV2", "Add"):
+            return False
+        for below, constant in (node.input[:2], node.input[1::-1]):
+            values, source = self._values(constant), self._producer(below)
+            if values is None or source is None:
+                continue
+            bias = source if source.op == "BiasAdd" else None
+            convolution = self._producer(bias.input[0]) if bias else source
+            if convolution is None or convolution.op not in _CHANNELS or values.shape[-1:] != (values.size,):
+                continue
+            kernel = self._values(convolution.input[1])
+            if kernel is None or convolution.attr["data_format"].s != b"NHWC":
+                continue
+            channels = kernel.shape[_CHANNELS[convolution.op] :]
+            if values.size != np.prod(channels):
+                continue
+            if node.op == "Mul":
+                return self._scale(node, convolution, bias, kernel * values.reshape(channels), values.ravel())
+            return self._shift(node, below, constant, bias, values.ravel())
+        return False
+
+    def _scale(
+        self, node: NodeDef, convolution: NodeDef, bias: NodeDef | None, kernel: NDArray[Any], factors: NDArray[Any]
+    ) -> bool:
+        if not self._free(convolution.name, convolution.input[1]):
+            return False
+        if bias is not None:
+            offsets = self._values(bias.input[1])
+            if offsets is None or not self._free(bias.name, bias.input[1]):
+                return False
+            self._set(bias.input[1], offsets * factors)
+        self._set(convolution.input[1], kernel)
+        _replace(node, "Identity", [(bias or convolution).name])
+        return True
+
+    def _shift(self, node: NodeDef, below: str, constant: str, bias: NodeDef | None, offsets: NDArray[Any]) -> bool:
+        if bias is None:
+            if not self._free(constant):
+                return False
+            self._set(constant, offsets)
+            _replace(node, "BiasAdd", [below, constant])
+            node.attr["data_format"].s = b"NHWC"
+            return True
+        known = self._values(bias.input[1])
+        if known is None or not self._free(bias.name, bias.input[1]):
+            return False
+        self._set(bias.input[1], known + offsets)
+        _replace(node, "Identity", [bias.name])
+        return True
+
+    def _producer(self, source: str) -> NodeDef | None:
+        """Return what makes a tensor, looking through nodes that only pass it on to one user."""
+        node = self._by_name.get(_name(source))
+        while node is not None and node.op == "Identity" and self._free(node.name):
+            node = self._by_name.get(_name(node.input[0]))
+        return node
+
+    def _values(self, source: str) -> NDArray[Any] | None:
+        node = self._by_name.get(_name(source))
+        return tensor_util.MakeNdarray(node.attr["value"].tensor) if node is not None and node.op == "Const" else None
+
+    def _set(self, source: str, values: NDArray[Any]) -> None:
+        tensor = self._by_name[_name(source)].attr["value"].tensor
+        tensor.CopyFrom(tf.make_tensor_proto(values, tensor.dtype))
+
+    def _free(self, *sources: str) -> bool:
+        """Say whether nothing else uses any of these."""
+        return all(self._uses[_name(source)] == 1 for source in sources)
+
+
+def _name(source: str) -> str:
+    return source.lstrip("^").partition(":")[0]
+
+
+def _replace(node: NodeDef, operation: str, inputs: list[str]) -> None:
+    kind = node.attr["T"].type
+    node.op = operation
+    del node.input[:]
+    node.input.extend(inputs)
+    node.attr.clear()
+    node.attr["T"].type = kind

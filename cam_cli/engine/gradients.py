@@ -1,0 +1,45 @@
+"""The gradient of a convolution by the kernels of the forward pass, which are the faster ones: the same sums, mirrored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.python.framework import ops
+
+_MIRRORED = {"Conv2D": "SmoothcamConv2D", "DepthwiseConv2dNative": "SmoothcamDepthwiseConv2dNative"}
+
+
+def mirror(definition: Any) -> None:
+    """Have the convolutions of a graph definition differentiated by the rules below, where they apply."""
+    for node in definition.node:
+        if node.op in _MIRRORED:
+            node.attr["_gradient_op_type"].s = _MIRRORED[node.op].encode()
+
+
+@tf.RegisterGradient(_MIRRORED["Conv2D"])
+def _convolution(op: tf.Operation, g: tf.Tensor) -> Any:
+    """Correlating with W has as its gradient a correlation with W mirrored, rows and columns of channels exchanged."""
+    images, kernel = op.inputs
+    if not _is_its_own_size(op) or kernel.shape[2] != images.shape[3]:
+        return ops.gradient_registry.lookup(op.type)(op, g)
+    mirrored = tf.transpose(tf.reverse(kernel, (0, 1)), (0, 1, 3, 2))
+    return tf.nn.conv2d(g, mirrored, 1, "SAME"), None
+
+
+@tf.RegisterGradient(_MIRRORED["DepthwiseConv2dNative"])
+def _depthwise_convolution(op: tf.Operation, g: tf.Tensor) -> Any:
+    kernel = op.inputs[1]
+    if not _is_its_own_size(op) or kernel.shape[3] != 1:
+        return ops.gradient_registry.lookup(op.type)(op, g)
+    return tf.nn.depthwise_conv2d(g, tf.reverse(kernel, (0, 1)), (1, 1, 1, 1), "SAME"), None
+
+
+def _is_its_own_size(op: tf.Operation) -> bool:
+    """Say whether a convolution keeps rows and columns, one for one, so that its mirror image is a convolution too."""
+    sides = tuple(op.inputs[1].shape[:2])
+    return bool(
+        op.get_attr("data_format") == b"NHWC"
+        and set(op.get_attr("strides")) == set(op.get_attr("dilations")) == {1}
+        and (sides == (1, 1) or (op.get_attr("padding") == b"SAME" and all(side % 2 for side in sides)))
+    )
