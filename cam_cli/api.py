@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from cam_cli.engine.anatomy import examine
 from cam_cli.engine.explain import Explainer, Explanation, Request, Subject
-from cam_cli.engine.tracing import Noise
 from cam_cli.engine.selection import Selection
+from cam_cli.engine.tracing import Noise
 from cam_cli.errors import UsageError
 from cam_cli.models.calls import trace
 from cam_cli.models.grid import Tokens

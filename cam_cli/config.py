@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cam_cli.config_values import (
     Deviations,
+    Device,
     Endings,
     FilePath,
     Files,
@@ -38,7 +39,7 @@ NOT_IN_FINGERPRINT = frozenset(
     {
         "output", "sheet", "max_pixels", "targets_from", "weights", "unsafe_lambda",
         "root", "files_from", "files_from0", "ext", "exclude", "shard", "retry_failed", "max_failures", "fail_fast",
-        "lock_wait", "progress_every", "log_file", "workers", "image_timeout",
+        "lock_wait", "progress_every", "log_file", "workers", "image_timeout", "device", "batch", "cache",
     }
 )  # fmt: skip
 """The settings that cannot change a result file of an image; every other one can. (`weights` counts by the
@@ -107,6 +108,10 @@ class RunConfig(BaseModel):
         None,
         description="Neurons to use as row,column from 0: '0,10 12,12'; top:5: the five largest of each map; null: all.",
     )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "float32",
+        description="Of the network's products: float32; bfloat16; auto: bfloat16 where a trial shows it faster and as good.",
+    )
     region: bool = Field(False, description="true: the two neurons of subset are corners of a box, both included.")
     output: FilePath = Field(Path("smoothcam_out"), description="Folder that the run is written to.")
     write: Files = Field(("raw", "heatmap", "overlay"), description="Files to write for each map.")
@@ -115,7 +120,7 @@ class RunConfig(BaseModel):
         "inferno", description="inferno, viridis, magma (perceptually uniform), turbo or jet (not)."
     )
     opacity: float = Field(0.6, gt=0, le=1, description="Share of the heatmap in an overlay, above 0 to 1.")
-    picture_size: int = Field(1024, ge=16, le=16384, description="Long side of the heatmaps and overlays, in pixels.")
+    picture_size: int = Field(640, ge=16, le=16384, description="Long side of the heatmaps and overlays, in pixels.")
     max_pixels: int = Field(200_000_000, ge=1, description="Images with more pixels than this are refused, unread.")
     input_size: InputSize | None = Field(
         None, description="Height x width the model takes, in pixels: 224x224 or 224; null: as its card says."
@@ -166,6 +171,14 @@ class RunConfig(BaseModel):
         None, ge=1, le=256, description="Processes that read and decode images; null: half the cores, up to 4."
     )
     image_timeout: Seconds = Field(60, description="Seconds that reading and decoding one image may take.")
+    device: Device = Field("auto", description="auto: a GPU if TensorFlow sees one; cpu; gpu; gpu:1 for the second.")
+    batch: int | None = Field(
+        None, ge=1, le=4096, description="Images in one pass of the network; null: found out while the run goes on."
+    )
+    cache: bool = Field(
+        True,
+        description="true: keep traced graphs for the next start, in ~/.cache/smoothcam or $XDG_CACHE_HOME/smoothcam.",
+    )
 
     @model_validator(mode="after")
     def _keys_agree(self) -> RunConfig:

@@ -121,6 +121,13 @@ def _shard(value: object) -> str:
     return f"{index}/{count}"
 
 
+def _device(value: object) -> str:
+    found = re.fullmatch(r"auto|cpu|gpu(:[0-9]{1,3})?", str(value).strip().lower())
+    if not found:
+        raise ValueError(f"must be auto, cpu, gpu or gpu:1, not {value!r}")
+    return found[0]
+
+
 Text = Annotated[str, Field(min_length=1)]
 Names = Annotated[tuple[Text, ...], Field(min_length=1), BeforeValidator(_names), AfterValidator(_unique)]
 Method = Literal[
@@ -140,5 +147,6 @@ FilePath = Annotated[Path, BeforeValidator(_path)]
 Paths = Annotated[tuple[FilePath, ...], BeforeValidator(_paths)]
 Globs = Annotated[tuple[Annotated[Text, BeforeValidator(_glob)], ...], BeforeValidator(_names), AfterValidator(_unique)]
 Endings = Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_endings), AfterValidator(_unique)]
+Device = Annotated[str, BeforeValidator(_device)]
 ShardText = Annotated[str, BeforeValidator(_shard)]
 Seconds = Annotated[float, Field(gt=0, le=MOST_SECONDS)]

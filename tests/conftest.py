@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,11 @@ import pytest
 
 
 def pytest_configure() -> None:
-    """Let commands under test meet signals as in a terminal, also where the tests run under nohup or in the background."""
+    """Keep the cache of the tests to themselves, and let commands under test meet signals as in a terminal.
+
+    So it is also where the tests run under nohup or in the background.
+    """
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="smoothcam-tests-")
     for signum, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(signum) is signal.SIG_IGN:
             signal.signal(signum, usual)

@@ -17,8 +17,8 @@ from oracle import Array, Options, SmallNetwork
 from cam_cli.engine.anatomy import Head, Link, examine
 from cam_cli.engine.explain import Explainer, Request, Subject
 from cam_cli.engine.maps import SaliencyMap
-from cam_cli.engine.tracing import Noise
 from cam_cli.engine.selection import Selection
+from cam_cli.engine.tracing import Noise
 from cam_cli.errors import UsageError
 from cam_cli.models.calls import trace
 

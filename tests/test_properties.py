@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from cam_cli.engine.anatomy import examine
 from cam_cli.engine.explain import Explainer, Explanation, Request, Subject
 from cam_cli.engine.head import Head
-from cam_cli.engine.tracing import Noise
 from cam_cli.engine.selection import Selection
+from cam_cli.engine.tracing import Noise
 from cam_cli.models.calls import trace
 
 Array = NDArray[np.float32]

@@ -111,6 +111,11 @@ _MAPS = (
         metavar="closed|exact",
         help="Powers of the gradient, or true derivatives where the layer's activation is smooth. [default: closed]",
     ),
+    click.option(
+        "--precision",
+        metavar="auto|float32|bfloat16",
+        help="Of the network's products; auto: bfloat16 where a trial shows it faster and as good. [default: float32]",
+    ),
     click.option("--filters", metavar="LIST", help="Feature maps to use, from 0, e.g. 0,3,10-12. [default: all]"),
     click.option(
         "--filter-maps",
@@ -159,7 +164,7 @@ _OUTPUT = (
     click.option(
         "--picture-size",
         metavar="PIXELS",
-        help="Long side of the heatmaps and overlays. [default: 1024]",
+        help="Long side of the heatmaps and overlays. [default: 640]",
     ),
 )
 
@@ -232,6 +237,15 @@ _RUNNING = (
         "--image-timeout",
         metavar="SECONDS",
         help="Give an image up whose reading and decoding takes longer. [default: 60]",
+    ),
+    click.option("--device", metavar="auto|cpu|gpu", help="Where to compute; gpu:1 is the second GPU. [default: auto]"),
+    click.option(
+        "--batch", metavar="N", help="Images in one pass of the network. [default: found out while the run goes on]"
+    ),
+    click.option(
+        "--cache/--no-cache",
+        default=None,
+        help="Keep traced graphs for the next start, in ~/.cache/smoothcam or $XDG_CACHE_HOME/smoothcam. [default: cache]",
     ),
 )
 

@@ -124,11 +124,14 @@ def _weights(
     shares: tf.Tensor, first: tf.Tensor, second: tf.Tensor, third: tf.Tensor, A: tf.Tensor, numerator: str
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the channel weights of each row of `shares`, (B, R, K), and the guarded cells of the first, (B, K)."""
-    powers = (first, second, third)
-    every, leave_outs = ([formulas.averaged_derivative(rows, power) for power in powers] for rows in (shares[:, :1], shares[:, 1:]))
-    w, guarded = formulas.channel_weights(*every, A[:, None], numerator)
-    without, _ = formulas.channel_weights(*leave_outs, A[:, None], numerator)
-    return tf.concat([w, without], axis=1), guarded[:, 0]
+
+    def averaged_with(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        D1, D2, D3 = (formulas.averaged_derivative(rows, power) for power in (first, second, third))
+        return formulas.channel_weights(D1, D2, D3, A[:, None], numerator)
+
+    every, guarded = averaged_with(shares[:, :1])
+    leave_outs, _ = averaged_with(shares[:, 1:])
+    return tf.concat([every, leave_outs], axis=1), guarded[:, 0]
 
 
 @tf.function(autograph=False, reduce_retracing=True)

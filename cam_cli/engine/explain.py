@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import keras
 import numpy as np
@@ -20,13 +21,23 @@ from cam_cli.engine.maps import SaliencyMap, smooth_map
 from cam_cli.engine.methods import LAYER_METHODS, Findings, sensitivity, twoscale
 from cam_cli.engine.network import Network, Pass
 from cam_cli.engine.selection import Selection
-from cam_cli.engine.tracing import INPUT, Noise, Shape, Wanted, trace_pass
+from cam_cli.engine.tracing import INPUT, FrozenGraph, Noise, Shape, Wanted, trace_pass
 from cam_cli.errors import UsageError
 
 PLUS_PLUS = ("smoothgradcam++", "gradcam++")
 INPUT_METHODS = ("gradient", "smoothgrad")
 METHODS = (*PLUS_PLUS, *LAYER_METHODS, "twoscale", *INPUT_METHODS, *BASELINES)
 ROWS_IN_A_PASS = 8
+
+
+class Graphs(Protocol):
+    """Where the traced passes of one model are kept, by name."""
+
+    def load(self, name: str) -> bytes | None:
+        """Return what was saved under a name; None where there is nothing."""
+
+    def save(self, name: str, contents: bytes) -> None:
+        """Keep something for next time, if that can be done."""
 
 
 @dataclass(frozen=True)
@@ -89,19 +100,28 @@ class Explainer:
     Noise is skipped for a layer whose head is affine, where it provably changes nothing.
 
     Args:
-        model: any Keras 3 classifier; it is never changed.
+        model: any Keras 3 classifier, which is never changed, or how to open it, which is done only if it is needed.
         anatomy: of that model, with the layers to explain.
         request: what is asked of every image.
         targets: how many targets each image has.
-        rows: how many images and noisy copies share a pass.
+        images: how many images share a pass; None: as many as fill `ROWS_IN_A_PASS` with their noisy copies.
+        precision: `float32`, or `bfloat16` for the network's products and convolutions.
+        graphs: where traced passes of this model are kept.
 
     Raises:
         UsageError: a filter or a neuron that a layer does not have; `cam`, `twoscale` or exact derivatives where the
-            model's architecture does not allow them.
+            model's architecture does not allow them; bfloat16 for a model that cannot be frozen.
     """
 
     def __init__(
-        self, model: keras.Model, anatomy: Anatomy, request: Request, targets: int = 1, rows: int = ROWS_IN_A_PASS
+        self,
+        model: keras.Model | Callable[[], keras.Model],
+        anatomy: Anatomy,
+        request: Request,
+        targets: int = 1,
+        images: int | None = None,
+        precision: str = "float32",
+        graphs: Graphs | None = None,
     ) -> None:
         self.request = request
         self.anatomy = anatomy
@@ -111,12 +131,15 @@ class Explainer:
         self._noisy = self._noisy_layers()
         noise = self._noisy and request.nsamples > 0 and request.noise.std_dev > 0
         self.nsamples = request.nsamples if noise else 0
-        self._model = model
+        self._open_model = (lambda: model) if isinstance(model, keras.Model) else model
         self._targets = targets
-        self.rows_in_a_pass = rows
+        self._precision = precision
+        self._graphs = graphs
+        self._rows = ROWS_IN_A_PASS
+        self._images = images
         self._network = self._traced()
         peers = [method for method in request.methods if method in BASELINES]
-        self._baselines = Baselines(model, peers, anatomy.input_shape, request.seed) if peers else None
+        self._baselines = Baselines(self._open_model(), peers, anatomy.input_shape, request.seed) if peers else None
         if "twoscale" in request.methods and anatomy.scales is None:
             raise UsageError("twoscale needs activations on two grids, and this model has only one")
         if "cam" in request.methods:
@@ -127,10 +150,20 @@ class Explainer:
         """How many images share a pass."""
         return self._network.shape.images
 
+    @property
+    def rows_in_a_pass(self) -> int:
+        """How many images and noisy copies the network sees at a time."""
+        return self._network.shape.images * self._network.shape.samples
+
+    def share_passes(self, images: int) -> None:
+        """Have so many images share a pass from now on; with a tolerance, each image is alone."""
+        self._images = images
+        self._network = self._traced()
+
     def explain(self, subjects: Sequence[Subject]) -> list[Explanation]:
         """Explain images, `images_in_a_pass` at a time; the result of each does not depend on its neighbours.
 
-        Where the memory runs out, passes are made of half as many rows from then on.
+        Where the memory runs out, passes are made of half as many images, then rows, from then on.
 
         Raises:
             UsageError: a target that is no class of this model. tf.errors.ResourceExhaustedError: not even one row fits.
@@ -142,18 +175,45 @@ class Explainer:
             except (tf.errors.ResourceExhaustedError, MemoryError):
                 if self.rows_in_a_pass == 1:
                     raise
-                self.rows_in_a_pass //= 2
-                del self._network
-                self._network = self._traced()
+                self._halve_passes()
         return found
+
+    def _halve_passes(self) -> None:
+        shape = self._network.shape
+        if shape.images > 1:
+            self._images = shape.images // 2
+        else:
+            self._rows = shape.samples // 2
+        del self._network
+        self._network = self._traced()
 
     def _traced(self) -> Network:
         to_input = any(method in INPUT_METHODS for method in self.request.methods)
-        open_ended = self.request.tolerance is not None
-        shape = _pass_shape(self.rows_in_a_pass, self.nsamples, open_ended, self._targets, self.anatomy.input_shape)
-        noise = self.request.noise
-        wanted = Wanted(shape, self.anatomy.grids, noise, self._exact_layers(), to_input)
-        return Network(trace_pass(self._model, wanted), wanted)
+        shape = self._pass_shape()
+        wanted = Wanted(shape, self.anatomy.grids, self.request.noise, self._exact_layers(), to_input)
+        name = f"{wanted.digest()}-{self._precision}"
+        known = self._graphs.load(name) if self._graphs else None
+        if known is not None:
+            return Network(FrozenGraph.from_bytes(known), wanted)
+        traced = trace_pass(self._open_model(), wanted)
+        if isinstance(traced, FrozenGraph):
+            if self._precision == "bfloat16":
+                traced = traced.in_bfloat16()
+            if self._graphs:
+                self._graphs.save(name, traced.to_bytes())
+        elif self._precision == "bfloat16":
+            raise UsageError("this model cannot be frozen, which bfloat16 needs; leave --precision out")
+        return Network(traced, wanted)
+
+    def _pass_shape(self) -> Shape:
+        """Share the rows of a pass among images and samples so that as few as possible stay empty."""
+        input_shape = self.anatomy.input_shape
+        if self.request.tolerance is not None and self.nsamples:
+            return Shape(1, self._rows, self._targets, input_shape)
+        passes = math.ceil((self.nsamples + 1) / self._rows)
+        samples = math.ceil((self.nsamples + 1) / passes)
+        images = self._images or max(1, self._rows // samples)
+        return Shape(images, samples, self._targets, input_shape, clean=1 if passes == 1 else 0)
 
     def _explain_a_pass(self, subjects: Sequence[Subject]) -> list[Explanation]:
         shape = self._network.shape
@@ -328,15 +388,6 @@ class Explainer:
 
 def _at_input(method: str, target: int, values: Array, samples: int = 0) -> SaliencyMap:
     return SaliencyMap(INPUT, method, target, Selection(), values, Head.SMOOTH, samples=samples)
-
-
-def _pass_shape(rows: int, nsamples: int, open_ended: bool, targets: int, input_shape: tuple[int, int, int]) -> Shape:
-    """Share the rows of a pass among images and samples so that as few as possible stay empty."""
-    if open_ended and nsamples:
-        return Shape(1, rows, targets, input_shape)
-    passes = math.ceil((nsamples + 1) / rows)
-    samples = math.ceil((nsamples + 1) / passes)
-    return Shape(max(1, rows // samples), samples, targets, input_shape, clean=1 if passes == 1 else 0)
 
 
 def _probabilities(logits: Array, link: Link) -> Array:

@@ -25,27 +25,27 @@ _CHANNELS = {"Conv2D": 3, "DepthwiseConv2dNative": 2}
 """From which axis of its kernel on the channels of a convolution's output lie."""
 
 
-def folded(graph: tf.Graph, kept: Sequence[tf.Tensor]) -> GraphDef:
-    """Return a graph of constants in which every scale and shift behind a convolution is part of it.
+def folded(frozen: GraphDef, kept: Sequence[str]) -> GraphDef:
+    """Return a graph of constants with every scale and shift behind a convolution made part of it.
 
     Args:
-        kept: inputs and outputs; they stay, by name, and by value up to rounding.
+        kept: names of the inputs and outputs; they stay, with the same values up to rounding.
     """
-    definition = optimised(graph.as_graph_def(), kept, ["constfold", "dependency"])
+    definition = optimised(frozen, kept, ["constfold", "dependency"])
     nodes = _Nodes(definition, kept)
-    while any([nodes.fold(node) for node in definition.node]):
+    while sum(nodes.fold(node) for node in definition.node):
         pass
     return definition
 
 
-def optimised(definition: GraphDef, kept: Sequence[tf.Tensor], passes: Sequence[str], **options: Any) -> GraphDef:
+def optimised(definition: GraphDef, kept: Sequence[str], passes: Sequence[str], **options: Any) -> GraphDef:
     """Return a graph after some passes of TensorFlow's graph optimiser.
 
     Args:
-        kept: tensors that stay, by name. passes: names of optimisers. options: further fields of a RewriterConfig.
+        kept: names of tensors that stay. passes: names of optimisers. options: further fields of a RewriterConfig.
     """
     whole = meta_graph_pb2.MetaGraphDef(graph_def=definition)
-    whole.collection_def["train_op"].node_list.value.extend(tensor.name for tensor in kept)
+    whole.collection_def["train_op"].node_list.value.extend(kept)
     rewriting = rewriter_config_pb2.RewriterConfig(
         optimizers=passes,
         min_graph_nodes=-1,
@@ -60,10 +60,10 @@ def optimised(definition: GraphDef, kept: Sequence[tf.Tensor], passes: Sequence[
 class _Nodes:
     """The nodes of a graph by name, and how often each is used."""
 
-    def __init__(self, definition: GraphDef, kept: Sequence[tf.Tensor]) -> None:
+    def __init__(self, definition: GraphDef, kept: Sequence[str]) -> None:
         self._by_name = {node.name: node for node in definition.node}
         self._uses = Counter(_name(source) for node in definition.node for source in node.input)
-        self._uses.update(tensor.op.name for tensor in kept)
+        self._uses.update(_name(source) for source in kept)
 
     def fold(self, node: NodeDef) -> bool:
         """Make a scale or a shift part of the convolution below it, and say whether there was one."""

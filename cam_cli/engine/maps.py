@@ -54,8 +54,11 @@ def smooth_map(
     evidence: ChannelEvidence, activations: Array, selection: Selection
 ) -> tuple[Array, float | None, float | None]:
     """L = ReLU(sum_k w_k A_k) (the paper, Eq. 9) with its noise effect and its standard error."""
-
-    rows = [evidence.weights[None], evidence.clean[None], *([] if evidence.leave_outs is None else [evidence.leave_outs])]
+    rows = [
+        evidence.weights[None],
+        evidence.clean[None],
+        *([] if evidence.leave_outs is None else [evidence.leave_outs]),
+    ]
     values, clean, *partial = np.maximum(weighted_sum(np.concatenate(rows), activations, selection), 0)
     return values, correlation(values, clean), _standard_error(values, partial)
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import keras
 import tensorflow as tf
+from tensorflow.core.protobuf import rewriter_config_pb2
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from cam_cli.engine import formulas
 from cam_cli.engine.anatomy import last_output, logits_of
-from cam_cli.engine.folding import GraphDef, folded
+from cam_cli.engine.folding import GraphDef, folded, optimised
 from cam_cli.engine.gradients import mirror
 from cam_cli.errors import UsageError
 from cam_cli.models.calls import run_model, walk, watching
@@ -74,6 +75,10 @@ class Wanted:
         """The places that are explained, in order."""
         return (*self.grids, INPUT) if self.to_input else tuple(self.grids)
 
+    def digest(self) -> str:
+        """Return what tells this from everything else that could be wanted of the same model."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()
+
     def orders(self, layer: str) -> int:
         """How many derivatives are wanted at a layer."""
         return 3 if layer in self.exact else 1
@@ -100,7 +105,8 @@ class FrozenGraph:
     def to_bytes(self) -> bytes:
         """Return this as the contents of a file."""
         names = json.dumps({"inputs": self.inputs, "outputs": self.outputs})
-        return names.encode() + b"\n" + self.definition.SerializeToString()
+        graph: bytes = self.definition.SerializeToString()
+        return names.encode() + b"\n" + graph
 
     @classmethod
     def from_bytes(cls, contents: bytes) -> FrozenGraph:
@@ -113,6 +119,13 @@ class FrozenGraph:
         names = json.loads(head)
         definition = tf.compat.v1.GraphDef.FromString(body)
         return cls(definition, tuple(names["inputs"]), tuple(names["outputs"]))
+
+    def in_bfloat16(self) -> FrozenGraph:
+        """Return the same pass with its matrix products and convolutions in bfloat16, and the rest in float32."""
+        kept = (*self.inputs, *self.outputs)
+        passes = ["constfold", "auto_mixed_precision_onednn_bfloat16"]
+        on = {"auto_mixed_precision_onednn_bfloat16": rewriter_config_pb2.RewriterConfig.ON}
+        return replace(self, definition=optimised(self.definition, kept, passes, **on))
 
     def function(self, wanted: Wanted) -> PassFunction:
         """Return the pass as something to call."""
@@ -179,7 +192,9 @@ def _frozen_forward(model: keras.Model, wanted: Wanted) -> Forward | None:
         frozen = convert_variables_to_constants_v2(concrete)
         if not frozen.graph.as_graph_def().library.function and len(frozen.inputs) == 1:
             outputs = [_on_the_way(tensor) for tensor in frozen.outputs]
-            definition = folded(frozen.graph, [*frozen.inputs, *outputs])
+            definition = folded(
+                frozen.graph.as_graph_def(), [frozen.inputs[0].name, *(tensor.name for tensor in outputs)]
+            )
             mirror(definition)
             source, names = frozen.inputs[0].name, [tensor.name for tensor in outputs]
 
@@ -242,7 +257,9 @@ def _with_noise(x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, noise: Noise, s
     noisy = range(shape.clean, shape.samples) if noise.std_dev else range(0)
     amplitude = formulas.sigma(x, noise.std_dev, noise.scale)[:, None] * live
     rows = [
-        x[b] + amplitude[b, m] * tf.random.stateless_normal(shape.input, seeds[b, m], alg="philox") if m in noisy else x[b]
+        x[b] + amplitude[b, m] * tf.random.stateless_normal(shape.input, seeds[b, m], alg="philox")
+        if m in noisy
+        else x[b]
         for b in range(shape.images)
         for m in range(shape.samples)
     ]

@@ -28,14 +28,20 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = {
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True)
 class Photo:
     """A decoded image.
 
-    pixels: (height, width, 3) uint8, RGB, upright, read-only.
-    notes: one short sentence for every conversion that changed what the file holds.
+    pixels: (rows, columns, 3) uint8, RGB, upright, read-only; less than the photo has where it was read at reduced size.
+    width, height: of the photo as its file holds it, upright. notes: one short sentence for every conversion that changed what the file holds.
     """
 
     pixels: NDArray[np.uint8]
@@ -44,7 +50,7 @@ class Photo:
     notes: tuple[str, ...]
 
 
-def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, enough: int | None = None) -> Photo:
     """Decode a JPEG, PNG, WebP, GIF, BMP or TIFF file to the RGB picture a viewer would show.
 
     The size is judged from the header, before any pixel is decoded. Messages do not name the file:
@@ -53,6 +59,8 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
     Args:
         data: the whole file.
         max_pixels: the most pixels (width x height) that are accepted.
+        enough: a JPEG may be read at a half, a quarter or an eighth of its size, as long as both its sides keep so many
+            pixels; None: at its own.
 
     Raises:
         ImageError: stage `decode`; empty, not an image, cut short, damaged, or larger than `max_pixels`.
@@ -64,11 +72,15 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
         with strict_and_unlimited, Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image.width, image.height, max_pixels)
             notes = _frame_notes(image)
+            size = image.size
+            if enough is not None and image.format == "JPEG":
+                image.draft(None, (enough, enough))
             image.load()
             rgb, mode_notes = to_rgb(image)
             turn = _UPRIGHT.get(_orientation(image))
             upright = rgb if turn is None else rgb.transpose(turn)
             pixels = np.asarray(upright)
+            width, height = reversed(size) if turn in _SIDEWAYS else size
     except (ImageError, MemoryError):
         raise
     except UnidentifiedImageError as error:
@@ -81,7 +93,6 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"damaged or cut short: {reason}; fetch the file again", stage="decode") from error
     pixels.flags.writeable = False
-    height, width = pixels.shape[:2]
     return Photo(
         pixels,
         width,

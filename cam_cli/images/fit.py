@@ -67,26 +67,33 @@ def fit(photo: Photo, size: tuple[int, int], how: Preprocessing) -> tuple[NDArra
     if problem := unfit(size, how):
         raise ImageError(problem, stage="fit")
     image = Image.fromarray(photo.pixels)
+    x, box = _fitted(image, size, how)
+    across, down = photo.width / image.width, photo.height / image.height
+    return x, Box(box.left * across, box.top * down, box.right * across, box.bottom * down)
+
+
+def _fitted(image: Image.Image, size: tuple[int, int], how: Preprocessing) -> tuple[NDArray[np.float32], Box]:
+    """Fit an image; the box is in its own pixels."""
     if how.channels in {"grey", "rgba"}:
         image = image.convert("L" if how.channels == "grey" else "RGBA")
     rows, columns = size
     resample = _RESAMPLE[how.resample]
     if how.fit == "letterbox":
-        scale = min(columns / photo.width, rows / photo.height)
-        inner = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
+        scale = min(columns / image.width, rows / image.height)
+        inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         left, top = (columns - inner[0]) // 2, (rows - inner[1]) // 2
         filled = _normalise(image.resize(inner, resample), how)
         x = np.zeros((rows, columns, filled.shape[2]), np.float32)
         x[top : top + inner[1], left : left + inner[0]] = filled
         return x, Box(
-            -left * photo.width / inner[0],
-            -top * photo.height / inner[1],
-            (columns - left) * photo.width / inner[0],
-            (rows - top) * photo.height / inner[1],
+            -left * image.width / inner[0],
+            -top * image.height / inner[1],
+            (columns - left) * image.width / inner[0],
+            (rows - top) * image.height / inner[1],
         )
-    box = (0.0, 0.0, float(photo.width), float(photo.height))
+    box = (0.0, 0.0, float(image.width), float(image.height))
     if how.fit == "crop":
-        box = _centred(photo.width, photo.height, columns / rows, how.crop_fraction)
+        box = _centred(image.width, image.height, columns / rows, how.crop_fraction)
     return _normalise(image.resize((columns, rows), resample, box=box), how), Box(*box)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,7 +103,7 @@ def placard(background: NDArray[np.uint8] | tuple[int, int], text: str) -> Image
 def save_png(image: Image.Image) -> bytes:
     """Encode a picture as PNG, lossless and quick rather than smallest."""
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=PNG_COMPRESS_LEVEL)
+    image.save(buffer, "PNG", compress_level=PNG_COMPRESS_LEVEL, compress_type=zlib.Z_RLE)
     return buffer.getvalue()
 
 

@@ -22,6 +22,9 @@ from cam_cli.render.size import picture_size
 if TYPE_CHECKING:
     from cam_cli.runs.manifest import Failure  # pydantic, which would double a decoder's time to start
 
+_OVERSAMPLING = 2
+"""A photo is read with at least so many pixels a side for each of the network's input."""
+
 _NO_MEMORY = "it needs more memory than a decoder may use; shrink the image, or raise max_pixels, which sets that bound"
 
 
@@ -114,9 +117,9 @@ def open_image(path: Path, known: str | None, how: Preparation) -> Opened:
         digest = hashlib.sha256(data).hexdigest()
         if digest != known:
             stage = "decode"
-            photo = decode(data, max_pixels=how.max_pixels)
+            photo = decode(data, max_pixels=how.max_pixels, enough=_OVERSAMPLING * max(how.size))
             stage = "fit"
-            image = _prepare(digest, photo, how)
+            image = _prepare(digest, photo, data, how)
     except Exception as problem:  # noqa: BLE001 - decoders fail in every way there is, and each is this image's failure
         error = _failure(problem, stage)
     return Opened(source, digest, image, error, time.perf_counter() - started)
@@ -143,15 +146,20 @@ def _check_regular(status: os.stat_result) -> None:
         raise ImageError("not a regular file", stage="read")
 
 
-def _prepare(sha256: str, photo: Photo, how: Preparation) -> Prepared:
-    """Fit a photo to the network and shrink it to the size of the pictures, so that the large original can go."""
+def _prepare(sha256: str, photo: Photo, data: bytes, how: Preparation) -> Prepared:
+    """Fit a photo to the network and shrink it to the size of the pictures, so that the large original can go.
+
+    How large the pictures are does not touch the input: where they want more pixels of a photo, it is read once more.
+    """
     x, box = fit(photo, how.size, how.preprocessing)
     if not np.isfinite(x).all():
         raise ImageError("the network's input is not finite with these values of mean and std", stage="fit")
     width, height = picture_size(photo.width, photo.height, how.picture_size)
+    if width > photo.pixels.shape[1]:
+        photo = decode(data, max_pixels=how.max_pixels, enough=min(width, height))
     picture = photo.pixels
-    if (width, height) != (photo.width, photo.height):
-        shrunk = Image.fromarray(photo.pixels).resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    if picture.shape[:2] != (height, width):
+        shrunk = Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
         picture = np.asarray(shrunk)
     in_picture = _scaled(box, width / photo.width, height / photo.height)
     return Prepared(sha256, photo.width, photo.height, photo.notes, x, picture, in_picture)

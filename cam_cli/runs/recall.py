@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from cam_cli.config import RunConfig
 from cam_cli.models.labels import Labels, read_labels
 from cam_cli.models.source import find_source
 from cam_cli.runs.files import to_json
-from cam_cli.runs.manifest import ModelRecord
+from cam_cli.runs.manifest import ENGINE_VERSION, ModelRecord
 from cam_cli.runs.recipe import Recipe
 from cam_cli.runs.targets import read_targets
 from cam_cli.runs.versions import versions
@@ -48,12 +49,15 @@ def recall_key(config: RunConfig) -> str:
         UsageError: no bundled model has the layers. ModelError, ConfigError: a model's card is wrong.
     """
     source = find_source(config.model, config.layers, config.labels, config.weights)
-    parts = {
+    parts: dict[str, Any] = {
         "settings": config.result_settings(),
         "unsafe_lambda": config.unsafe_lambda,
         "source": source.identity(),
         "versions": versions(),
+        "engine": ENGINE_VERSION,
     }
+    if config.precision == "auto":
+        parts["machine"] = _processor()  # which decides on the precision
     return hashlib.sha256(to_json(parts).encode()).hexdigest()
 
 
@@ -80,3 +84,11 @@ def recipe_of(found: Recollection, config: RunConfig, root: Path) -> Recipe:
     known = read_labels(labels) if labels else Labels()
     targets = read_targets(config.targets, config.targets_from, known, found.classes, root)
     return Recipe(found.model, found.classes, found.settings, targets)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from cam_cli.config import RunConfig
+from cam_cli.engine.device import choose_device
 from cam_cli.engine.explain import Explainer, Explanation, Subject
+from cam_cli.runs.cache import Cache, cache_folder
 from cam_cli.runs.manifest import JointRecord
+from cam_cli.runs.pace import Pace
 from cam_cli.runs.plan import make_plan, request_of
 from cam_cli.runs.prepare import Preparation, Prepared
 from cam_cli.runs.publish import Artefacts, predictions, publish_joint, publish_map
+from cam_cli.runs.recall import recall_key
 
 Work = tuple[Prepared, tuple[int, ...]]
 """An image ready for the engine, and its targets."""
@@ -25,14 +30,23 @@ class Studio:
     """
 
     def __init__(self, config: RunConfig, root: Path) -> None:
-        self.plan = make_plan(config, root)
+        choose_device(config.device)
+        folder = cache_folder(os.environ) if config.cache else None
+        cache = Cache(folder, recall_key(config))
+        self.plan = plan = make_plan(config, root, cache)
         self._explainer = Explainer(
-            self.plan.network.model, self.plan.anatomy, request_of(config), self.plan.recipe.targets.count
+            plan.open_model,
+            plan.anatomy,
+            request_of(config),
+            plan.recipe.targets.count,
+            config.batch,
+            plan.precision,
+            cache,
         )
+        self._pace = Pace(self._explainer, cache) if config.batch is None else None
         self._artefacts = Artefacts(config.write, config.colormap, config.opacity)
-        network = self.plan.network
         self.preparation = Preparation(
-            network.input_shape[:2], network.preprocessing, config.picture_size, config.max_pixels
+            plan.anatomy.input_shape[:2], plan.preprocessing, config.picture_size, config.max_pixels
         )
 
     @property
@@ -51,9 +65,8 @@ class Studio:
         Raises:
             Exception: whatever TensorFlow raises; then none of them is explained.
         """
-        return self._explainer.explain(
-            [Subject(image.x, image.sha256, self._padded(targets)) for image, targets in batch]
-        )
+        subjects = [Subject(image.x, image.sha256, self._padded(targets)) for image, targets in batch]
+        return self._pace.explain(subjects) if self._pace else self._explainer.explain(subjects)
 
     def write(self, explanation: Explanation, image: Prepared, folder: Path) -> dict[str, Any]:
         """Write an image's files into a folder and return what its manifest says of them.
@@ -61,7 +74,7 @@ class Studio:
         Raises:
             OSError: a file cannot be written.
         """
-        labels = self.plan.network.labels
+        labels = self.plan.labels
         maps = tuple(publish_map(entry, image, labels, folder, self._artefacts) for entry in explanation.maps)
         joint: tuple[JointRecord, ...] = ()
         if "joint" in self._artefacts.write:

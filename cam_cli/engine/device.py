@@ -1,0 +1,40 @@
+"""Which device TensorFlow computes on."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from cam_cli.errors import UsageError
+
+
+def choose_device(name: str) -> None:
+    """Have TensorFlow compute on one device, in full float32; to be called before it first computes in this process.
+
+    A graphics card's memory is taken as it is needed, not all at once. The shortened products of newer cards
+    (TensorFloat-32) are off, because maps would differ in the third digit from one machine to the next.
+
+    Args:
+        name: `cpu`, `gpu`, `gpu:1` for the second one, or `auto`: the first one there is.
+
+    Raises:
+        UsageError: there is no such device.
+    """
+    cards = tf.config.list_physical_devices("GPU")
+    kind, _, number = name.partition(":")
+    wanted = int(number or 0)
+    if kind == "gpu" and wanted >= len(cards):
+        raise UsageError(
+            f"no {name}: TensorFlow sees {len(cards)} GPU(s); install tensorflow[and-cuda] and the driver, "
+            "or use --device cpu"
+        )
+    chosen = [] if kind == "cpu" else cards[wanted : wanted + 1]
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        tf.config.set_visible_devices(chosen, "GPU")
+        for card in chosen:
+            tf.config.experimental.set_memory_growth(card, True)
+    except RuntimeError:
+        if tf.config.get_visible_devices("GPU") != chosen:
+            raise UsageError(
+                "TensorFlow computes on another device in this process already; choose the device first"
+            ) from None

@@ -1,0 +1,25 @@
+"""Pictures with the spectrum of photos, for trials where no photo is at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from cam_cli.images.decode import Photo
+
+
+def photolike(rows: int, columns: int, count: int = 4) -> Iterator[Photo]:
+    """Yield pictures of random phase whose amplitude falls with 1 / frequency, as that of natural images does.
+
+    The same pictures every time. (Field 1987, "Relations between the statistics of natural images and the response
+    properties of cortical cells".)
+    """
+    frequency = np.hypot(np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns))
+    frequency[0, 0] = np.inf
+    draw = np.random.default_rng(0)
+    for _ in range(count):
+        noise = np.fft.rfft2(draw.normal(size=(3, rows, columns))) / frequency
+        values = np.moveaxis(np.fft.irfft2(noise, (rows, columns)), 0, -1)
+        pixels = np.clip(128 + 50 * values / values.std(), 0, 255).astype(np.uint8)
+        yield Photo(pixels, columns, rows, ())
