@@ -1,10 +1,12 @@
 # Two commands for everyone: `make demo` shows what smoothcam does, `make test` checks that it does it.
 # The rest: `make test-long` (proofs that take minutes), `make format`,
-# `make schema` (after a change of the manifest), `make bench` (what speed costs), `make applications` (the table in docs/applications.md), `make clean`.
+# `make schema` (after a change of the manifest), `make bench` (what speed costs; TORCH_PYTHON=... names a Python with torch-cam to compare with), `make applications` (the table in docs/applications.md), `make clean`.
 
 VENV := .venv
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+
+RESULTS := tests/benchmarks/RESULTS.md
 
 .PHONY: demo test test-long lint format schema bench applications clean
 
@@ -32,8 +34,11 @@ format: $(VENV)/test
 schema: $(VENV)/test
 	$(VENV)/bin/python -m cam_cli.runs.manifest > cam_cli/runs/manifest.schema.json
 
+bench: SHELL := /bin/bash
+bench: .SHELLFLAGS := -o pipefail -c
 bench: $(VENV)/test
-	$(VENV)/bin/python tests/benchmarks/bench.py
+	$(VENV)/bin/python tests/benchmarks/bench.py $(if $(TORCH_PYTHON),--torch-python $(TORCH_PYTHON)) | tee $(RESULTS)
+	$(VENV)/bin/python tests/benchmarks/scaling.py --png tests/benchmarks/scaling.png | tee -a $(RESULTS)
 
 applications: $(VENV)/test
 	$(VENV)/bin/python tests/benchmarks/applications.py

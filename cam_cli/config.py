@@ -110,7 +110,7 @@ class RunConfig(BaseModel):
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "float32",
-        description="Of the network's products: float32; bfloat16; auto: bfloat16 where a trial shows it faster and as good.",
+        description="Of the network's products: float32, bfloat16, or auto: what a trial shows faster and as good.",
     )
     region: bool = Field(False, description="true: the two neurons of subset are corners of a box, both included.")
     output: FilePath = Field(Path("smoothcam_out"), description="Folder that the run is written to.")
@@ -177,7 +177,7 @@ class RunConfig(BaseModel):
     )
     cache: bool = Field(
         True,
-        description="true: keep traced graphs for the next start, in ~/.cache/smoothcam or $XDG_CACHE_HOME/smoothcam.",
+        description="true: keep traced graphs for the next start, in ~/.cache/smoothcam.",
     )
 
     @model_validator(mode="after")

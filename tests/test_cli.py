@@ -181,7 +181,7 @@ def test_the_command_of_the_paper_makes_the_run_folder(
         with Image.open(source / name) as image:
             width, height = image.size
         assert (entry["image"]["width"], entry["image"]["height"]) == (width, height)
-        expected = (width, height) if max(width, height) <= 1024 else (1024, round(height * 1024 / width))
+        expected = (width, height) if max(width, height) <= 640 else (640, round(height * 640 / width))
         for kind in ("heatmap", "overlay"):
             assert pixels(out / name / f"{stem}.{kind}.png").shape == (*expected[::-1], 3)
         assert saliency["grid"] == [14, 14]

@@ -40,7 +40,7 @@ ALWAYS_EIO = Path("/proc/self/mem")
 """A regular file, for everyone, whose first byte belongs to no page: to read it is a true input/output error."""
 
 NAMES = (*(f"a/{i:02}.png" for i in range(11)), "b/11.png")
-FLAGS = ("--write", "raw,overlay", "--picture-size", "32", "--json")
+FLAGS = ("--write", "raw,overlay", "--picture-size", "32", "--batch", "1", "--json")
 """What `Runs` asks for, as the command takes it."""
 
 Act = Callable[[], object]
@@ -102,7 +102,14 @@ class Runs:
     def __call__(
         self, out: Path, acts: Mapping[int, Act] | None = None, paths: Sequence[Path] = (), **settings: Any
     ) -> Told:
-        asked = {"model": str(self.model), "output": out, "write": ("raw", "overlay"), "picture_size": 32, "workers": 1}
+        asked = {
+            "model": str(self.model),
+            "output": out,
+            "write": ("raw", "overlay"),
+            "picture_size": 32,
+            "workers": 1,
+            "batch": 1,
+        }
         witness = Witness(acts or {})
         line = ""
         try:

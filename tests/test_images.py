@@ -381,3 +381,39 @@ def test_impossible_fits_are_refused(size: tuple[int, int], how: Preprocessing) 
     with pytest.raises(ImageError) as caught:
         fit(photo_of(PIXELS), size, how)
     assert caught.value.stage == "fit"
+
+
+def smooth_photo(width: int, height: int) -> Image.Image:
+    small = np.random.default_rng(1).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize(
+    ("enough", "scale"), [(None, 1), (801, 1), (800, 1), (400, 2), (399, 2), (200, 4), (100, 8), (10, 8)]
+)
+def test_a_large_jpeg_is_read_at_the_least_size_that_is_enough(enough: int | None, scale: int) -> None:
+    photo = decode(encoded(smooth_photo(1200, 800), "JPEG"), enough=enough)
+    assert (photo.width, photo.height) == (1200, 800)
+    assert photo.pixels.shape == (800 // scale, 1200 // scale, 3)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("kind", ["stretch", "crop", "letterbox"])
+def test_reduced_size_changes_neither_the_input_nor_its_place(orientation: int, kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(smooth_photo(1208, 808), "JPEG", exif=exif, quality=95)
+    whole, reduced = decode(data), decode(data, enough=100)
+    assert (whole.width, whole.height) == (reduced.width, reduced.height) == whole.pixels.shape[1::-1]
+    assert reduced.pixels.size < whole.pixels.size / 30
+    how = Preprocessing(fit=kind)  # type: ignore[arg-type]
+    (x, box), (small_x, small_box) = (fit(photo, (40, 50), how) for photo in (whole, reduced))
+    assert np.abs(small_x - x).mean() < 1.5
+    assert small_box == (box if kind != "letterbox" else small_box)
+    for one, other in zip(vars(box).values(), vars(small_box).values(), strict=True):
+        assert other == pytest.approx(one, abs=16)  # of a letterbox, whole pixels of the input
+
+
+@pytest.mark.parametrize(("kind", "width"), [("PNG", 400), ("JPEG", 401)])
+def test_other_formats_and_uneven_sizes_are_read_whole(kind: str, width: int) -> None:
+    assert decode(encoded(smooth_photo(width, 300), kind), enough=10).pixels.shape == (300, width, 3)

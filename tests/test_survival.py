@@ -407,7 +407,7 @@ def test_a_killed_and_resumed_run_makes_the_same_maps_in_other_passes(
     check_equal_maps(out, plain)
 
 
-def test_passes_of_one_row_and_of_sixteen_make_the_same_maps(model_file: Path) -> None:
+def test_passes_of_one_image_and_of_sixteen_make_the_same_maps(model_file: Path) -> None:
     from cam_cli.engine.anatomy import examine
     from cam_cli.engine.explain import Explainer, Request, Subject
     from cam_cli.engine.tracing import Noise
@@ -419,14 +419,14 @@ def test_passes_of_one_row_and_of_sixteen_make_the_same_maps(model_file: Path) -
     draw = np.random.default_rng(5)
     subjects = [Subject(draw.uniform(-1, 1, network.input_shape).astype(np.float32), f"photo {i}") for i in range(7)]
 
-    def maps(rows_in_a_pass: int, seed: int = 0) -> list[np.ndarray]:
+    def maps(images_in_a_pass: int, seed: int = 0) -> list[np.ndarray]:
         request = Request(nsamples=3, noise=Noise(0.5), seed=seed)
-        explainer = Explainer(network.model, anatomy, request, rows=rows_in_a_pass)
+        explainer = Explainer(network.model, anatomy, request, images=images_in_a_pass)
         return [explanation.maps[0].values for explanation in explainer.explain(subjects)]
 
     ones, otherwise = maps(1), maps(1, seed=1)
-    for rows_in_a_pass in (8, 16):
-        for one, other, noisier in zip(ones, maps(rows_in_a_pass), otherwise, strict=True):
+    for images_in_a_pass in (3, 16):
+        for one, other, noisier in zip(ones, maps(images_in_a_pass), otherwise, strict=True):
             peak = np.abs(one).max()
             assert np.abs(one - other).max() <= 1e-5 * peak
             assert np.abs(one - noisier).max() > 1e-2 * peak

@@ -199,7 +199,7 @@ class Explainer:
         if isinstance(traced, FrozenGraph):
             if self._precision == "bfloat16":
                 traced = traced.in_bfloat16()
-            if self._graphs:
+            if self._graphs and traced.keepable:
                 self._graphs.save(name, traced.to_bytes())
         elif self._precision == "bfloat16":
             raise UsageError("this model cannot be frozen, which bfloat16 needs; leave --precision out")

@@ -102,6 +102,11 @@ class FrozenGraph:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
+    @property
+    def keepable(self) -> bool:
+        """Whether it works in another process, which Python functions inside it would not be part of."""
+        return not any("PyFunc" in node.op for node in self.definition.node)
+
     def to_bytes(self) -> bytes:
         """Return this as the contents of a file."""
         names = json.dumps({"inputs": self.inputs, "outputs": self.outputs})
@@ -110,11 +115,7 @@ class FrozenGraph:
 
     @classmethod
     def from_bytes(cls, contents: bytes) -> FrozenGraph:
-        """Read what `to_bytes` wrote.
-
-        Raises:
-            ValueError, DecodeError: it is something else.
-        """
+        """Read what `to_bytes` wrote."""
         head, _, body = contents.partition(b"\n")
         names = json.loads(head)
         definition = tf.compat.v1.GraphDef.FromString(body)
@@ -144,8 +145,9 @@ def trace_pass(model: keras.Model, wanted: Wanted) -> FrozenGraph | PassFunction
     """Trace one pass with fixed shapes, and freeze it to constants.
 
     The network is frozen first, and its batch norms folded into convolutions; only then it is differentiated, and only
-    between a layer and the score, so that a pass costs little more than a forward pass. Where loops forbid it, or the many
-    copies of the weights would fill the memory, the pass is returned as a function of the model's own variables.
+    between a layer and the score, so that a pass costs little more than a forward pass. A network with loops is differentiated
+    first. Where the many copies of the weights would fill the memory, or a loop forbids freezing, the pass is a function
+    of the model's own variables.
 
     Raises:
         ModelError: as `examine` does. UsageError: no gradient comes down to a layer.
@@ -158,6 +160,9 @@ def trace_pass(model: keras.Model, wanted: Wanted) -> FrozenGraph | PassFunction
             return _pass(forward, wanted, x, seeds, live, targets)
 
         concrete = run.get_concrete_function()
+        if concrete.captured_inputs and model.count_params() <= MOST_FROZEN_PARAMETERS:
+            with suppress(ValueError):
+                concrete = convert_variables_to_constants_v2(concrete)
     if concrete.captured_inputs:
         function: PassFunction = concrete
         return function
@@ -190,7 +195,7 @@ def _frozen_forward(model: keras.Model, wanted: Wanted) -> Forward | None:
     concrete = run.get_concrete_function(tf.TensorSpec((shape.images * shape.samples, *shape.input), tf.float32))
     with suppress(ValueError):
         frozen = convert_variables_to_constants_v2(concrete)
-        if not frozen.graph.as_graph_def().library.function and len(frozen.inputs) == 1:
+        if len(frozen.inputs) == 1 and not any(_branches(op) for op in frozen.graph.get_operations()):
             outputs = [_on_the_way(tensor) for tensor in frozen.outputs]
             definition = folded(
                 frozen.graph.as_graph_def(), [frozen.inputs[0].name, *(tensor.name for tensor in outputs)]
@@ -204,6 +209,12 @@ def _frozen_forward(model: keras.Model, wanted: Wanted) -> Forward | None:
 
             return imported
     return None
+
+
+def _branches(operation: tf.Operation) -> bool:
+    """Say whether an operation belongs to a loop or a condition, or calls a function that might hold one."""
+    kinds = ("Enter", "Switch", "Merge", "While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase")
+    return operation.type in kinds or "PartitionedCall" in operation.type
 
 
 def _on_the_way(output: tf.Tensor) -> tf.Tensor:
@@ -223,12 +234,15 @@ def _pass(
     if wanted.to_input:
         taps = [*taps, samples]
 
+    def by_sample(tensor: tf.Tensor, *tail: int) -> tf.Tensor:
+        return tf.reshape(tf.cast(tensor, tf.float32), (shape.images, shape.samples, *tail))
+
     def spread(layer: str, tensor: tf.Tensor) -> tf.Tensor:
         grid = wanted.grids.get(layer)
-        return _by_sample(grid.spread(tensor) if grid else tensor, shape)
+        return by_sample(grid.spread(tensor), *grid.shape) if grid else by_sample(tensor, *shape.input)
 
-    by_sample = tf.reshape(tf.cast(logits, tf.float32), (shape.images, shape.samples, -1))
-    chosen = _resolve_ranks(targets, by_sample[:, 0])
+    all_logits = by_sample(logits, -1)
+    chosen = _resolve_ranks(targets, all_logits[:, 0])
     rows = tf.repeat(chosen, shape.samples, axis=0)
     scores = [tf.gather(logits, rows[:, t], batch_dims=1) for t in range(shape.targets)]
     gradients = [_checked(wanted.layers, tf.gradients(score, taps)) for score in scores]
@@ -239,7 +253,7 @@ def _pass(
         for d in _derivatives(gradient[i], tap, wanted.orders(layer))
     ]
     activations = [spread(layer, tap)[:, 0] for layer, tap in zip(wanted.layers, taps, strict=True)]
-    return [by_sample, chosen, *activations, *derivatives]
+    return [all_logits, chosen, *activations, *derivatives]
 
 
 def _checked(layers: Sequence[str], gradients: Sequence[tf.Tensor | None]) -> Tensors:
@@ -279,8 +293,3 @@ def _resolve_ranks(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     by_rank = tf.argsort(logits, direction="DESCENDING", stable=True)
     ranked = tf.gather(by_rank, tf.maximum(-targets - 1, 0), batch_dims=1)
     return tf.where(targets < 0, ranked, targets)
-
-
-def _by_sample(tensor: tf.Tensor, shape: Shape) -> tf.Tensor:
-    cast = tf.cast(tensor, tf.float32)
-    return tf.reshape(cast, (shape.images, shape.samples, *tensor.shape[1:]))

@@ -41,7 +41,8 @@ class Photo:
     """A decoded image.
 
     pixels: (rows, columns, 3) uint8, RGB, upright, read-only; less than the photo has where it was read at reduced size.
-    width, height: of the photo as its file holds it, upright. notes: one short sentence for every conversion that changed what the file holds.
+    width, height: of the upright photo, as its file holds it.
+    notes: one short sentence for every conversion that changed what the file holds.
     """
 
     pixels: NDArray[np.uint8]
@@ -59,8 +60,8 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, enough: int | None = No
     Args:
         data: the whole file.
         max_pixels: the most pixels (width x height) that are accepted.
-        enough: a JPEG may be read at a half, a quarter or an eighth of its size, as long as both its sides keep so many
-            pixels; None: at its own.
+        enough: a JPEG may be read at a half, a quarter or an eighth of its size, where both sides divide evenly and keep
+            so many pixels; None: at its own.
 
     Raises:
         ImageError: stage `decode`; empty, not an image, cut short, damaged, or larger than `max_pixels`.
@@ -74,7 +75,8 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, enough: int | None = No
             notes = _frame_notes(image)
             size = image.size
             if enough is not None and image.format == "JPEG":
-                image.draft(None, (enough, enough))
+                scale = _reduction(*size, enough)
+                image.draft(None, (size[0] // scale, size[1] // scale))
             image.load()
             rgb, mode_notes = to_rgb(image)
             turn = _UPRIGHT.get(_orientation(image))
@@ -133,6 +135,12 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
             "shrink the image or raise max_pixels",
             stage="decode",
         )
+
+
+def _reduction(width: int, height: int, enough: int) -> int:
+    """Return the largest of the steps that JPEG can be reduced by; only where it divides evenly does no edge shift."""
+    even = (scale for scale in (8, 4, 2) if width % scale == height % scale == 0)
+    return next((scale for scale in even if min(width, height) // scale >= enough), 1)
 
 
 def _frame_notes(image: Image.Image) -> tuple[str, ...]:

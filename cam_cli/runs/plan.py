@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -30,9 +30,6 @@ from cam_cli.runs.manifest import ModelRecord
 from cam_cli.runs.recipe import Recipe
 from cam_cli.runs.targets import read_targets
 
-if TYPE_CHECKING:
-    import keras
-
 MOST_AUTO_SAMPLES = 200
 """With `nsamples: auto`, the noise stops here even if the tolerance is not met; the manifest has the error that remains."""
 
@@ -53,7 +50,7 @@ class Plan:
     preprocessing: Preprocessing
     labels: Labels
     remarks: tuple[str, ...]
-    open_model: Callable[[], keras.Model]
+    open_model: Callable[[], Any]
 
     @property
     def precision(self) -> str:
@@ -101,7 +98,7 @@ def make_plan(config: RunConfig, root: Path, cache: Cache = NO_CACHE) -> Plan:
     return plan
 
 
-def _planned(kept: _Kept, config: RunConfig, root: Path, labels: Labels, open_model: Callable[[], keras.Model]) -> Plan:
+def _planned(kept: _Kept, config: RunConfig, root: Path, labels: Labels, open_model: Callable[[], Any]) -> Plan:
     classes = kept.anatomy.classes
     targets = read_targets(config.targets, config.targets_from, labels, classes, root)
     recipe = Recipe(kept.model, classes, kept.settings, targets)

@@ -1,4 +1,4 @@
-"""What speed costs and where it goes: ratios of things timed in turn in one process; `make bench` prints the table.
+"""What speed costs and where it goes: ratios of things timed in turn in one run; `make bench` prints the table.
 
 Every figure is a median over rounds in which all contenders of a comparison run once, so that a busy machine hurts them alike;
 the spread is the interquartile range.
@@ -7,12 +7,15 @@ the spread is the interquartile range.
 from __future__ import annotations
 
 import argparse
+import os
+import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -25,16 +28,23 @@ prepare_environment()
 with native_chatter_silenced():
     import keras
     import tensorflow as tf
+    import torch_cam
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     from cam_cli.engine.anatomy import examine
     from cam_cli.engine.explain import Explainer, Request, Subject
     from cam_cli.engine.selection import Selection
+    from cam_cli.images.decode import read_photo
+    from cam_cli.images.fit import fit
+    from cam_cli.models.bundled import bundled_models
     from cam_cli.models.calls import run_model, trace
     from cam_cli.models.load import load_network
 
-SAMPLES = Path(__file__).parent.parent.parent / "sample_images"
+ROOT = Path(__file__).parent.parent.parent
+SAMPLES = ROOT / "sample_images"
 NSAMPLES = 5
+VGG, VGG_LAYER = "vgg16-lite", "block5_conv3"
+LITE, LITE_LAYER, LITE_TOP = "efficientnet-lite0", "block6a_expand_activation", "top_activation"
 Times = NDArray[np.float64]
 
 
@@ -56,10 +66,13 @@ def told(what: str, ratios: Times, target: str) -> None:
     sys.stdout.flush()
 
 
-def explainer(name: str, layers: list[str], targets: int = 1, **request: object) -> Explainer:
+def explainer(
+    name: str, layers: list[str], targets: int = 1, precision: str = "float32", **request: object
+) -> Explainer:
     network = load_network(name)
     anatomy = examine(trace(network.model, network.input_shape), layers, None, None)
-    return Explainer(network.model, anatomy, Request(nsamples=NSAMPLES, **request), targets)  # type: ignore[arg-type]
+    asked = Request(nsamples=NSAMPLES, **request)  # type: ignore[arg-type]
+    return Explainer(network.model, anatomy, asked, targets, precision=precision)
 
 
 def forward(model: keras.Model, rows: int, shape: tuple[int, int, int]) -> Callable[[], object]:
@@ -80,18 +93,42 @@ def subjects(engine: Explainer, targets: int = 1) -> list[Subject]:
 
 
 def against_the_bare_network(rounds: int) -> None:
-    cases = [
-        ("vgg16-lite", "block5_conv3", "<= 1.10"),
-        ("efficientnet-lite0", "block6a_expand_activation", "<= 1.10"),
-        ("efficientnet-lite0", "top_activation", "<= 1.15"),
-    ]
-    for name, layer, target in cases:
+    for name, layer, target in ((VGG, VGG_LAYER, 1.10), (LITE, LITE_LAYER, 1.10), (LITE, LITE_TOP, 1.15)):
         engine = explainer(name, [layer])
         batch = subjects(engine)
         samples = engine.nsamples + 1
         bare = forward(load_network(name).model, samples * len(batch), engine.anatomy.input_shape)
         times = in_turn({"engine": lambda e=engine, b=batch: e.explain(b), "bare": bare}, rounds)  # type: ignore[misc]
-        told(f"{name} {layer}: engine / {samples} forward passes", times["engine"] / times["bare"], target)
+        told(f"{name} {layer}: engine / {samples} forward passes", times["engine"] / times["bare"], f"<= {target:.2f}")
+
+
+def against_torch_cam(python: Path | None, rounds: int) -> None:
+    """Each round runs torch-cam in its own Python, then the engine here; its best batch by the median counts."""
+    targets = {LITE_LAYER: ">= 3", LITE_TOP: ">= 12"}
+    if python is None:
+        sys.stdout.write(
+            "| torch-cam was not measured: name a Python with torch, torchcam and timm by --torch-python | | | |\n"
+        )
+        return
+    ours: dict[str, list[float]] = {layer: [] for layer in targets}
+    theirs: dict[str, dict[int, list[float]]] = {layer: {} for layer in targets}
+    engines = {layer: explainer(LITE, [layer]) for layer in targets}
+    for _ in range(rounds):
+        for layer, batches in torch_cam.compare(python, 1).items():
+            for batch, seconds in batches.items():
+                theirs[layer].setdefault(batch, []).extend(seconds)
+        for layer, engine in engines.items():
+            batch_of_ours = subjects(engine)
+            times = in_turn({"engine": lambda e=engine, b=batch_of_ours: e.explain(b)}, 5)  # type: ignore[misc]
+            ours[layer].append(float(np.median(times["engine"])) / len(batch_of_ours))
+    for layer, target in targets.items():
+        best = min(theirs[layer], key=lambda batch: float(np.median(theirs[layer][batch])))
+        ratios = np.array(theirs[layer][best]) / np.array(ours[layer])
+        told(
+            f"{LITE} {layer}: images/s of the engine / of torch-cam at its best batch of 1, 4, 8 ({best})",
+            ratios,
+            target,
+        )
 
 
 def the_usual_recipe(model: keras.Model, layer: str, x: NDArray[np.float32]) -> object:
@@ -113,66 +150,122 @@ def the_usual_recipe(model: keras.Model, layer: str, x: NDArray[np.float32]) -> 
 
 
 def against_the_usual_recipe(rounds: int) -> None:
-    engine = explainer("vgg16-lite", ["block5_conv3"])
-    batch = subjects(engine)
-    model = load_network("vgg16-lite").model
-    recipe = lambda: [the_usual_recipe(model, "block5_conv3", subject.x) for subject in batch]  # noqa: E731
-    times = in_turn({"engine": lambda: engine.explain(batch), "recipe": recipe}, rounds)
-    told("vgg16-lite: the usual Keras recipe / engine", times["recipe"] / times["engine"], ">= 5")
+    model = load_network(VGG).model
+    engines = {precision: explainer(VGG, [VGG_LAYER], precision=precision) for precision in ("float32", "bfloat16")}
+    batch = subjects(engines["float32"])
+    contenders: dict[str, Callable[[], object]] = {
+        "recipe": lambda: [the_usual_recipe(model, VGG_LAYER, subject.x) for subject in batch]
+    }
+    contenders |= {precision: lambda e=engine: e.explain(batch) for precision, engine in engines.items()}  # type: ignore[misc]
+    times = in_turn(contenders, rounds)
+    told(f"{VGG}: the usual Keras recipe / engine", times["recipe"] / times["float32"], ">= 5")
+    told(f"{VGG}: the usual Keras recipe / engine in bfloat16", times["recipe"] / times["bfloat16"], ">= 15")
+    told(f"{VGG}: engine in float32 / in bfloat16", times["float32"] / times["bfloat16"], ">= 3")
+    told(f"{VGG}: correlation of bfloat16's maps of the sample photos with float32's", agreement(engines), ">= 0.99")
+
+
+def agreement(engines: dict[str, Explainer]) -> Times:
+    network = load_network(VGG)
+    found: list[list[NDArray[np.float32]]] = []
+    photos = [read_photo(path) for path in sorted(SAMPLES.glob("*.jpg"))]
+    xs = [fit(photo, network.input_shape[:2], network.preprocessing)[0] for photo in photos]
+    for engine in engines.values():
+        found.append([e.maps[0].values for e in engine.explain([Subject(x, str(i)) for i, x in enumerate(xs)])])
+    return np.array([np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(*found, strict=True)])
 
 
 def several_at_once(rounds: int) -> None:
-    layers = ["block5_conv3", "block4_conv3", "block5_conv2"]
-    one, many = explainer("vgg16-lite", layers[:1]), explainer("vgg16-lite", layers, 5)
+    layers = [VGG_LAYER, "block4_conv3", "block5_conv2"]
+    one, many = explainer(VGG, layers[:1]), explainer(VGG, layers, 5)
     first, further = subjects(one), subjects(many, 5)
     times = in_turn({"one": lambda: one.explain(first), "many": lambda: many.explain(further)}, rounds)
-    told("vgg16-lite: top-5 classes and 3 layers / one of each", times["many"] / times["one"], "<= 1.5")
+    told(f"{VGG}: top-5 classes and 3 layers / one of each", times["many"] / times["one"], "<= 1.5")
     each = tuple(Selection((k,)) for k in range(64))
-    filters = explainer("vgg16-lite", layers[:1], selections=each)
+    filters = explainer(VGG, layers[:1], selections=each)
     times = in_turn({"one": lambda: one.explain(first), "filters": lambda: filters.explain(first)}, rounds)
-    told("vgg16-lite: 64 filters' maps / one map", times["filters"] / times["one"], "<= 1.3")
+    told(f"{VGG}: 64 filters' maps / one map", times["filters"] / times["one"], "<= 1.3")
 
 
-def whole_command(photos: int) -> None:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "photos").mkdir()
-        originals = sorted(SAMPLES.glob("*.jpg"))
-        for i in range(photos):
-            with Image.open(originals[i % len(originals)]) as image:
-                image.convert("RGB").resize((1632, 1224)).rotate(i).save(folder / "photos" / f"{i:04}.jpg", quality=88)
-        for model, layer in (("vgg16-lite", "block5_conv3"), ("efficientnet-lite0", "block6a_expand_activation")):
+def whole_command(photos: int, rounds: int) -> None:
+    """The engine is timed right before and right after each run of the command."""
+    with photos_of_two_megapixels(photos) as folder:
+        for model, layer in ((VGG, VGG_LAYER), (LITE, LITE_LAYER)):
             engine = explainer(model, [layer])
             batch = subjects(engine)
-            alone = in_turn({"engine": lambda e=engine, b=batch: e.explain(b)}, 10)["engine"] / len(batch)  # type: ignore[misc]
-            command = [
-                sys.executable,
-                "-m",
-                "cam_cli",
-                "explain",
-                str(folder / "photos"),
-                "--model",
-                model,
-                "--layer",
-                layer,
-            ]
-            shutil.rmtree(folder / "out", ignore_errors=True)
-            subprocess.run([*command, "-o", str(folder / "out"), "-q"], check=True)
-            stamps = sorted(path.stat().st_mtime for path in (folder / "out").glob("*/manifest.json"))
-            each = np.diff(np.array(stamps)[len(stamps) // 10 :: 16]) / 16
-            told(f"{model} {layer}: images/s of the command / of the engine alone", alone.mean() / each, ">= 0.85")
+            ratios = []
+            for _ in range(rounds):
+                around = {"engine": lambda e=engine, b=batch: e.explain(b)}  # type: ignore[misc]
+                before = in_turn(around, 10)["engine"]
+                each = pace_of_command(folder, model, layer)
+                alone = np.concatenate([before, in_turn(around, 10)["engine"]]) / len(batch)
+                ratios.append(float(np.median(alone)) / each)
+            told(f"{model} {layer}: images/s of the command / of the engine alone", np.array(ratios), ">= 0.85")
+
+
+@contextmanager
+def photos_of_two_megapixels(count: int) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as name:
+        (Path(name) / "photos").mkdir()
+        originals = sorted(SAMPLES.glob("*.jpg"))
+        for i in range(count):
+            with Image.open(originals[i % len(originals)]) as image:
+                image.convert("RGB").resize((1632, 1224)).rotate(i).save(
+                    Path(name) / "photos" / f"{i:04}.jpg", quality=88
+                )
+        yield Path(name)
+
+
+def pace_of_command(folder: Path, model: str, layer: str) -> float:
+    """Return the seconds from one finished image to the next, start-up and first tenth apart."""
+    shutil.rmtree(folder / "out", ignore_errors=True)
+    command = [sys.executable, "-m", "cam_cli", "explain", folder / "photos", "--model", model, "--layer", layer]
+    subprocess.run([*command, "-o", folder / "out", "-q"], check=True)
+    stamps = sorted(path.stat().st_mtime for path in (folder / "out").glob("*/manifest.json"))
+    stamps = stamps[len(stamps) // 10 :]
+    return (stamps[-1] - stamps[0]) / (len(stamps) - 1)
+
+
+def start_up(rounds: int) -> None:
+    """Whole processes: the command for one photo, against a Python that imports TensorFlow and opens the model."""
+    model = bundled_models()[LITE]
+    bare = f"import tensorflow, keras; keras.saving.load_model({os.fspath(model)!r}, compile=False)"
+    photo = sorted(SAMPLES.glob("*.jpg"))[0]
+    with tempfile.TemporaryDirectory() as name:
+        environment = os.environ | {"XDG_CACHE_HOME": name}
+
+        def explain(*flags: str) -> None:
+            shutil.rmtree(Path(name) / "out", ignore_errors=True)
+            command = [sys.executable, "-m", "cam_cli", "explain", photo, "--layer", LITE_TOP, "-q", *flags]
+            subprocess.run([*command, "-o", Path(name) / "out"], check=True, env=environment)
+
+        contenders: dict[str, Callable[[], object]] = {
+            "bare": lambda: subprocess.run([sys.executable, "-c", bare], check=True, stderr=subprocess.DEVNULL),
+            "kept": explain,
+            "anew": lambda: explain("--no-cache"),
+        }
+        times = in_turn(contenders, rounds)
+    told(f"{LITE}: command for one photo / import of TensorFlow and the model", times["kept"] / times["bare"], "<= 1.5")
+    told(f"{LITE}: the same without the cache", times["anew"] / times["bare"], "")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--photos", type=int, default=200)
+    parser.add_argument("--torch-python", type=Path, help="interpreter of an environment with torch, torchcam and timm")
     options = parser.parse_args()
-    sys.stdout.write("| what | median | spread | target |\n|---|---|---|---|\n")
+    few = max(3, options.rounds // 3)
+    sys.stdout.write(
+        f"Python {platform.python_version()}, TensorFlow {tf.__version__}, Keras {keras.__version__}, {os.cpu_count()} cores; "
+        f"n = {NSAMPLES}; medians of {few} to {options.rounds} rounds, spread: middle half.\n\n"
+        "| what | median | spread | target |\n|---|---|---|---|\n"
+    )
     against_the_bare_network(options.rounds)
-    against_the_usual_recipe(max(3, options.rounds // 3))
-    several_at_once(max(3, options.rounds // 3))
-    whole_command(options.photos)
+    against_torch_cam(options.torch_python, few)
+    against_the_usual_recipe(few)
+    several_at_once(few)
+    whole_command(options.photos, max(1, few // 2))
+    start_up(few)
 
 
 if __name__ == "__main__":

@@ -210,7 +210,9 @@ def _watched(arguments: list[str], folder: Path, index: Path | None = None, path
     while process.poll() is None:
         with suppress(OSError, StopIteration):  # it has just ended, or a decoder has
             peak = max(peak, _memory(process.pid, "VmHWM"))
-            decoders = sum(_memory(child) for child in _children(process.pid))
+            decoders = sum(
+                [_memory(child) for child in _children(process.pid)]
+            )  # in a generator, StopIteration ends it oddly
             looks.append(Look(lines.count(), _processor_seconds(process.pid), _memory(process.pid), decoders))
         time.sleep(_LOOK_SECONDS)
     seconds = time.monotonic() - started
