@@ -25,6 +25,7 @@ MAY_USE: dict[str, set[str]] = {
     "config_values": set(),
     "engine": {"models.calls", "models.grid", "models.passage", "quiet", "errors"},
     "errors": set(),
+    "evaluate": {"runs", "images", "engine", "models", "render.place", "errors"},
     "images": {"errors"},
     "models": {"images.fit", "yaml_source", "quiet", "errors"},
     "quiet": set(),

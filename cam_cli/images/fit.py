@@ -67,34 +67,48 @@ def fit(photo: Photo, size: tuple[int, int], how: Preprocessing) -> tuple[NDArra
     if problem := unfit(size, how):
         raise ImageError(problem, stage="fit")
     image = Image.fromarray(photo.pixels)
-    x, box = _fitted(image, size, how)
-    across, down = photo.width / image.width, photo.height / image.height
-    return x, Box(box.left * across, box.top * down, box.right * across, box.bottom * down)
-
-
-def _fitted(image: Image.Image, size: tuple[int, int], how: Preprocessing) -> tuple[NDArray[np.float32], Box]:
-    """Fit an image; the box is in its own pixels."""
     if how.channels in {"grey", "rgba"}:
         image = image.convert("L" if how.channels == "grey" else "RGBA")
     rows, columns = size
     resample = _RESAMPLE[how.resample]
+    box = input_box(photo.width, photo.height, size, how)
     if how.fit == "letterbox":
-        scale = min(columns / image.width, rows / image.height)
-        inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        left, top = (columns - inner[0]) // 2, (rows - inner[1]) // 2
+        left, top, *inner = _letterboxed(photo.width, photo.height, size)
         filled = _normalise(image.resize(inner, resample), how)
         x = np.zeros((rows, columns, filled.shape[2]), np.float32)
         x[top : top + inner[1], left : left + inner[0]] = filled
-        return x, Box(
-            -left * image.width / inner[0],
-            -top * image.height / inner[1],
-            (columns - left) * image.width / inner[0],
-            (rows - top) * image.height / inner[1],
+        return x, box
+    across, down = image.width / photo.width, image.height / photo.height
+    sides = (box.left * across, box.top * down, box.right * across, box.bottom * down)
+    return _normalise(image.resize((columns, rows), resample, box=sides), how), box
+
+
+def input_box(width: int, height: int, size: tuple[int, int], how: Preprocessing) -> Box:
+    """Say where the network's input lies in a photo.
+
+    Args:
+        width, height: of the photo. size: rows and columns of the network's input.
+    """
+    rows, columns = size
+    if how.fit == "letterbox":
+        left, top, inner_width, inner_height = _letterboxed(width, height, size)
+        return Box(
+            -left * width / inner_width,
+            -top * height / inner_height,
+            (columns - left) * width / inner_width,
+            (rows - top) * height / inner_height,
         )
-    box = (0.0, 0.0, float(image.width), float(image.height))
     if how.fit == "crop":
-        box = _centred(image.width, image.height, columns / rows, how.crop_fraction)
-    return _normalise(image.resize((columns, rows), resample, box=box), how), Box(*box)
+        return Box(*_centred(width, height, columns / rows, how.crop_fraction))
+    return Box(0.0, 0.0, float(width), float(height))
+
+
+def _letterboxed(width: int, height: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return left and top, width and height of a photo inside the input that it is padded to."""
+    rows, columns = size
+    scale = min(columns / width, rows / height)
+    inner_width, inner_height = max(1, round(width * scale)), max(1, round(height * scale))
+    return (columns - inner_width) // 2, (rows - inner_height) // 2, inner_width, inner_height
 
 
 def unfit(size: tuple[int, int], how: Preprocessing) -> str:

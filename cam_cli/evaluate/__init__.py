@@ -1,0 +1,1 @@
+"""Run folders to figures: how far maps can be trusted, and what changed between two runs."""
