@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cam_cli.config_values import (
+    Bounds,
     Deviations,
     Device,
     Endings,
@@ -39,7 +40,7 @@ NOT_IN_FINGERPRINT = frozenset(
     {
         "output", "sheet", "max_pixels", "targets_from", "weights", "unsafe_lambda",
         "root", "files_from", "files_from0", "ext", "exclude", "shard", "retry_failed", "max_failures", "fail_fast",
-        "lock_wait", "progress_every", "log_file", "workers", "image_timeout", "device", "batch", "cache",
+        "lock_wait", "progress_every", "log_file", "workers", "image_timeout", "device", "batch", "cache", "audit",
     }
 )  # fmt: skip
 """The settings that cannot change a result file of an image; every other one can. (`weights` counts by the
@@ -178,6 +179,10 @@ class RunConfig(BaseModel):
     cache: bool = Field(
         True,
         description="true: keep traced graphs for the next start, in ~/.cache/smoothcam.",
+    )
+
+    audit: Bounds | None = Field(
+        None, description="Bounds such as max_failed: 1%; where one is crossed the exit code is 5; null: none."
     )
 
     @model_validator(mode="after")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, get_args
 
@@ -121,6 +122,37 @@ def _shard(value: object) -> str:
     return f"{index}/{count}"
 
 
+BOUNDED = (
+    "failed", "blank", "pointing_game", "energy_inside", "iou_best", "iou_half", "instance_coverage", "border_energy",
+    "entropy", "spread", "class_distance", "noise_effect", "standard_error", "deletion_auc", "insertion_auc", "average_drop",
+    "increase", "stability_seed", "stability_n", "stability_jpeg", "stability_shift", "changed_predictions",
+    "map_correlation", "map_overlap", "centre_shift", "new_blank", "new_failed",
+)  # fmt: skip
+"""What `audit:` can bound, by `max_` and `min_`."""
+
+
+def _bounds(value: object) -> dict[str, float]:
+    if isinstance(value, str):
+        pairs = [re.split(r"\s*[=:]\s*", word, maxsplit=1) for word in map(str, _words(value)) if word]
+        if any(len(pair) != 2 for pair in pairs):
+            raise ValueError(f"must be bounds such as max_failed=1%,min_map_correlation=0.7, not {value!r}")
+        value = dict(pairs)
+    if not isinstance(value, dict):
+        raise ValueError("must be a mapping of bounds such as max_failed: 1%")
+    known = [f"{side}_{name}" for name in BOUNDED for side in ("max", "min")]
+    found = {}
+    for rule, bound in value.items():
+        if rule not in known:
+            near = get_close_matches(str(rule), known, n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else f"; it bounds, by max_ and min_, {', '.join(BOUNDED)}"
+            raise ValueError(f"has the unknown bound {rule!r}{hint}")
+        number = re.fullmatch(r"(-?[0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(%?)", str(bound).strip())
+        if not number:
+            raise ValueError(f"must bound {rule} by a number or a percentage such as 2%, not {bound!r}")
+        found[rule] = float(number[1]) / (100 if number[2] else 1)
+    return found
+
+
 def _device(value: object) -> str:
     found = re.fullmatch(r"auto|cpu|gpu(:[0-9]{1,3})?", str(value).strip().lower())
     if not found:
@@ -147,6 +179,7 @@ FilePath = Annotated[Path, BeforeValidator(_path)]
 Paths = Annotated[tuple[FilePath, ...], BeforeValidator(_paths)]
 Globs = Annotated[tuple[Annotated[Text, BeforeValidator(_glob)], ...], BeforeValidator(_names), AfterValidator(_unique)]
 Endings = Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_endings), AfterValidator(_unique)]
+Bounds = Annotated[dict[str, float], BeforeValidator(_bounds)]
 Device = Annotated[str, BeforeValidator(_device)]
 ShardText = Annotated[str, BeforeValidator(_shard)]
 Seconds = Annotated[float, Field(gt=0, le=MOST_SECONDS)]

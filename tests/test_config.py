@@ -78,6 +78,7 @@ TEXTS = {
     "device": ("cpu", "GPU", "gpu:1"),
     "batch": ("1", "2", "3"),
     "cache": ("false", "no", "off"),
+    "audit": ("max_failed=1%", "max_failed=2%", "min_map_correlation=0.5"),
 }
 
 
@@ -178,7 +179,7 @@ def test_every_setting_but_these_is_a_result_setting() -> None:
     which_images = {"root", "files_from", "files_from0", "ext", "exclude", "shard"}
     how_to_run = {"retry_failed", "max_failures", "fail_fast", "lock_wait", "workers", "image_timeout"}
     how_fast = {"device", "batch", "cache"}
-    telling = {"progress_every", "log_file"}
+    telling = {"progress_every", "log_file", "audit"}
     beside = pictures_and_places | which_images | how_to_run | how_fast | telling
     assert beside | counted_otherwise == NOT_IN_FINGERPRINT
     for key, (text, *_) in TEXTS.items():

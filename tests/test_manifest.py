@@ -148,7 +148,7 @@ def test_the_fingerprint_follows_exactly_what_decides_a_result(model_file: Path,
         **{"root": "a", "files_from": "b", "files_from0": "c", "ext": "png", "exclude": "d", "shard": "1/2"},
         **{"retry_failed": True, "max_failures": 3, "fail_fast": True, "lock_wait": 1, "progress_every": 2},
         **{"log_file": "e", "workers": 3, "image_timeout": 4},
-        **{"device": "cpu", "batch": 2, "cache": False},
+        **{"device": "cpu", "batch": 2, "cache": False, "audit": "max_failed=1%"},
     }
     counted_otherwise = {"weights", "targets_from"}  # by the model's sha256, and by each image's targets
     said = {*changes, *neutral, *counted_otherwise}

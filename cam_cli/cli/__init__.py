@@ -20,6 +20,9 @@ from cam_cli.version import __version__
 _COMMANDS = {
     "explain": "Explain images: raw maps, heatmaps, overlays and a manifest for each.",
     "summarize": "Add up a run and its shards, and name what is missing.",
+    "evaluate": "Measure how far the maps of a run can be trusted.",
+    "compare": "Show what changed between two runs, worst first.",
+    "report": "Show a run as one HTML page, to be opened in a browser.",
     "layers": "List a model's layers: shape, grid, and which of them suit a map.",
     "models": "List the bundled models, or one model's classes.",
     "config": "Write, check and show run configs.",

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from cam_cli.cli.audits import BREACHED, held_against
 from cam_cli.cli.console import Console
 from cam_cli.cli.escape import escaped
 from cam_cli.cli.options import RunCommand, resolve_options, run_options
@@ -71,7 +72,8 @@ def explain(
         interruption.announce = lambda text: _aside(lambda: console.warn(text))
         signal.signal(signal.SIGUSR1, lambda *_: _aside(console.where))
         outcome = explain_run(paths, config, settings.origin, console, interruption)
-    return outcome.exit_code
+        crossed = held_against(config.audit, outcome.figures(), console.warn)
+    return BREACHED if crossed else outcome.exit_code
 
 
 def _preview(paths: tuple[Path, ...], config: RunConfig, console: Console, *, as_json: bool) -> int:

@@ -238,6 +238,11 @@ _RUNNING = (
         metavar="SECONDS",
         help="Give an image up whose reading and decoding takes longer. [default: 60]",
     ),
+    click.option(
+        "--audit",
+        metavar="LIST",
+        help="Bounds, e.g. max_failed=1%,max_blank=5%; exit code 5 if crossed. [default: none]",
+    ),
     click.option("--device", metavar="auto|cpu|gpu", help="Where to compute; gpu:1 is the second GPU. [default: auto]"),
     click.option(
         "--batch", metavar="N", help="Images in one pass of the network. [default: found out while the run goes on]"

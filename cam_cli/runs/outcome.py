@@ -36,6 +36,11 @@ class Outcome:
             return 4
         return 3 if self.failed or self.unreadable_folders else 0
 
+    def figures(self) -> dict[str, float]:
+        """Return what an audit can bound: the shares of failed images and of blank maps."""
+        found = {"failed": self.failed / self.images} if self.images else {}
+        return found | ({"blank": self.states["blank"] / self.maps} if self.maps else {})
+
     @property
     def first_rows(self) -> list[dict[str, Any]]:
         """The rows of the first images met, in the order they were met, whatever the order they were done in."""

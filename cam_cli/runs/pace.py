@@ -10,8 +10,8 @@ from statistics import median
 from cam_cli.engine.explain import Explainer, Explanation, Subject
 from cam_cli.runs.cache import Cache
 
-BEFORE = 64
-"""Images that a run explains before it tries anything: a short one is over sooner without."""
+BEFORE = 512
+"""Images that a run explains before it tries anything: to trace another size takes as long as some dozens of images."""
 
 PASSES = 4
 """That each size is tried for; the first does not count."""

@@ -178,3 +178,14 @@ def _failure(error: Exception, stage: str) -> Failure:
         stage = error.stage
     kind = type(error).__name__
     return Failure(stage=stage, type=kind, message=" ".join(str(error).split()) or kind)
+
+
+def read_photo_of(path: Path, sha256: str | None, size: tuple[int, int]) -> Photo | None:
+    """Decode a photo again as a run did, with its network's input `size`; None where the file is gone or another one by now."""
+    try:
+        data, _ = _read(path)
+        if hashlib.sha256(data).hexdigest() != sha256:
+            return None
+        return decode(data, enough=_OVERSAMPLING * max(size))
+    except (ImageError, MemoryError):
+        return None

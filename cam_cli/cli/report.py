@@ -1,0 +1,49 @@
+"""`smoothcam report`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from cam_cli.cli.escape import escaped
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path, readable=False), metavar="RUN")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, readable=False),
+    metavar="FILE",
+    help="The file to write.  [default: RUN/report.html]",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but what is wrong.")
+def report(run: Path, output: Path | None, quiet: bool) -> int:
+    """Show the output folder RUN as one HTML page, to be opened in a browser, also without a network.
+
+    Photos with a slider to their overlays, what needs a look first: failures, empty and suspicious maps. Sorted and filtered by
+    class, confidence, state and every metric of `smoothcam evaluate`, where that was run before. The page holds small pictures;
+    those in full size are linked, so leave the page where it is, or take RUN and the photos with it.
+
+    \b
+    smoothcam report out                         writes out/report.html
+    smoothcam report out -o monday.html
+    """
+    from cam_cli.report.write import write_report
+
+    with click.progressbar(length=1, label="report", file=sys.stderr, hidden=quiet or not sys.stderr.isatty()) as bar:
+
+        def tell(_: int, total: int) -> None:
+            bar.length = total
+            bar.update(1)
+
+        done = write_report(run, output, tell)
+    images = f"{done.images:,} image{'' if done.images == 1 else 's'}"
+    if not quiet:
+        click.echo(f"smoothcam: report: {escaped(str(done.path))} ({images}, {done.size / 1e6:.1f} MB)", err=True)
+    if done.left_out:
+        remark = f"{done.left_out:,} more are in the index, but their folders are not there or cannot be read"
+        click.echo(f"smoothcam: {remark}; run `smoothcam explain` again", err=True)
+    return 0

@@ -1,0 +1,338 @@
+"""Where the objects of a class are on a photo: COCO JSON, Pascal VOC XML, mask images, or boxes by photo."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Protocol
+from xml.etree import ElementTree
+
+import numpy as np
+import pydantic_core
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
+
+from cam_cli.errors import ImageError, UsageError
+from cam_cli.evaluate.shapes import Box, Mask, Polygons, Runs, Shape, Size, check_size
+from cam_cli.images.decode import read_bytes
+from cam_cli.images.find import IMAGE_EXTENSIONS
+from cam_cli.images.pillow import strict_and_unlimited
+from cam_cli.runs.files import from_printable, shown
+from cam_cli.runs.manifest import TargetRecord
+
+_WNID = re.compile(r"n\d{8}")
+_VOID = 255
+"""What Pascal VOC fills the outlines of its 8-bit instance masks with."""
+
+
+class Annotations(Protocol):
+    """Annotations of a set of photos."""
+
+    def instances(self, image_path: str, size: Size, target: TargetRecord) -> list[Mask] | None:
+        """Return where the instances of a class are on a photo.
+
+        Args:
+            image_path: as manifests have it. size: width and height of the upright photo.
+
+        Returns:
+            (height, width) bool each, none of them empty; None where the photo has no annotation of that class.
+
+        Raises:
+            UsageError: the annotation is for a photo of another size, or damaged.
+        """
+
+
+def read_annotations(path: Path, root: Path | None = None) -> Annotations:
+    """Read a COCO instances file, a JSON file of boxes by photo, or a folder of Pascal VOC XML files or of PNG masks.
+
+    A photo's annotation is the one with its path, relative to the run's root or to the annotations; else the only one with its
+    file name, unless `root` shows that one to belong to another photo. Masks go by the path alone, with the ending `.png`: 0 is
+    background, every other value an instance of whatever class; in 8 bits, 255 beside others is Pascal VOC's outline, and none.
+
+    A class is the same if its WordNet id is; where one side has none, if its index is (boxes by photo), or one of its names.
+
+    Args:
+        path: the file or folder. root: the run's.
+
+    Raises:
+        UsageError: nothing of these kinds, or damaged; the message names file and place.
+    """
+    if not path.is_dir():
+        return _Listed(path, _photos_of_json(path), root)
+    kinds = {ending: next(path.rglob(f"*{ending}"), None) for ending in (".xml", ".png")}
+    match kinds[".xml"], kinds[".png"]:
+        case None, None:
+            raise UsageError(
+                f"{shown(path)} holds neither Pascal VOC files (.xml) nor masks (.png); name a folder that does"
+            )
+        case _, None:
+            return _Listed(path, list(_photos_of_voc(path)), root)
+        case None, _:
+            return _Masks(path)
+    raise UsageError(f"{shown(path)} holds both .xml and .png files; name a folder that holds one kind")
+
+
+@dataclass(frozen=True)
+class _Class:
+    names: str
+    wnid: str | None = None
+    index: int | None = None
+
+    def is_of(self, target: TargetRecord) -> bool:
+        wnid = self.wnid or (self.names if _WNID.fullmatch(self.names) else None)
+        if wnid and target.wnid:
+            return wnid == target.wnid
+        return self.index == target.index or not _synonyms(self.names).isdisjoint(_synonyms(target.label))
+
+
+def _synonyms(names: str) -> set[str]:
+    parts = (" ".join(part.replace("_", " ").split()).casefold() for part in names.split(","))
+    return {part for part in parts if part}
+
+
+@dataclass(frozen=True)
+class _Photo:
+    """What is annotated of a photo. names: its path as annotated, first the one to go by. source: for messages."""
+
+    names: tuple[str, ...]
+    source: str
+    size: Size | None
+    objects: Sequence[tuple[_Class, Shape]]
+
+
+class _Listed:
+    def __init__(self, path: Path, photos: Sequence[_Photo], root: Path | None) -> None:
+        self._folder = path if path.is_dir() else path.parent
+        self._root = root
+        self._by_path: dict[str, list[_Photo]] = defaultdict(list)
+        self._by_name: dict[str, list[_Photo]] = defaultdict(list)
+        for photo in photos:
+            for name in set(photo.names):
+                self._by_path[os.path.normpath(name)].append(photo)
+            for name in {_last_part(name) for name in photo.names}:
+                self._by_name[name].append(photo)
+
+    def instances(self, image_path: str, size: Size, target: TargetRecord) -> list[Mask] | None:
+        photo = self._find(from_printable(image_path))
+        if photo is None:
+            return None
+        try:
+            if photo.size is not None:
+                check_size(photo.size, size)
+            masks = [shape.mask(size) for kind, shape in photo.objects if kind.is_of(target)]
+        except ValueError as error:
+            raise UsageError(f"{photo.source}: {error}") from None
+        return [mask for mask in masks if mask.any()] or None
+
+    def _find(self, image: PurePosixPath) -> _Photo | None:
+        paths = [image]
+        if self._root is not None:
+            place = os.path.normpath((self._root / image).absolute())
+            paths += [PurePosixPath(os.path.relpath(place, self._folder.absolute())), PurePosixPath(place)]
+        for path in (*paths, *(path.with_suffix("") for path in paths)):
+            if len(found := self._by_path.get(str(path), [])) == 1:
+                return found[0]
+        for name in (image.name, image.stem):
+            if len(found := self._by_name.get(name, [])) == 1:
+                return None if self._is_of_another(found[0]) else found[0]
+        return None
+
+    def _is_of_another(self, photo: _Photo) -> bool:
+        """Tell whether an annotation that was found by file name alone has, by its path, a photo of its own."""
+        if self._root is None:
+            return False
+        places = (base / name for base in (self._root, self._folder) for name in photo.names)
+        return any(os.path.isfile(place) for place in places)  # noqa: PTH113 - Path.is_file raises on names too long to exist
+
+
+def _last_part(path: str) -> str:
+    """Return the file name of a path that may come from Windows."""
+    return re.split(r"[/\\]", path)[-1]
+
+
+@dataclass(frozen=True)
+class _Masks:
+    folder: Path
+
+    def instances(self, image_path: str, size: Size, target: TargetRecord) -> list[Mask] | None:  # noqa: ARG002
+        path = self.folder / from_printable(image_path).with_suffix(".png")
+        if not path.exists():
+            return None
+        data = _bytes(path)
+        try:
+            with strict_and_unlimited, Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+                check_size(image.size, size)
+                if image.mode not in {"1", "L", "P", "I", "I;16"}:
+                    raise ValueError(
+                        f"a mask has one number a pixel, this is {image.mode}; save it as grey or with a palette"
+                    )
+                values = np.asarray(image)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - damaged PNGs make Pillow fail in many ways
+            raise UsageError(f"mask {shown(path)}: {' '.join(str(error).split())}") from None
+        present = [value for value in np.unique(values) if value]
+        if values.dtype == np.uint8 and len(present) > 1:
+            present = [value for value in present if value != _VOID]
+        return [values == value for value in present] or None
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+_Coordinate = Annotated[float, Field(ge=-1e6, le=1e6)]
+_Length = Annotated[float, Field(ge=0, le=1e6)]
+_Outline = Annotated[tuple[_Coordinate, ...], Field(min_length=6)]
+
+
+class _CocoImage(_Part):
+    id: int
+    file_name: str
+    width: int
+    height: int
+
+
+class _CocoCategory(_Part):
+    id: int
+    name: str
+
+
+class _CocoRuns(_Part):
+    size: tuple[int, int]
+    counts: tuple[int, ...] | str
+
+
+_Segmentation = Annotated[
+    Annotated[_CocoRuns, Tag("runs")] | Annotated[tuple[_Outline, ...], Tag("polygons")],
+    Discriminator(lambda value: "runs" if isinstance(value, dict) else "polygons"),
+]
+
+
+class _CocoAnnotation(_Part):
+    image_id: int
+    category_id: int
+    bbox: tuple[_Coordinate, _Coordinate, _Length, _Length] | None = None
+    segmentation: _Segmentation | None = None
+
+    def shape(self) -> Shape:
+        if isinstance(self.segmentation, _CocoRuns):
+            return Runs(self.segmentation.size, self.segmentation.counts)
+        if self.segmentation:
+            if any(len(outline) % 2 for outline in self.segmentation):
+                raise ValueError("a polygon has an odd number of coordinates")
+            return Polygons(self.segmentation)
+        if self.bbox is None:
+            raise ValueError("it has neither bbox nor segmentation")
+        left, top, width, height = self.bbox
+        return Box(left, top, left + width, top + height)
+
+
+class _Coco(_Part):
+    images: tuple[_CocoImage, ...]
+    categories: tuple[_CocoCategory, ...]
+    annotations: tuple[_CocoAnnotation, ...]
+
+
+class _Boxed(_Part):
+    size: tuple[int, int]
+    class_index: int | None = None
+    wnid: str | None = None
+    label: str = ""
+    boxes: tuple[tuple[_Coordinate, _Coordinate, _Coordinate, _Coordinate], ...]
+
+
+_BOXED: TypeAdapter[dict[str, _Boxed]] = TypeAdapter(dict[str, _Boxed])
+
+
+def _photos_of_json(path: Path) -> list[_Photo]:
+    try:
+        value = pydantic_core.from_json(_bytes(path).removeprefix(b"\xef\xbb\xbf"), allow_inf_nan=False)
+        is_coco = isinstance(value, dict) and isinstance(value.get("annotations"), list)
+        return list(_photos_of_coco(path, _Coco.model_validate(value)) if is_coco else _photos_of_boxes(path, value))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UsageError(f"annotations {shown(path)}: {shown(place)}: {first['msg']}") from None
+    except ValueError as error:
+        raise UsageError(f"annotations {shown(path)}: {error}") from None
+
+
+def _photos_of_coco(path: Path, coco: _Coco) -> Iterator[_Photo]:
+    kinds = {category.id: _Class(category.name) for category in coco.categories}
+    objects: dict[int, list[tuple[_Class, Shape]]] = {image.id: [] for image in coco.images}
+    if len(kinds) < len(coco.categories) or len(objects) < len(coco.images):
+        raise ValueError("two images or two categories have the same id")
+    if len({image.file_name for image in coco.images}) < len(coco.images):
+        raise ValueError("two images have the same file_name")
+    for number, annotation in enumerate(coco.annotations):
+        try:
+            objects[annotation.image_id].append((kinds[annotation.category_id], annotation.shape()))
+        except (KeyError, ValueError) as error:
+            reason = f"there is no image or category {error}" if isinstance(error, KeyError) else error
+            raise ValueError(f"annotations.{number}: {reason}") from None
+    for image in coco.images:
+        source = f"annotations {shown(path)}, {shown(image.file_name)}"
+        yield _Photo((image.file_name,), source, (image.width, image.height), objects[image.id])
+
+
+def _photos_of_boxes(path: Path, value: Any) -> Iterator[_Photo]:
+    for name, photo in _BOXED.validate_python(value).items():
+        kind = _Class(photo.label, photo.wnid, photo.class_index)
+        if kind == _Class(""):
+            raise ValueError(f"{shown(name)}: class_index, wnid or label must say the class")
+        if any(right < left or bottom < top for left, top, right, bottom in photo.boxes):
+            raise ValueError(f"{shown(name)}: a box is x1, y1, x2, y2 with x1 <= x2 and y1 <= y2")
+        source = f"annotations {shown(path)}, {shown(name)}"
+        yield _Photo((name,), source, photo.size, [(kind, Box(*box)) for box in photo.boxes])
+
+
+def _photos_of_voc(folder: Path) -> Iterator[_Photo]:
+    for path in sorted(folder.rglob("*.xml"), key=os.fsencode):
+        source = f"annotations {shown(path)}"
+        try:
+            yield _photo_of_voc(_bytes(path), path.relative_to(folder).with_suffix(""), source)
+        except (ValueError, LookupError, ElementTree.ParseError) as error:
+            raise UsageError(f"{source}: {error}") from None
+
+
+def _photo_of_voc(data: bytes, name: Path, source: str) -> _Photo:
+    """Read one XML file; corners are whole pixels that belong to the box, counted from 1."""
+    if b"\0" in data or b"<!DOCTYPE" in data:
+        raise ValueError("a DOCTYPE or UTF-16 is not read; save it as plain UTF-8 XML")
+    tree = ElementTree.fromstring(data)
+    if tree.tag != "annotation":
+        raise ValueError(f"the outermost element is {shown(tree.tag)}, not 'annotation' as in Pascal VOC")
+    objects: list[tuple[_Class, Shape]] = []
+    for element in tree.iterfind("object"):
+        left, top, right, bottom = (_number(element, f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax"))
+        if right < left or bottom < top:
+            raise ValueError(f"object {len(objects)}: xmin is more than xmax, or ymin more than ymax")
+        objects.append((_Class((element.findtext("name") or "").strip()), Box(left - 1, top - 1, right, bottom)))
+    size = None if tree.find("size") is None else (int(_number(tree, "size/width")), int(_number(tree, "size/height")))
+    file_name = _last_part((tree.findtext("filename") or "").strip())
+    has_ending = file_name.lower().endswith(tuple(f".{ending}" for ending in IMAGE_EXTENSIONS))
+    return _Photo((str(name.with_name(file_name)), str(name)) if has_ending else (str(name),), source, size, objects)
+
+
+def _number(element: ElementTree.Element, path: str) -> float:
+    text = element.findtext(path)
+    try:
+        number = float(text or "")
+    except ValueError:
+        number = np.nan
+    if not abs(number) <= 1e6:
+        raise ValueError(f"{path} is {shown(text) if text else 'missing'}, not a number of pixels")
+    return number
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return read_bytes(path)
+    except ImageError as error:
+        raise UsageError(f"annotations {shown(path)}: {error}; name a file that smoothcam may read") from error

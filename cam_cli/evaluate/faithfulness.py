@@ -1,0 +1,142 @@
+"""Does the network use what a map shows? Pixels are hidden in the map's order, and the probability of its class is watched.
+
+Deletion and insertion: Petsiuk et al. 2018, RISE, arXiv 1806.07421, section 4. Average drop and increase in confidence:
+Chattopadhay et al. 2018, Grad-CAM++, arXiv 1710.11063, section 4.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cam_cli.errors import UsageError
+
+Array = NDArray[np.float32]
+Score = Callable[[Array], NDArray[Any]]
+"""Inputs (N, H, W, C) to the probability of the class that is explained, (N,)."""
+
+STEPS = 28
+BLUR = 0.1
+ROWS = 16
+
+
+def faithfulness(
+    x: Array, saliency: NDArray[Any], score: Score, perturbation: str = "blur", steps: int = STEPS, seed: int = 0
+) -> dict[str, float]:
+    """Measure how faithful one map is to the network, with 2 * steps + 1 forward passes.
+
+    Pixels of equal value change together, each by the share of them that is due: no order that the map does not state is
+    made up for them, and a blank map is a plain fade. Where all values differ and `steps` divides the number of pixels, this is
+    the published procedure to the letter.
+
+    Args:
+        x: the network's own input, (H, W, C), preprocessed.
+        saliency: the map on the same pixels, (H, W); NaN counts as 0.
+        score: called with at most `ROWS` inputs at a time.
+        perturbation: what a hidden pixel turns into, see `perturbed`.
+        steps: equal shares of the pixels that are hidden one after another. RISE takes a row of a 224-pixel image at a time;
+            28 takes eight, and on two photos gave areas within 0.005 of those of 56 steps.
+        seed: of the noise.
+
+    Returns:
+        deletion_auc: area under the probability while the pixels are hidden, highest first; 0..1, lower is better.
+        insertion_auc: the same while they come back into the perturbed image, highest first; higher is better.
+        average_drop: max(0, Y - O) / Y, with Y the probability for x and O that for the input as far as the map shows it:
+            each pixel a mix of x (by the map's positive part, divided by its maximum) and of its perturbation, where the
+            paper multiplies, which is a mix with zeros; 0..1, lower is better. 0 where Y is 0.
+        increase: 1 where O > Y, else 0.
+        All are NaN where the score is.
+
+    Raises:
+        UsageError: an unknown perturbation, no step, or a map of another size.
+    """
+    if steps < 1:
+        raise UsageError(f"faithfulness needs at least one step, not {steps}")
+    if saliency.shape != x.shape[:2]:
+        raise UsageError(f"the map is {saliency.shape}, and the network's input {x.shape[:2]}; enlarge the map first")
+    hidden = perturbed(x, perturbation, seed)
+    values = np.nan_to_num(np.asarray(saliency, np.float64), nan=0.0)
+    due = _due(values, steps)
+    shown = _positive_share(values)
+    shares = np.concatenate([due, 1 - due[1:-1], (1 - shown)[None]])
+    scores = np.concatenate(
+        [np.asarray(score(_mixed(x, hidden, shares[i : i + ROWS])), np.float64) for i in range(0, len(shares), ROWS)]
+    )
+    deletion, inner, seen = scores[: steps + 1], scores[steps + 1 : -1], float(scores[-1])
+    insertion = np.concatenate([deletion[-1:], inner, deletion[:1]])
+    whole = float(deletion[0])
+    return {
+        "deletion_auc": _area(deletion),
+        "insertion_auc": _area(insertion),
+        "average_drop": float(np.maximum(0.0, whole - seen)) / whole if whole else 0.0,
+        "increase": float(seen > whole) if np.isfinite(seen - whole) else float("nan"),
+    }
+
+
+def perturbed(x: Array, perturbation: str, seed: int = 0) -> Array:
+    """Return an input of which nothing is left to be recognised.
+
+    `blur`: blurred with a Gaussian whose standard deviation is `BLUR` of each side. `mean`: its mean colour everywhere.
+    `noise`: normal noise with the mean and the standard deviation of each channel.
+
+    Args:
+        x: (H, W, C), preprocessed; the result has its shape and units. seed: of the noise.
+
+    Raises:
+        UsageError: an unknown perturbation.
+    """
+    if perturbation not in _PERTURBATIONS:
+        raise UsageError(f"unknown perturbation '{perturbation}'; choose one of {', '.join(_PERTURBATIONS)}")
+    return np.asarray(_PERTURBATIONS[perturbation](x, seed), np.float32)
+
+
+def _blur(x: Array, _seed: int) -> NDArray[Any]:
+    down, across = (_gaussian(side) for side in x.shape[:2])
+    return np.asarray(np.einsum("ij,jkc,lk->ilc", down, x, across, optimize=True))
+
+
+def _gaussian(side: int) -> NDArray[np.float64]:
+    """Return the matrix that blurs a row of so many pixels; near the ends the weights inside it sum to 1."""
+    at = np.arange(side)
+    weights = np.exp(-0.5 * ((at[:, None] - at) / (BLUR * side)) ** 2)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+def _mean(x: Array, _seed: int) -> NDArray[Any]:
+    return np.broadcast_to(x.mean(axis=(0, 1), dtype=np.float64), x.shape)
+
+
+def _noise(x: Array, seed: int) -> NDArray[Any]:
+    mean, spread = (statistic(x, axis=(0, 1), dtype=np.float64) for statistic in (np.mean, np.std))
+    return np.asarray(np.random.default_rng(seed).normal(mean, spread, x.shape))
+
+
+_PERTURBATIONS: dict[str, Callable[[Array, int], NDArray[Any]]] = {"blur": _blur, "mean": _mean, "noise": _noise}
+PERTURBATIONS = tuple(_PERTURBATIONS)
+
+
+def _due(values: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
+    """Return how much of each pixel has changed after each of 0 to `steps` steps, (steps + 1, H, W) in 0..1."""
+    _, group, counts = np.unique(-values, return_inverse=True, return_counts=True)
+    group = group.reshape(values.shape)
+    before = np.cumsum(counts) - counts
+    changed = np.linspace(0, values.size, steps + 1)[:, None]
+    return np.asarray(np.clip((changed - before) / counts, 0, 1)[:, group])
+
+
+def _positive_share(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    positive = np.maximum(values, 0)
+    return np.asarray(positive / positive.max() if positive.max() > 0 else positive)
+
+
+def _mixed(x: Array, hidden: Array, shares: NDArray[np.float64]) -> Array:
+    """Return x with a share of each pixel hidden, (N, H, W, C)."""
+    share = shares[..., None].astype(np.float32)
+    return np.asarray(x * (1 - share) + hidden * share, np.float32)
+
+
+def _area(curve: NDArray[np.float64]) -> float:
+    return float((curve[:-1] + curve[1:]).mean() / 2)

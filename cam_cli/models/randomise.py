@@ -1,0 +1,99 @@
+"""A copy of a model whose weights turn into chance, layer by layer from the top: what Adebayo et al. 2018 test maps with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cam_cli.errors import ModelError
+from cam_cli.models.calls import run_model, trace, walk
+from cam_cli.models.files import one_line
+from cam_cli.quiet import native_chatter_silenced
+
+
+def randomised(model: keras.Model, input_shape: tuple[int, int, int], seed: int) -> Iterator[tuple[str, keras.Model]]:
+    """Yield the path of a layer and the model from the score down to there without anything learned (section 3.1, cascading).
+
+    Every weight tensor is shuffled: its values stay, so that signals keep their size and a variance stays positive, but it
+    no longer says which value belongs where. The seed and the layer's path decide the order. A tensor of one single value
+    stays as it is.
+
+    Args:
+        model: any Keras classifier that can be copied; it is not changed.
+        input_shape: (H, W, C).
+
+    Yields:
+        One and the same copy each time, with one more layer shuffled; layers without weights are passed over.
+
+    Raises:
+        ModelError: the model cannot be copied, or takes no such image.
+    """
+    copy = _copied(model, input_shape)
+    weights = _owned(dict(walk(copy)), copy)
+    for path in layers_with_weights(copy, input_shape):
+        drawn = np.random.default_rng(int.from_bytes(hashlib.sha256(f"{seed}\n{path}".encode()).digest()[:8], "little"))
+        for variable in weights[path]:
+            values = np.asarray(variable)
+            variable.assign(drawn.permutation(values.ravel()).reshape(values.shape))
+        yield path, copy
+
+
+def layers_with_weights(model: keras.Model, input_shape: tuple[int, int, int]) -> list[str]:
+    """Return the paths of the layers with weights of their own that run, the last to run first.
+
+    Weights of the model itself, such as a subclass may have, come last, under the model's name.
+
+    Raises:
+        ModelError: the model does not take an image of this shape, (H, W, C).
+    """
+    traced = trace(model, input_shape)
+    when = {op.name: number for number, op in enumerate(traced.output.graph.get_operations())}
+    ends = {
+        path: max(
+            (when.get(tensor.op.name, -1) for tensor in tf.nest.flatten(calls) if tf.is_tensor(tensor)), default=-1
+        )
+        for path, calls in traced.calls.items()
+    }
+    paths = [path for path in _owned(traced.layers, model) if traced.calls.get(path, [model])]
+    return sorted(paths, key=lambda path: ends.get(path, -1), reverse=True)
+
+
+def _owned(layers: Mapping[str, Any], model: keras.Model) -> dict[str, list[Any]]:
+    """Return the weights of each layer that are no inner layer's, and of a shared one the layer met last."""
+    owner: dict[int, tuple[str, Any]] = {}
+    for path, layer in ((model.name, model), *layers.items()):
+        owner.update((id(variable), (path, variable)) for variable in getattr(layer, "weights", ()))
+    owned: dict[str, list[Any]] = {}
+    for path, variable in owner.values():
+        owned.setdefault(path, []).append(variable)
+    return owned
+
+
+def _copied(model: keras.Model, input_shape: tuple[int, int, int]) -> keras.Model:
+    by_layers = isinstance(model, keras.Sequential) or getattr(model, "_inputs_struct", None) is not None
+    try:
+        with native_chatter_silenced():
+            if by_layers:
+                copy = keras.models.clone_model(model, clone_function=_twin, recursive=True)
+            else:
+                copy = keras.models.clone_model(model)
+            run_model(copy, tf.zeros((1, *input_shape)))
+            copy.set_weights(model.get_weights())
+        for (_, own), (_, copied) in zip([*walk(model)], [*walk(copy)], strict=True):
+            copied.name = own.name
+    except Exception as error:
+        raise ModelError(
+            f"the model cannot be copied, which randomising its weights needs ({one_line(error)}); leave the sanity check out"
+        ) from error
+    return copy
+
+
+def _twin(layer: Any) -> Any:
+    """Return a new layer of the same kind; the code of a Lambda layer runs already, so it may run here."""
+    trusted = {"safe_mode": False} if isinstance(layer, keras.layers.Lambda) else {}
+    return type(layer).from_config(layer.get_config(), **trusted)

@@ -1,0 +1,1 @@
+"""Finished runs shown to people: one self-contained HTML file."""

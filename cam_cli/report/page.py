@@ -1,0 +1,78 @@
+"""One HTML file that needs nothing but itself: markup, style, script, and the data between them, written as it comes."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from importlib.resources import files
+from typing import Any, BinaryIO, Final
+
+from cam_cli.report.gather import Entry
+
+MARK: Final = b"<!doctype html>\n<!-- smoothcam report -->\n"
+"""What every report begins with, by which it is known as one that may be replaced."""
+
+_ROWS_IN_A_BLOCK = 500
+_HARMLESS = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"})
+
+
+def write_page(
+    stream: BinaryIO, about: Mapping[str, Any], entries: Iterable[Entry], closing: Callable[[], Mapping[str, Any]]
+) -> None:
+    """Write the page, one image at a time.
+
+    The data are blocks of JSON: `about`, then an image's detail in a block of its own, read when it is looked at, and every
+    few hundred images their rows, read at once; `closing` comes last.
+
+    Args:
+        about: what is known of the run beforehand. closing: returns what is known of it when all entries are written.
+
+    Raises:
+        OSError: it cannot be written. ValueError: a number that JSON does not have.
+    """
+    style, script = _asset("page.css"), _asset("page.js")
+    markup = _asset("page.html").replace("%POLICY%", _policy(style, script)).replace("%STYLE%", style)
+    before, _, after = markup.partition("%DATA%\n")
+    stream.write(MARK + before.encode())
+    stream.write(_block(about, 'id="about"'))
+    rows: list[list[Any]] = []
+    for number, entry in enumerate(entries):
+        stream.write(_block(entry.detail, f'id="image-{number}"'))
+        rows.append(entry.row)
+        if len(rows) == _ROWS_IN_A_BLOCK:
+            stream.write(_block(rows, 'class="rows"'))
+            rows = []
+    stream.write(_block(rows, 'class="rows"'))
+    stream.write(_block(closing(), 'id="closing"'))
+    stream.write(after.replace("%SCRIPT%", script).encode())
+
+
+def _asset(name: str) -> str:
+    return files("cam_cli.report").joinpath(name).read_text("utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    """Return a Content-Security-Policy: this style, this script, pictures in the file or beside it, nothing else."""
+    return "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src {_digest(script)}",
+            f"style-src {_digest(style)}",
+            "img-src data: file: 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "require-trusted-types-for 'script'",
+        )
+    )
+
+
+def _digest(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}'"
+
+
+def _block(value: object, attributes: str) -> bytes:
+    """Return a block of data in which no text from outside can end the block or begin another."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":")).translate(_HARMLESS)
+    return f'<script type="application/json" {attributes}>{text}</script>\n'.encode("ascii")

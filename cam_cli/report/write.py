@@ -1,0 +1,123 @@
+"""From a run folder to its report: there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from cam_cli.errors import SmoothcamError, UsageError
+from cam_cli.evaluate.run import SavedRun
+from cam_cli.images.decode import MAX_PIXELS
+from cam_cli.report.evaluation import EVALUATION, read_evaluation
+from cam_cli.report.gather import Entry, Gathering
+from cam_cli.report.page import MARK, write_page
+from cam_cli.report.thumbnails import detail_for
+from cam_cli.runs.decoders import Decoders
+from cam_cli.runs.files import shown
+from cam_cli.runs.index import Index
+
+REPORT = "report.html"
+_DECODERS = 2
+_SECONDS_FOR_A_PHOTO = 60.0
+_OF_A_RUN = ("versions", "finished", "state")
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report that was written.
+
+    images: how many it shows. left_out: how many more the index has, whose folders are not there or cannot be read. size: of
+    the file, in bytes.
+    """
+
+    path: Path
+    images: int
+    left_out: int
+    size: int
+
+
+def write_report(
+    folder: Path, output: Path | None = None, tell: Callable[[int, int], None] = lambda _done, _total: None
+) -> Report:
+    """Write one HTML file that shows a run; photos and maps in full size are linked to where they are.
+
+    Args:
+        folder: of the run. output: the file; report.html in the run's folder when left out. tell: told after each image how
+            many are done, and of how many.
+
+    Raises:
+        UsageError: there is no such run, or the file's place is taken or cannot be used. SmoothcamError: it cannot be written.
+    """
+    run = SavedRun(folder)
+    path = output or folder / REPORT
+    _check_place(path)
+    evaluation = read_evaluation(folder / EVALUATION)
+    with Index(folder) as index:
+        total = len(index)
+    gathering = Gathering(run, evaluation, path.absolute().parent, detail_for(total))
+
+    def told(entries: Iterator[Entry]) -> Iterator[Entry]:
+        for entry in entries:
+            yield entry
+            tell(gathering.shown, total)
+
+    max_pixels = run.record.get("config", {}).get("max_pixels", MAX_PIXELS)
+    try:
+        with Decoders(_DECODERS, _SECONDS_FOR_A_PHOTO) as decoders, _whole(path) as stream:
+            write_page(stream, _about(run, total), told(gathering.entries(decoders, max_pixels)), gathering.closing)
+            size = stream.tell()
+    except OSError as error:
+        raise SmoothcamError(
+            f"{shown(path)} cannot be written: {error.strerror}; free its place and run again"
+        ) from error
+    return Report(path, gathering.shown, total - gathering.shown, size)
+
+
+def _about(run: SavedRun, total: int) -> dict[str, Any]:
+    known = {key: run.record[key] for key in _OF_A_RUN if key in run.record}
+    return known | {
+        "photos": run.root.name,
+        "folder": run.folder.resolve().name,
+        "model": run.record.get("model"),
+        "expected": total,
+    }
+
+
+def _check_place(path: Path) -> None:
+    """Refuse a place where a report cannot be, or would replace something else.
+
+    Raises:
+        UsageError: as said.
+    """
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"the folder of {shown(path)} is not there; make it, or choose another place with -o")
+    try:
+        with path.open("rb") as stream:
+            ours = stream.read(len(MARK)) == MARK
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UsageError(f"{shown(path)} cannot be replaced: {error.strerror}; choose another place with -o") from None
+    if not ours:
+        raise UsageError(f"{shown(path)} is no report of smoothcam's and stays as it is; choose another place with -o")
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[BinaryIO]:
+    """Have a new file beside a place, which takes that place when all went well and vanishes when not."""
+    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
+    with suppress(FileNotFoundError):
+        temporary.unlink()
+    try:
+        with temporary.open("xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,174 @@
+"""What each step towards speed is worth, found by undoing it: time without the step / with it, timed in turn.
+
+python tests/benchmarks/steps.py [--rounds N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import math
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+from bench import LITE, LITE_LAYER, LITE_TOP, NSAMPLES, SAMPLES, VGG, VGG_LAYER, explainer, in_turn, subjects, told
+from PIL import Image
+
+from cam_cli.quiet import native_chatter_silenced
+
+with native_chatter_silenced():
+    import tensorflow as tf
+
+    from cam_cli.engine import tracing
+    from cam_cli.engine.explain import Explainer
+    from cam_cli.engine.tracing import Shape
+    from cam_cli.images.decode import decode
+
+CASES = ((VGG, VGG_LAYER), (LITE, LITE_LAYER), (LITE, LITE_TOP))
+SHAPE = (224, 224, 3)
+
+
+@contextmanager
+def without_folding() -> Iterator[None]:
+    with patch.object(tracing, "folded", lambda definition, _: definition):
+        yield
+
+
+@contextmanager
+def without_mirrors() -> Iterator[None]:
+    with patch.object(tracing, "mirror", lambda _: None):
+        yield
+
+
+@contextmanager
+def with_noise_for_clean_rows() -> Iterator[None]:
+    usual = tracing._with_noise
+
+    def everywhere(x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, noise: Any, shape: Shape) -> tf.Tensor:
+        return usual(x, seeds, live, noise, replace(shape, clean=0))
+
+    with patch.object(tracing, "_with_noise", everywhere):
+        yield
+
+
+@contextmanager
+def without_a_standard_error() -> Iterator[None]:
+    """Leave out the jackknife: not a step, but what it costs."""
+    with patch("cam_cli.engine.evidence._shares", lambda top, mass: usual_shares(top, mass)[:, :1]):
+        yield
+
+
+def usual_shares(top: Any, mass: Any) -> Any:
+    filled = np.where(mass > 0, top, -np.inf)
+    rows = np.where(mass > 0, np.exp(filled - filled.max(axis=-1, keepdims=True)), 0)
+    return np.asarray(rows / (rows * mass).sum(axis=-1, keepdims=True), np.float32)[:, None]
+
+
+def undone(rounds: int) -> None:
+    steps = {
+        "batch norms are not folded": without_folding,
+        "gradients of convolutions are TensorFlow's own": without_mirrors,
+        "noise is drawn for clean rows too": with_noise_for_clean_rows,
+    }
+    for name, layer in CASES:
+        engines = {"as it is": explainer(name, [layer])}
+        for step, undo in steps.items():
+            with undo():
+                engines[step] = explainer(name, [layer])
+        batch = subjects(engines["as it is"])
+        contenders: dict[str, Callable[[], object]] = {
+            step: partial(engine.explain, batch) for step, engine in engines.items()
+        }
+        contenders["no standard error"] = partial(alone, engines["as it is"], batch)
+        times = in_turn(contenders, rounds)
+        for step in contenders:
+            if step != "as it is":
+                told(f"{name} {layer}: {step}", times[step] / times["as it is"], "")
+
+
+def alone(engine: Explainer, batch: Any) -> object:
+    with without_a_standard_error():
+        return engine.explain(batch)
+
+
+def generators(rounds: int) -> None:
+    """Ways to draw normal numbers for five noisy copies, against the one that the contract names."""
+    count = math.prod(SHAPE)
+    table = tf.constant(np.random.default_rng(0).normal(size=65536).astype(np.float32))
+
+    def box_muller(seed: tf.Tensor) -> tf.Tensor:
+        u = tf.random.stateless_uniform((2, count // 2), seed, 2**-25, 1.0, alg="philox")
+        radius, angle = tf.sqrt(-2 * tf.math.log(u[0])), 2 * math.pi * u[1]
+        return tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], 0)
+
+    def looked_up(seed: tf.Tensor) -> tf.Tensor:
+        bits = tf.random.stateless_uniform((count // 2,), seed, None, None, tf.int32, alg="philox")
+        return tf.gather(table, tf.cast(tf.reshape(tf.bitcast(bits, tf.uint16), (-1,)), tf.int32))
+
+    ways: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
+        "stateless_normal": lambda seed: tf.random.stateless_normal((count,), seed, alg="philox"),
+        "Box-Muller on whole tensors": box_muller,
+        "inverse error function": lambda seed: tf.math.erfinv(
+            tf.random.stateless_uniform((count,), seed, -1 + 2**-24, 1.0, alg="philox")
+        ),
+        "table of 65536 values": looked_up,
+        "uniform numbers only": lambda seed: tf.random.stateless_uniform((count,), seed, alg="philox"),
+    }
+    seeds = tf.constant(np.arange(2 * NSAMPLES).reshape(NSAMPLES, 2), tf.int64)
+    contenders: dict[str, Callable[[], object]] = {}
+    for name, way in ways.items():
+        drawn = tf.function(lambda s, w=way: tf.stack([w(s[m]) for m in range(NSAMPLES)]), autograph=False)
+        concrete = drawn.get_concrete_function(tf.TensorSpec((NSAMPLES, 2), tf.int64))
+        contenders[name] = lambda c=concrete: c(seeds).numpy()  # type: ignore[misc]
+    draw, into = np.random.Generator(np.random.SFC64(0)), np.empty((NSAMPLES, count), np.float32)
+    contenders["NumPy, SFC64, one thread"] = lambda: draw.standard_normal(out=into, dtype=np.float32)
+    times = in_turn(contenders, rounds)
+    for name in contenders:
+        if name != "stateless_normal":
+            told(f"noise: {name} / stateless_normal", times[name] / times["stateless_normal"], "")
+
+
+def pictures(rounds: int) -> None:
+    with Image.open(sorted(SAMPLES.glob("*.jpg"))[0]) as opened:
+        photo = opened.convert("RGB").resize((1632, 1224))
+    jpeg = io.BytesIO()
+    photo.save(jpeg, "JPEG", quality=88)
+    data = jpeg.getvalue()
+    times = in_turn({"whole": lambda: decode(data), "reduced": lambda: decode(data, enough=448)}, rounds)
+    told("2-megapixel JPEG: read whole / at half its size", times["whole"] / times["reduced"], "")
+
+    def saved(width: int, **options: int) -> Callable[[], object]:
+        image = photo.resize((width, width * 3 // 4))
+        return lambda: image.save(io.BytesIO(), "PNG", **options)
+
+    times = in_turn(
+        {
+            "1024": saved(1024, compress_level=1),
+            "640": saved(640, compress_level=1),
+            "rle": saved(640, compress_level=1, compress_type=zlib.Z_RLE),
+        },
+        rounds,
+    )
+    told("PNG: 1024 pixels wide / 640", times["1024"] / times["640"], "")
+    told("PNG: default strategy / run lengths", times["640"] / times["rle"], "")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parser.parse_args()
+    sys.stdout.write("| what | median | spread | |\n|---|---|---|---|\n")
+    undone(options.rounds)
+    generators(options.rounds)
+    pictures(options.rounds)
+
+
+if __name__ == "__main__":
+    main()
