@@ -194,18 +194,19 @@ def test_what_is_worst_stands_first_and_everything_is_counted_once(
     before = run_of(smoothcam, models[False], photos, tmp_path / "before")
     (photos / "03.png").write_bytes(b"no photo")
     (photos / "05.png").unlink()
+    shutil.copy(photos / "07.png", photos / "sheet.jpg")  # called like a file of the run's own
     Image.fromarray(picture(5, disc=False, mark=False)).save(photos / "06.png")
     Image.fromarray(picture(6, disc=True, mark=True)).save(photos / "new.png")
     after = run_of(smoothcam, models[False], photos, tmp_path / "after")
     found = compare(before, after)
     assert found.only_before == ("05.png",)
-    assert found.only_after == ("new.png",)
+    assert found.only_after == ("new.png", "sheet.jpg")
     assert [image.path for image in found.images[:2]] == ["03.png", "06.png"]
     assert [image.path for image in found.images if image.newly_failed] == ["03.png"]
     assert [image.path for image in found.images if image.prediction_changed] == ["06.png"]
     assert [image.path for image in found.images if not image.same_photo] == ["03.png", "06.png"]
     mirrored = compare(after, before)
-    assert mirrored.only_before == ("new.png",)
+    assert mirrored.only_before == ("new.png", "sheet.jpg")
     assert mirrored.count("newly_failed") == 0
     ended = smoothcam("compare", tmp_path / "before", tmp_path / "after", "--format", "json")
     assert ended.code == 0

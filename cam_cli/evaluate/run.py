@@ -17,8 +17,10 @@ from cam_cli.errors import UsageError
 from cam_cli.images.fit import Preprocessing, input_box
 from cam_cli.render.place import place
 from cam_cli.runs.files import from_printable, read_regular
+from cam_cli.runs.folder import RunFolder
 from cam_cli.runs.index import Index
 from cam_cli.runs.manifest import Manifest, MapRecord, read_manifest
+from cam_cli.runs.shard import Shard
 
 Array = NDArray[np.float32]
 
@@ -90,6 +92,7 @@ class SavedRun:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._places = RunFolder(folder, Shard.parse(None))
         records = sorted([*folder.glob("run.json"), *folder.glob("run.*-of-*.json")]) if folder.is_dir() else []
         if not records:
             raise UsageError(
@@ -106,7 +109,11 @@ class SavedRun:
         with Index(self.folder) as index:
             paths = sorted(row["path"] for row in index.rows())
         for path in paths:
-            relative = from_printable(path)
-            manifest = read_manifest(self.folder / relative)
+            folder = self.folder_of(path)
+            manifest = read_manifest(folder)
             if manifest is not None:
-                yield SavedImage(manifest, self.folder / relative, self.root / relative)
+                yield SavedImage(manifest, folder, self.root / from_printable(path))
+
+    def folder_of(self, path: str) -> Path:
+        """Return where the manifest and the maps of an image are, by its path as manifests have it."""
+        return self._places.of(from_printable(path))

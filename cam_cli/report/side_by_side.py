@@ -13,7 +13,7 @@ from PIL import Image
 from cam_cli.errors import UsageError
 from cam_cli.evaluate.compare import Comparison, ImageChange, MapPair
 from cam_cli.evaluate.run import SavedRun
-from cam_cli.runs.files import from_printable, read_regular
+from cam_cli.runs.files import read_regular
 from cam_cli.runs.manifest import TargetRecord
 
 MOST_IMAGES = 200
@@ -90,9 +90,9 @@ def _image(image: ImageChange, before: SavedRun, after: SavedRun) -> Iterator[st
     yield f"<section><h2>{escape(image.path)}{f' <strong>{marks}</strong>' if marks else ''}</h2>\n"
     a, b = _label(image.predicted_before), _label(image.predicted_after)
     yield f'<p class="figures">predicted: {a}{"" if a == b else f", then {b}"}</p>\n'
-    relative = from_printable(image.path)
+    folders = before.folder_of(image.path), after.folder_of(image.path)
     for pair in image.maps:
-        both = _figure(pair, before.folder / relative, "A") + _figure(pair, after.folder / relative, "B")
+        both = _figure(pair, folders[0], "A") + _figure(pair, folders[1], "B")
         yield f'<div class="pair">{both}</div>'
         figures = {"correlation": pair.correlation, "overlap": pair.overlap, "shift": pair.shift}
         numbers = ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if value is not None)
