@@ -248,6 +248,37 @@ def test_evaluation_measures_every_map_and_is_kept_beside_the_run(
     assert smoothcam("evaluate", out, "-q", "--config", bounds(tmp_path, "max_border_energy: 0.9")).code == 0
 
 
+def test_stability_and_sanity_run_the_model_again(
+    smoothcam: Command, models: dict[bool, Path], photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run_of(
+        smoothcam, models[False], photos, out, "--method", "gradcam", "--method", "smoothgradcam++", "--target", "top2"
+    )
+    (photos / "00.png").unlink()
+    ended = smoothcam("evaluate", out, "--stability", "--sanity", "--images", "2", "--format", "json")
+    assert ended.code == 0, ended.err
+    record = json.loads(ended.out)
+    totals = {(total["method"], total["metric"]): total for total in record["totals"]}
+    for method in ("gradcam", "smoothgradcam++"):
+        for change in ("seed", "n", "jpeg", "shift"):
+            found = totals[method, f"stability_{change}"]
+            assert found["images"] == 11, "the photo that is gone is left out"
+            assert 0.5 < found["mean"] <= 1
+        assert 0 <= totals[method, "class_distance"]["mean"] <= 2**0.5
+    assert totals["gradcam", "stability_seed"]["mean"] == pytest.approx(1)
+    assert {one["method"] for one in record["sanity"]["survivals"]} == {"gradcam", "smoothgradcam++"}
+    table = smoothcam("evaluate", out, "--sanity", "--images", "1").out
+    assert "down to" in table.splitlines()[-3]
+    shutil.copy(models[True], tmp_path / "swapped.keras")
+    record = json.loads((out / "run.json").read_text())
+    record["config"]["model"] = str(tmp_path / "swapped.keras")
+    (out / "run.json").write_text(json.dumps(record))
+    refused = smoothcam("evaluate", out, "--stability")
+    assert refused.code == 2
+    assert "another model" in refused.err
+
+
 def bounds(folder: Path, text: str) -> Path:
     (folder / "bounds.yaml").write_text(f"audit:\n  {text}\n")
     return folder / "bounds.yaml"

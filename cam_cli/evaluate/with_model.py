@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -53,13 +54,14 @@ def sanity_of(run: SavedRun, most: int) -> Sanity:
         UsageError: no image of the run can be read any more.
     """
     opened = _opened(run)
-    images = [image for image in run.images() if image.manifest.status == "ok" and image.manifest.maps][:most]
-    inputs = [(image, photo) for image in images if (photo := _photo(image)) is not None]
+    images = (image for image in run.images() if image.manifest.status == "ok" and image.manifest.maps)
+    readable = ((image, photo) for image in images if (photo := _photo(image)) is not None)
+    inputs = list(islice(readable, most))
     if not inputs:
         raise UsageError(f"no photo of '{run.folder}' can be read any more")
     x = np.stack([opened.input_of(photo) for _, photo in inputs])
     targets = [[image.manifest.maps[0].target.index] for image, _ in inputs]
-    layers = list(dict.fromkeys(record.layer for record in images[0].manifest.maps))
+    layers = list(dict.fromkeys(record.layer for record in inputs[0][0].manifest.maps))
     methods = tuple(method for method in opened.config.methods if method in MAPS_OF_THE_LAYER)
     if not methods:
         raise UsageError("the sanity check is for methods that explain a layer's cells, and the run has none of them")

@@ -29,7 +29,7 @@ table { border-collapse: collapse; } td, th { text-align: left; padding: .2rem 1
 td { font-variant-numeric: tabular-nums; }
 section { border-top: 1px solid var(--line); padding: 1.2rem 0; }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem; }
-figure { margin: .6rem 0; } img { width: 100%; height: auto; }
+figure { margin: .6rem 0; } img { max-width: 100%; max-height: 20rem; }
 figcaption, .figures { color: var(--muted); font-size: .9rem; } strong { color: var(--bad); font-weight: 600; }
 """
 
