@@ -66,15 +66,7 @@ def compare(before: Path, after: Path, worst: int, html: Path | None, form: str,
 
 
 def _tables(comparison: Comparison, worst: int) -> Iterator[str]:
-    counted = {
-        "images in both": len(comparison.images),
-        "only in A": len(comparison.only_before),
-        "only in B": len(comparison.only_after),
-        "changed predictions": comparison.count("prediction_changed"),
-        "newly blank": comparison.count("newly_blank"),
-        "newly failed": comparison.count("newly_failed"),
-    }
-    yield table(("", "images"), [(name, str(number)) for name, number in counted.items()])
+    yield table(("", "images"), [(name, str(number)) for name, number in comparison.counts().items()])
     means = [(words, *_cells(getattr(comparison, name))) for name, words in _MEANS.items()]
     yield table(("mean over the images of each one's worst map", "mean", "95% interval"), means)
     if rows := [_row(image) for image in comparison.images[:worst]]:

@@ -124,6 +124,17 @@ class Comparison:
         """Return the share of the common images that have it."""
         return self.count(what) / len(self.images)
 
+    def counts(self) -> dict[str, int]:
+        """Return how many images there are of each kind, in words for people."""
+        return {
+            "images in both": len(self.images),
+            "only in A": len(self.only_before),
+            "only in B": len(self.only_after),
+            "changed predictions": self.count("prediction_changed"),
+            "newly blank": self.count("newly_blank"),
+            "newly failed": self.count("newly_failed"),
+        }
+
     def figures(self) -> dict[str, float]:
         """Return what an audit can bound: shares of the common images, and means."""
         shares = {"changed_predictions": "prediction_changed", "new_blank": "newly_blank", "new_failed": "newly_failed"}

@@ -14,8 +14,6 @@ from cam_cli.errors import UsageError
 from cam_cli.runs.files import read_regular
 from cam_cli.runs.manifest import MapRecord, SelectionRecord
 
-EVALUATION = "evaluation.json"
-
 
 class _Which(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")

@@ -56,15 +56,7 @@ def _page(comparison: Comparison, before: SavedRun, after: SavedRun) -> Iterator
         f"<title>{a} and {b}</title><style>{_STYLE}</style></head>\n<body><h1>What changed</h1>\n"
         f"<p>A is <b>{a}</b> ({escape(_made_with(before))}), B is <b>{b}</b> ({escape(_made_with(after))}).</p>\n<table>"
     )
-    counted = {
-        "images in both": len(comparison.images),
-        "only in A": len(comparison.only_before),
-        "only in B": len(comparison.only_after),
-        "changed predictions": comparison.count("prediction_changed"),
-        "newly blank": comparison.count("newly_blank"),
-        "newly failed": comparison.count("newly_failed"),
-    }
-    for name, number in counted.items():
+    for name, number in comparison.counts().items():
         yield f"<tr><th>{name}</th><td>{number}</td></tr>\n"
     if comparison.correlation:
         found = comparison.correlation

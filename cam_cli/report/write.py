@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from cam_cli.errors import SmoothcamError, UsageError
+from cam_cli.evaluate.evaluation import EVALUATION
 from cam_cli.evaluate.run import SavedRun
 from cam_cli.images.decode import MAX_PIXELS
-from cam_cli.report.evaluation import EVALUATION, read_evaluation
+from cam_cli.report.evaluation import read_evaluation
 from cam_cli.report.gather import Entry, Gathering
 from cam_cli.report.page import MARK, write_page
 from cam_cli.report.thumbnails import detail_for
