@@ -202,7 +202,7 @@ class Timed:
     """An engine of known pace: seconds for an image by how many share a pass."""
 
     def __init__(self, pace: dict[int, float], most: int = MOST_IMAGES) -> None:
-        self.pace, self.images_in_a_pass, self.most, self.now = pace, 1, most, 0.0
+        self.pace, self.images_in_a_pass, self.most, self.now, self.halvings = pace, 1, most, 0.0, 0
         self.tried = [1]
 
     def share_passes(self, images: int) -> None:
@@ -260,3 +260,5 @@ def test_maps_do_not_depend_on_how_many_images_share_a_pass(model_file: Path) ->
             peak = float(one.maps[0].values.max())
             np.testing.assert_allclose(other.maps[0].values, one.maps[0].values, atol=1e-5 * peak)
             assert other.maps[0].standard_error == pytest.approx(one.maps[0].standard_error, rel=1e-3)
+    engine.share_passes(1)
+    assert engine.halvings == 0, "smaller passes by choice are no shortage of memory"

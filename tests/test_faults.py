@@ -843,6 +843,7 @@ def test_where_the_memory_runs_out_passes_are_halved_and_maps_stay(
     assert_equal_maps(model, engine)
     assert list(dict.fromkeys(hungry.rows_seen)) == passes, "it does not try the larger passes again"
     assert engine.rows_in_a_pass == passes[-1]
+    assert engine.halvings == len(passes) - 1
 
 
 @pytest.mark.long

@@ -6,7 +6,6 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import keras
 import numpy as np
@@ -21,23 +20,13 @@ from cam_cli.engine.maps import SaliencyMap, smooth_map
 from cam_cli.engine.methods import LAYER_METHODS, Findings, sensitivity, twoscale
 from cam_cli.engine.network import Network, Pass
 from cam_cli.engine.selection import Selection
-from cam_cli.engine.tracing import INPUT, FrozenGraph, Noise, Shape, Wanted, trace_pass
+from cam_cli.engine.tracing import INPUT, FrozenGraph, Graphs, Noise, Shape, Wanted, trace_pass
 from cam_cli.errors import UsageError
 
 PLUS_PLUS = ("smoothgradcam++", "gradcam++")
 INPUT_METHODS = ("gradient", "smoothgrad")
 METHODS = (*PLUS_PLUS, *LAYER_METHODS, "twoscale", *INPUT_METHODS, *BASELINES)
 ROWS_IN_A_PASS = 8
-
-
-class Graphs(Protocol):
-    """Where the traced passes of one model are kept, by name."""
-
-    def load(self, name: str) -> bytes | None:
-        """Return what was saved under a name; None where there is nothing."""
-
-    def save(self, name: str, contents: bytes) -> None:
-        """Keep something for next time, if that can be done."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +86,8 @@ class _Samples:
 class Explainer:
     """Explains images with one model; several layers, targets, methods and selections share the forward passes.
 
-    Noise is skipped for a layer whose head is affine, where it provably changes nothing.
+    Noise is skipped for a layer whose head is affine, where it provably changes nothing. `halvings` counts how often the memory
+    ran out.
 
     Args:
         model: any Keras 3 classifier, which is never changed, or how to open it, which is done only if it is needed.
@@ -137,6 +127,7 @@ class Explainer:
         self._graphs = graphs
         self._rows = ROWS_IN_A_PASS
         self._images = images
+        self.halvings = 0
         self._network = self._traced()
         peers = [method for method in request.methods if method in BASELINES]
         self._baselines = Baselines(self._open_model(), peers, anatomy.input_shape, request.seed) if peers else None
@@ -179,6 +170,7 @@ class Explainer:
         return found
 
     def _halve_passes(self) -> None:
+        self.halvings += 1
         shape = self._network.shape
         if shape.images > 1:
             self._images = shape.images // 2

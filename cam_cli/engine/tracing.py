@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import keras
 import tensorflow as tf
@@ -139,6 +140,16 @@ class FrozenGraph:
         with native_chatter_silenced():
             called: PassFunction = run.get_concrete_function()
         return called
+
+
+class Graphs(Protocol):
+    """Where the traced passes of one model are kept, by name."""
+
+    def load(self, name: str) -> bytes | None:
+        """Return what was saved under a name; None where there is nothing."""
+
+    def save(self, name: str, contents: bytes) -> None:
+        """Keep something for next time, if that can be done."""
 
 
 def trace_pass(model: keras.Model, wanted: Wanted) -> FrozenGraph | PassFunction:

@@ -176,7 +176,7 @@ class Execution:
         If it fails as a whole, its images are explained one by one, so that none pays for a neighbour.
         """
         started = time.perf_counter()
-        rows = studio.rows_in_a_pass
+        rows, halvings = studio.rows_in_a_pass, studio.halvings
         try:
             explanations = studio.explain([(ready.image, ready.task.targets) for ready in batch])
         except SmoothcamError:
@@ -188,7 +188,7 @@ class Execution:
                 for ready in batch:
                     self._explain(studio, [ready], writer)
             return
-        if studio.rows_in_a_pass < rows:
+        if studio.halvings > halvings:
             self._audience.warn(f"out of memory: passes of {studio.rows_in_a_pass} rows instead of {rows} from here on")
         share = (time.perf_counter() - started) / len(batch)
         for ready, explanation in zip(batch, explanations, strict=True):

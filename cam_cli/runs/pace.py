@@ -42,13 +42,13 @@ class Pace:
 
     def explain(self, subjects: Sequence[Subject]) -> list[Explanation]:
         """Explain images as `Explainer.explain` does."""
-        size = self._explainer.images_in_a_pass
+        size, halvings = self._explainer.images_in_a_pass, self._explainer.halvings
         started = time.perf_counter()
         found = self._explainer.explain(subjects)
         if not self._settled:
             self._explained += len(subjects)
-            if self._explainer.images_in_a_pass < size:
-                self._settle(self._explainer.images_in_a_pass)  # the memory has run out
+            if self._explainer.halvings > halvings:
+                self._settle(self._explainer.images_in_a_pass)
             elif len(subjects) == size:
                 self._seconds.setdefault(size, []).append((time.perf_counter() - started) / size)
                 self._decide(size)

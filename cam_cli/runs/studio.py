@@ -55,6 +55,11 @@ class Studio:
         return self._explainer.images_in_a_pass
 
     @property
+    def halvings(self) -> int:
+        """How often the memory ran out, so that passes were halved."""
+        return self._explainer.halvings
+
+    @property
     def rows_in_a_pass(self) -> int:
         """How many images and noisy copies the network sees at a time; less once the memory has run out."""
         return self._explainer.rows_in_a_pass

@@ -49,12 +49,16 @@ Times = NDArray[np.float64]
 
 
 def in_turn(contenders: dict[str, Callable[[], object]], rounds: int) -> dict[str, Times]:
-    """Run all contenders once in each round, after a round that does not count; return their seconds."""
+    """Run all contenders once in each round, after a round that does not count, and return their seconds.
+
+    Each round begins with another one, because what ran just before shows in the time.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(rounds + 1):
-        for name, run in contenders.items():
+        names = list(contenders)
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
             started = time.perf_counter()
-            run()
+            contenders[name]()
             if turn:
                 seconds[name].append(time.perf_counter() - started)
     return {name: np.array(values) for name, values in seconds.items()}

@@ -86,7 +86,8 @@ def undone(rounds: int) -> None:
         contenders: dict[str, Callable[[], object]] = {
             step: partial(engine.explain, batch) for step, engine in engines.items()
         }
-        contenders["no standard error"] = partial(alone, engines["as it is"], batch)
+        if engines["as it is"].nsamples:
+            contenders["no standard error"] = partial(alone, engines["as it is"], batch)
         times = in_turn(contenders, rounds)
         for step in contenders:
             if step != "as it is":
