@@ -1,4 +1,4 @@
-"""TensorFlow kept to itself: no chatter on stderr, and the backend that the engine is written for."""
+"""The environment that native libraries read: no chatter on stderr, the right backend, no fight over cores."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ def prepare_environment() -> None:
     """Set, before TensorFlow is imported, what it reads from the environment only once."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"
+
+
+def leave_the_cores_to_tensorflow() -> None:
+    """Have NumPy's products run on one thread, in this process and those it starts; before NumPy is imported.
+
+    They are small here, and threads that wait for the next one would hold the cores that TensorFlow and the decoders need.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 
 import keras
@@ -52,12 +53,21 @@ def only(found: Sequence[SaliencyMap], **wanted: object) -> SaliencyMap:
 
 
 def noises(identity: str, seed: int, n: int) -> list[Array]:
-    """The documented noise: Philox, seeded by sha256 of the run's seed, the image and the sample's number."""
-    drawn = []
-    for m in range(1, n + 1):
-        key = np.frombuffer(hashlib.sha256(f"{seed}\n{identity}\n{m}".encode()).digest()[:16], "<i8")
-        drawn.append(tf.random.stateless_normal(SHAPE, key, alg="philox").numpy().astype(np.float64))
-    return drawn
+    """The documented noise: Philox, seeded by sha256 of the run's seed, the image and the sample's number, and Box-Muller."""
+    return [box_muller(*philox(hashlib.sha256(f"{seed}\n{identity}\n{m}".encode()).digest())) for m in range(1, n + 1)]
+
+
+def philox(digest: bytes) -> tuple[Array, Array]:
+    """The radius' 20 and the angle's 12 bits of each word, as numbers between 0 and 1."""
+    key = np.frombuffer(digest[:16], "<i8")
+    pairs = (math.prod(SHAPE) + 1) // 2
+    words = tf.random.stateless_uniform((pairs,), key, None, None, tf.uint32, alg="philox").numpy()
+    return (words // 2**12 + 0.5) / 2**20, (words % 2**12 + 0.5) / 2**12
+
+
+def box_muller(u: Array, turn: Array) -> Array:
+    pair = np.sqrt(-2 * np.log(u)) * np.exp(2j * np.pi * turn)
+    return np.concatenate([pair.real, pair.imag])[: math.prod(SHAPE)].reshape(SHAPE)
 
 
 @pytest.fixture(scope="module")

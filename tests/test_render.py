@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,8 +14,9 @@ from PIL import Image
 from cam_cli.images.decode import decode
 from cam_cli.images.fit import Preprocessing, fit
 from cam_cli.render.colour import COLORMAPS, table
-from cam_cli.render.picture import heatmap, normalise, overlay, placard, save_png
+from cam_cli.render.picture import heatmap, normalise, overlay, placard
 from cam_cli.render.place import place
+from cam_cli.render.png import png
 from cam_cli.render.sheet import Cell, contact_sheet
 from cam_cli.render.size import picture_size
 from cam_cli.render.text import cut, font
@@ -187,9 +189,18 @@ def test_placards_of_any_size_are_grey_and_fit(size: tuple[int, int]) -> None:
         assert ink[:, 1].max() < size[0] - 1
 
 
-def test_pngs_lose_nothing() -> None:
-    image = Image.fromarray(PHOTO)
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(save_png(image)))), PHOTO)
+@given(st.sampled_from(["L", "RGB", "P"]), st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1))
+def test_pngs_lose_nothing(mode: str, width: int, height: int, seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    image = Image.fromarray(draw.integers(0, 256, (height, width, *[3] * (mode == "RGB")), np.uint8))
+    if mode == "P":
+        image.putpalette(draw.integers(0, 256, 768, np.uint8).tobytes())
+    encoded = png(image)
+    read = Image.open(io.BytesIO(encoded))
+    assert read.mode == mode
+    np.testing.assert_array_equal(np.asarray(read.convert("RGB")), np.asarray(image.convert("RGB")))
+    by_opencv = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
+    np.testing.assert_array_equal(by_opencv, np.asarray(image.convert("RGB")))
 
 
 @given(st.text(max_size=120), st.integers(0, 400), st.integers(8, 40))

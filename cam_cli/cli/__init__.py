@@ -14,6 +14,7 @@ import click
 
 from cam_cli.cli.escape import escaped
 from cam_cli.errors import SmoothcamError
+from cam_cli.quiet import leave_the_cores_to_tensorflow
 from cam_cli.runs.interruption import Interrupted, Interruption
 from cam_cli.version import __version__
 
@@ -63,6 +64,7 @@ def smoothcam() -> None:
 def main() -> NoReturn:
     """Run the command line; every error ends as one line on stderr and an exit code, never as a traceback."""
     warnings.simplefilter("ignore")
+    leave_the_cores_to_tensorflow()
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     interruption = Interruption()
     interruption.install()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cam_cli.engine.anatomy import Anatomy, Link
 from cam_cli.engine.baselines import BASELINES, Baselines
-from cam_cli.engine.evidence import Array, RunningSums, clean_evidence
+from cam_cli.engine.evidence import Array, ChannelEvidence, RunningSums, clean_evidence
 from cam_cli.engine.head import Head
 from cam_cli.engine.maps import SaliencyMap, smooth_map
 from cam_cli.engine.methods import LAYER_METHODS, Findings, sensitivity, twoscale
@@ -251,7 +251,7 @@ class Explainer:
                 targets = found.targets.numpy()
             for (layer, t), total in samples.sums.items():
                 scores = tf.gather(found.logits, targets[:, t], axis=2, batch_dims=1)
-                total.add(scores, found.derivatives[layer][t], tf.constant(live))
+                total.add(scores, found.derivatives[layer][t], live)
             samples.count += int(live[0].sum())
             if self._converged(subjects[0], samples):
                 break
@@ -288,11 +288,13 @@ class Explainer:
             A = first.activations[path]
             values = A.numpy()
             for t, derivatives in enumerate(first.derivatives[path]):
-                clean = clean_evidence([d[:, 0] for d in derivatives], A, self.request.alpha_numerator)
+                clean = [d[:, 0] for d in derivatives]
+                numerator = self.request.alpha_numerator
                 total = samples.sums.get((path, t))
-                smoothed = total.evidence(clean, A, self.request.alpha_numerator) if total else [None] * len(clean)
-                gradients = derivatives[0][:, 0].numpy()
-                found[path, t] = [Findings(*one) for one in zip(values, gradients, clean, smoothed, strict=True)]
+                known: Sequence[tuple[ChannelEvidence, ChannelEvidence | None]]
+                known = total.evidence(clean, A, numerator) if total else clean_evidence(clean, A, numerator)
+                gradients = clean[0].numpy()
+                found[path, t] = [Findings(a, g, *one) for a, g, one in zip(values, gradients, known, strict=True)]
         return found
 
     def _explanation(

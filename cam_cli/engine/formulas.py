@@ -58,7 +58,7 @@ def averaged_derivative(shares: tf.Tensor, powers: tf.Tensor) -> tf.Tensor:
     return tf.einsum("...rm,...mhwk->...rhwk", shares, powers)
 
 
-def alpha(D1: tf.Tensor, D2: tf.Tensor, D3: tf.Tensor, A: tf.Tensor, numerator: str) -> tuple[tf.Tensor, tf.Tensor]:
+def alpha(D1: tf.Tensor, D2: tf.Tensor, D3: tf.Tensor, A: tf.Tensor, numerator: str) -> tf.Tensor:
     """Weight of each cell: D2 / (2 D2 + (sum_ab A_ab) D3) (the paper, Eq. 5; Grad-CAM++, Eq. 19).
 
     Computed as 1 / (2 + (sum_ab A_ab) D3 / D2). The sum over A is taken first and multiplied with D3 of the cell, never summed
@@ -72,23 +72,24 @@ def alpha(D1: tf.Tensor, D2: tf.Tensor, D3: tf.Tensor, A: tf.Tensor, numerator: 
         numerator: `second` for D2 (Eq. 5) or `first` for D1 (Eq. 7 as printed, against the paper's own derivation).
 
     Returns:
-        alpha, (..., h, w, K), and a boolean array of the cells the guard set to 0.
+        alpha, (..., h, w, K).
     """
-    area = tf.reduce_sum(A, axis=(-3, -2), keepdims=True)
-    reciprocal = 2 + area * (D3 / D2)
-    within = reciprocal >= 1
+    reciprocal = _reciprocal(D2, D3, A)
     cells = D1 / (D2 * reciprocal) if numerator == "first" else 1 / reciprocal
-    return tf.where(within, cells, 0 * D2), tf.not_equal(D2, 0) & ~within
+    return tf.where(reciprocal >= 1, cells, 0 * D2)
 
 
-def channel_weights(
-    D1: tf.Tensor, D2: tf.Tensor, D3: tf.Tensor, A: tf.Tensor, numerator: str
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """w_k = sum_ij alpha_ij ReLU(D1_ij) (the paper, Eq. 8; Grad-CAM++, Eq. 10).
+def guarded_cells(D2: tf.Tensor, D3: tf.Tensor, A: tf.Tensor) -> tf.Tensor:
+    """How many cells of each map the guard of `alpha` sets to 0, (..., K) int32."""
+    guarded = tf.not_equal(D2, 0) & ~(_reciprocal(D2, D3, A) >= 1)
+    return tf.reduce_sum(tf.cast(guarded, tf.int32), axis=(-3, -2))
 
-    Returns:
-        w, (..., K), and how many cells of each map were guarded, (..., K) int32.
-    """
-    cells, guarded = alpha(D1, D2, D3, A, numerator)
-    w = tf.reduce_sum(cells * tf.nn.relu(D1), axis=(-3, -2))
-    return w, tf.reduce_sum(tf.cast(guarded, tf.int32), axis=(-3, -2))
+
+def channel_weights(D1: tf.Tensor, D2: tf.Tensor, D3: tf.Tensor, A: tf.Tensor, numerator: str) -> tf.Tensor:
+    """w_k = sum_ij alpha_ij ReLU(D1_ij) (the paper, Eq. 8; Grad-CAM++, Eq. 10), (..., K)."""
+    return tf.reduce_sum(alpha(D1, D2, D3, A, numerator) * tf.nn.relu(D1), axis=(-3, -2))
+
+
+def _reciprocal(D2: tf.Tensor, D3: tf.Tensor, A: tf.Tensor) -> tf.Tensor:
+    area = tf.reduce_sum(A, axis=(-3, -2), keepdims=True)
+    return 2 + area * (D3 / D2)

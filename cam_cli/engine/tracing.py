@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from cam_cli.engine import formulas
 from cam_cli.engine.anatomy import last_output, logits_of
 from cam_cli.engine.folding import GraphDef, folded, optimised
 from cam_cli.engine.gradients import mirror
+from cam_cli.engine.noise import noise
 from cam_cli.errors import UsageError
 from cam_cli.models.calls import run_model, walk, watching
 from cam_cli.models.grid import Grid
@@ -208,9 +210,8 @@ def _frozen_forward(model: keras.Model, wanted: Wanted) -> Forward | None:
         frozen = convert_variables_to_constants_v2(concrete)
         if len(frozen.inputs) == 1 and not any(_branches(op) for op in frozen.graph.get_operations()):
             outputs = [_on_the_way(tensor) for tensor in frozen.outputs]
-            definition = folded(
-                frozen.graph.as_graph_def(), [frozen.inputs[0].name, *(tensor.name for tensor in outputs)]
-            )
+            kept = [frozen.inputs[0].name, *(tensor.name for tensor in outputs)]
+            definition = folded(frozen.graph.as_graph_def(), kept)
             mirror(definition)
             source, names = frozen.inputs[0].name, [tensor.name for tensor in outputs]
 
@@ -240,7 +241,7 @@ def _pass(
 ) -> Tensors:
     """Return logits, targets, the activations of each layer, and its derivatives for each target, in a row."""
     shape = wanted.shape
-    samples = _with_noise(x, seeds, live, wanted.noise, shape)
+    samples = _with_noise(x, seeds, live, wanted)
     logits, taps = forward(samples)
     if wanted.to_input:
         taps = [*taps, samples]
@@ -277,12 +278,13 @@ def _checked(layers: Sequence[str], gradients: Sequence[tf.Tensor | None]) -> Te
     return list(gradients)
 
 
-def _with_noise(x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, noise: Noise, shape: Shape) -> tf.Tensor:
+def _with_noise(x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, wanted: Wanted) -> tf.Tensor:
     """Return the rows of a pass, sample by sample of each image."""
-    noisy = range(shape.clean, shape.samples) if noise.std_dev else range(0)
-    amplitude = formulas.sigma(x, noise.std_dev, noise.scale)[:, None] * live
+    shape, spread = wanted.shape, wanted.noise
+    noisy = range(shape.clean, shape.samples) if spread.std_dev else range(0)
+    amplitude = formulas.sigma(x, spread.std_dev, spread.scale)[:, None] * live
     rows = [
-        x[b] + amplitude[b, m] * tf.random.stateless_normal(shape.input, seeds[b, m], alg="philox")
+        x[b] + tf.reshape(noise(math.prod(shape.input), seeds[b, m], amplitude[b, m]), shape.input)
         if m in noisy
         else x[b]
         for b in range(shape.images)

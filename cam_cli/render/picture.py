@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zlib
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -14,7 +11,6 @@ from cam_cli.render.text import SMALLEST, fitted
 
 OUTSIDE = 40
 PLAIN = 96
-PNG_COMPRESS_LEVEL = 1
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -98,13 +94,6 @@ def placard(background: NDArray[np.uint8] | tuple[int, int], text: str) -> Image
     draw.rectangle((0, middle - reach, width, middle + reach), fill=(28, 28, 28))
     draw.text((width / 2, middle), written, font=font, fill=(240, 240, 240), anchor="mm")
     return image
-
-
-def save_png(image: Image.Image) -> bytes:
-    """Encode a picture as PNG, lossless and quick rather than smallest."""
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=PNG_COMPRESS_LEVEL, compress_type=zlib.Z_RLE)
-    return buffer.getvalue()
 
 
 def greyed(photo: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -29,21 +29,24 @@ def place(saliency: NDArray[np.floating], box: Sides, size: tuple[int, int]) -> 
     rows = np.arange(size[1]) + 0.5
     columns_in = (columns >= left) & (columns <= right)
     rows_in = (rows >= top) & (rows <= bottom)
-    down = _interpolation((rows[rows_in] - top) / (bottom - top), saliency.shape[0])
-    across = _interpolation((columns[columns_in] - left) / (right - left), saliency.shape[1])
+    tall = _interpolated(saliency.astype(np.float32), (rows[rows_in] - top) / (bottom - top), axis=0)
+    inside = _interpolated(tall, (columns[columns_in] - left) / (right - left), axis=1)
+    if inside.shape == (size[1], size[0]):
+        return inside
     placed = np.full((size[1], size[0]), np.nan, np.float32)
-    placed[np.ix_(rows_in, columns_in)] = down @ saliency.astype(np.float32) @ across.T
+    placed[np.ix_(rows_in, columns_in)] = inside
     return placed
 
 
-def _interpolation(at: NDArray[np.floating], cells: int) -> NDArray[np.float32]:
-    """Return the (len(at), cells) matrix that interpolates cell centres at `at`, 0..1 along the map."""
+def _interpolated(values: NDArray[np.float32], at: NDArray[np.floating], axis: int) -> NDArray[np.float32]:
+    """Return (h, w) values, interpolated between cell centres along an axis, at positions 0..1 along it.
+
+    A product with a matrix says the same in one line, but would wake all threads of NumPy's library for it.
+    """
+    cells = values.shape[axis]
     position = np.clip(at * cells - 0.5, 0, cells - 1)
     lower = np.minimum(np.floor(position).astype(np.intp), max(cells - 2, 0))
-    upper = np.minimum(lower + 1, cells - 1)
-    weight = position - lower
-    matrix = np.zeros((len(at), cells), np.float32)
-    pixels = np.arange(len(at))
-    matrix[pixels, lower] = 1 - weight
-    matrix[pixels, upper] += weight
-    return matrix
+    weight = np.expand_dims((position - lower).astype(np.float32), 1 - axis)
+    found = values.take(lower, axis)
+    found += weight * (values.take(np.minimum(lower + 1, cells - 1), axis) - found)
+    return found

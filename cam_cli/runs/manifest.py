@@ -13,7 +13,7 @@ from cam_cli.runs.files import read_regular, to_json, write_new
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION: Final = 1
-ENGINE_VERSION = 2
+ENGINE_VERSION = 3
 """Raised whenever the same settings give other numbers; part of the fingerprint."""
 
 

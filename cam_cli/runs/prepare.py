@@ -159,7 +159,7 @@ def _prepare(sha256: str, photo: Photo, data: bytes, how: Preparation) -> Prepar
         photo = decode(data, max_pixels=how.max_pixels, enough=min(width, height))
     picture = photo.pixels
     if picture.shape[:2] != (height, width):
-        shrunk = Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
+        shrunk = Image.fromarray(picture).resize((width, height), Image.Resampling.HAMMING, reducing_gap=2.0)
         picture = np.asarray(shrunk)
     in_picture = _scaled(box, width / photo.width, height / photo.height)
     return Prepared(sha256, photo.width, photo.height, photo.notes, x, picture, in_picture)

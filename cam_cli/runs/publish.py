@@ -16,8 +16,9 @@ from cam_cli.engine.maps import SaliencyMap
 from cam_cli.engine.selection import Selection
 from cam_cli.models.labels import Labels
 from cam_cli.render.joint import MOST_CLASSES, Claim, joint
-from cam_cli.render.picture import heatmap, normalise, overlay, placard, save_png
+from cam_cli.render.picture import heatmap, normalise, overlay, placard
 from cam_cli.render.place import place
+from cam_cli.render.png import png
 from cam_cli.runs.files import write_new
 from cam_cli.runs.manifest import JointRecord, MapFiles, MapRecord, Prediction, SelectionRecord, TargetRecord
 from cam_cli.runs.naming import stem
@@ -91,7 +92,7 @@ def publish_joint(
             Claim(place(drawn(m), image.box, (width, height)), f"{labels[m.target].name} ({m.target})") for m in shown
         ]
         file = f"{name}.png"
-        write_new(folder / file, save_png(joint(image.picture, claims, opacity)))
+        write_new(folder / file, png(joint(image.picture, claims, opacity)))
         selection = _selection(shown[0].selection)
         targets = tuple(m.target for m in shown)
         records.append(
@@ -140,14 +141,14 @@ def _files(saliency: SaliencyMap, image: Prepared, how: Artefacts) -> dict[str, 
     if pictures and saliency.state != "ok":
         grey = np.full_like(image.picture, 96)
         for kind in pictures:
-            files[kind] = save_png(placard(grey if kind == "heatmap" else image.picture, _WHY_NOT[saliency.state]))
+            files[kind] = png(placard(grey if kind == "heatmap" else image.picture, _WHY_NOT[saliency.state]))
     elif pictures:
         height, width = image.picture.shape[:2]
         values = place(drawn(saliency), image.box, (width, height))
         if "heatmap" in pictures:
-            files["heatmap"] = save_png(heatmap(values, how.colormap))
+            files["heatmap"] = png(heatmap(values, how.colormap))
         if "overlay" in pictures:
-            files["overlay"] = save_png(overlay(image.picture, values, how.colormap, how.opacity))
+            files["overlay"] = png(overlay(image.picture, values, how.colormap, how.opacity))
     return files
 
 

@@ -26,10 +26,12 @@ from cam_cli.quiet import native_chatter_silenced
 with native_chatter_silenced():
     import tensorflow as tf
 
-    from cam_cli.engine import tracing
+    from cam_cli.engine import evidence, tracing
     from cam_cli.engine.explain import Explainer
-    from cam_cli.engine.tracing import Shape
+    from cam_cli.engine.noise import noise
+    from cam_cli.engine.tracing import Wanted
     from cam_cli.images.decode import decode
+    from cam_cli.render.png import png
 
 CASES = ((VGG, VGG_LAYER), (LITE, LITE_LAYER), (LITE, LITE_TOP))
 SHAPE = (224, 224, 3)
@@ -51,24 +53,28 @@ def without_mirrors() -> Iterator[None]:
 def with_noise_for_clean_rows() -> Iterator[None]:
     usual = tracing._with_noise
 
-    def everywhere(x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, noise: Any, shape: Shape) -> tf.Tensor:
-        return usual(x, seeds, live, noise, replace(shape, clean=0))
+    def everywhere(x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, wanted: Wanted) -> tf.Tensor:
+        return usual(x, seeds, live, replace(wanted, shape=replace(wanted.shape, clean=0)))
 
     with patch.object(tracing, "_with_noise", everywhere):
         yield
 
 
 @contextmanager
-def without_a_standard_error() -> Iterator[None]:
-    """Leave out the jackknife: not a step, but what it costs."""
-    with patch("cam_cli.engine.evidence._shares", lambda top, mass: usual_shares(top, mass)[:, :1]):
+def with_stateless_normal() -> Iterator[None]:
+    def drawn(count: int, seed: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
+        return sigma * tf.random.stateless_normal((count,), seed, alg="philox")
+
+    with patch.object(tracing, "noise", drawn):
         yield
 
 
-def usual_shares(top: Any, mass: Any) -> Any:
-    filled = np.where(mass > 0, top, -np.inf)
-    rows = np.where(mass > 0, np.exp(filled - filled.max(axis=-1, keepdims=True)), 0)
-    return np.asarray(rows / (rows * mass).sum(axis=-1, keepdims=True), np.float32)[:, None]
+@contextmanager
+def without_a_standard_error() -> Iterator[None]:
+    """Leave out the jackknife: not a step, but what it costs."""
+    usual = evidence._all_and_leave_outs
+    with patch.object(evidence, "_all_and_leave_outs", lambda places, of: usual(places, of)[:1]):
+        yield
 
 
 def undone(rounds: int) -> None:
@@ -76,6 +82,7 @@ def undone(rounds: int) -> None:
         "batch norms are not folded": without_folding,
         "gradients of convolutions are TensorFlow's own": without_mirrors,
         "noise is drawn for clean rows too": with_noise_for_clean_rows,
+        "noise comes from stateless_normal": with_stateless_normal,
     }
     for name, layer in CASES:
         engines = {"as it is": explainer(name, [layer])}
@@ -100,14 +107,9 @@ def alone(engine: Explainer, batch: Any) -> object:
 
 
 def generators(rounds: int) -> None:
-    """Ways to draw normal numbers for five noisy copies, against the one that the contract names."""
+    """Ways to draw normal numbers for five noisy copies, against TensorFlow's own."""
     count = math.prod(SHAPE)
     table = tf.constant(np.random.default_rng(0).normal(size=65536).astype(np.float32))
-
-    def box_muller(seed: tf.Tensor) -> tf.Tensor:
-        u = tf.random.stateless_uniform((2, count // 2), seed, 2**-25, 1.0, alg="philox")
-        radius, angle = tf.sqrt(-2 * tf.math.log(u[0])), 2 * math.pi * u[1]
-        return tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], 0)
 
     def looked_up(seed: tf.Tensor) -> tf.Tensor:
         bits = tf.random.stateless_uniform((count // 2,), seed, None, None, tf.int32, alg="philox")
@@ -115,7 +117,7 @@ def generators(rounds: int) -> None:
 
     ways: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
         "stateless_normal": lambda seed: tf.random.stateless_normal((count,), seed, alg="philox"),
-        "Box-Muller on whole tensors": box_muller,
+        "ours": lambda seed: noise(count, seed, tf.constant(1.0)),
         "inverse error function": lambda seed: tf.math.erfinv(
             tf.random.stateless_uniform((count,), seed, -1 + 2**-24, 1.0, alg="philox")
         ),
@@ -145,20 +147,21 @@ def pictures(rounds: int) -> None:
     times = in_turn({"whole": lambda: decode(data), "reduced": lambda: decode(data, enough=448)}, rounds)
     told("2-megapixel JPEG: read whole / at half its size", times["whole"] / times["reduced"], "")
 
-    def saved(width: int, **options: int) -> Callable[[], object]:
+    def by_pillow(width: int, **options: int) -> Callable[[], object]:
         image = photo.resize((width, width * 3 // 4))
         return lambda: image.save(io.BytesIO(), "PNG", **options)
 
+    at_640 = photo.resize((640, 480))
     times = in_turn(
         {
-            "1024": saved(1024, compress_level=1),
-            "640": saved(640, compress_level=1),
-            "rle": saved(640, compress_level=1, compress_type=zlib.Z_RLE),
+            "1024": by_pillow(1024, compress_level=1),
+            "640": by_pillow(640, compress_level=1, compress_type=zlib.Z_RLE),
+            "ours": lambda: png(at_640),
         },
         rounds,
     )
-    told("PNG: 1024 pixels wide / 640", times["1024"] / times["640"], "")
-    told("PNG: default strategy / run lengths", times["640"] / times["rle"], "")
+    told("PNG by Pillow: 1024 pixels wide / 640, run lengths", times["1024"] / times["640"], "")
+    told("PNG of 640 pixels: by Pillow, run lengths / by ISA-L", times["640"] / times["ours"], "")
 
 
 def main() -> None:
