@@ -47,6 +47,6 @@ def _interpolated(values: NDArray[np.float32], at: NDArray[np.floating], axis: i
     position = np.clip(at * cells - 0.5, 0, cells - 1)
     lower = np.minimum(np.floor(position).astype(np.intp), max(cells - 2, 0))
     weight = np.expand_dims((position - lower).astype(np.float32), 1 - axis)
-    found = values.take(lower, axis)
+    found: NDArray[np.float32] = values.take(lower, axis)
     found += weight * (values.take(np.minimum(lower + 1, cells - 1), axis) - found)
     return found

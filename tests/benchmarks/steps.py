@@ -69,12 +69,19 @@ def with_stateless_normal() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def without_a_standard_error() -> Iterator[None]:
+def without_a_standard_error(engine: Explainer, batch: Any) -> Callable[[], object]:
     """Leave out the jackknife: not a step, but what it costs."""
     usual = evidence._all_and_leave_outs
-    with patch.object(evidence, "_all_and_leave_outs", lambda places, of: usual(places, of)[:1]):
-        yield
+    plain = tf.function(evidence._weights_of_a_single_pass, autograph=False)
+
+    def explain() -> object:
+        with (
+            patch.object(evidence, "_all_and_leave_outs", lambda places, of: usual(places, of)[:1]),
+            patch.object(evidence, "_weights_of_a_pass", plain),
+        ):
+            return engine.explain(batch)
+
+    return explain
 
 
 def undone(rounds: int) -> None:
@@ -94,16 +101,11 @@ def undone(rounds: int) -> None:
             step: partial(engine.explain, batch) for step, engine in engines.items()
         }
         if engines["as it is"].nsamples:
-            contenders["no standard error"] = partial(alone, engines["as it is"], batch)
+            contenders["no standard error"] = without_a_standard_error(engines["as it is"], batch)
         times = in_turn(contenders, rounds)
         for step in contenders:
             if step != "as it is":
                 told(f"{name} {layer}: {step}", times[step] / times["as it is"], "")
-
-
-def alone(engine: Explainer, batch: Any) -> object:
-    with without_a_standard_error():
-        return engine.explain(batch)
 
 
 def generators(rounds: int) -> None:
