@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from cam_cli.engine.head import Head, head_kind, is_separable
 from cam_cli.errors import ModelError, UsageError
@@ -131,3 +133,12 @@ def logits_of(output: tf.Tensor) -> tuple[tf.Tensor, Link]:
         if logits.shape[-1] == 1:
             return tf.concat([-logits, logits], axis=-1), Link.SIGMOID
     return logits, link
+
+
+def probabilities(logits: NDArray[np.float32], link: Link) -> NDArray[np.float32]:
+    """Return each class's probability, (classes,) float32; of logits that stand for none, as if softmax followed."""
+    if link is Link.SIGMOID:
+        return np.asarray(0.5 * (1 + np.tanh(logits / 2)), np.float32)
+    with np.errstate(invalid="ignore"):  # an infinite logit leaves no probabilities, and they say so as NaN
+        e = np.exp(logits - logits.max())
+        return np.asarray(e / e.sum(), np.float32)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import keras
@@ -12,9 +14,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from cam_cli.engine.anatomy import Anatomy, Link
+from cam_cli.engine.anatomy import Anatomy, probabilities
 from cam_cli.engine.baselines import BASELINES, Baselines
-from cam_cli.engine.evidence import Array, ChannelEvidence, RunningSums, clean_evidence
+from cam_cli.engine.evidence import Array, RunningSums, clean_evidence
 from cam_cli.engine.head import Head
 from cam_cli.engine.maps import SaliencyMap, smooth_map
 from cam_cli.engine.methods import LAYER_METHODS, Findings, sensitivity, twoscale
@@ -26,7 +28,7 @@ from cam_cli.errors import UsageError
 PLUS_PLUS = ("smoothgradcam++", "gradcam++")
 INPUT_METHODS = ("gradient", "smoothgrad")
 METHODS = (*PLUS_PLUS, *LAYER_METHODS, "twoscale", *INPUT_METHODS, *BASELINES)
-ROWS_IN_A_PASS = 8
+ROWS_IN_A_PASS = 6
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,10 @@ class Explanation:
 
 @dataclass
 class _Samples:
-    """What the passes over a batch have found so far: the first pass, and sums over `count` noisy samples."""
+    """What the passes over a batch have found so far: the first pass, and for each image sums over `count` noisy samples."""
 
     first: Pass
-    sums: dict[tuple[str, int], RunningSums]
+    sums: dict[tuple[str, int], list[RunningSums]]
     count: int = 0
 
 
@@ -127,6 +129,7 @@ class Explainer:
         self._graphs = graphs
         self._rows = ROWS_IN_A_PASS
         self._images = images
+        self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "evidence")
         self.halvings = 0
         self._network = self._traced()
         peers = [method for method in request.methods if method in BASELINES]
@@ -249,21 +252,27 @@ class Explainer:
             if samples is None:
                 samples = _Samples(found, self._fresh_sums())
                 targets = found.targets.numpy()
-            for (layer, t), total in samples.sums.items():
-                scores = tf.gather(found.logits, targets[:, t], axis=2, batch_dims=1)
-                total.add(scores, found.derivatives[layer][t], live)
+            logits = found.logits.numpy()
+            for (layer, t), sums in samples.sums.items():
+                derivatives = [d.numpy() for d in found.derivatives[layer][t]]
+                for b, total in enumerate(sums):
+                    total.add(logits[b, :, targets[b, t]], [d[b] for d in derivatives], live[b])
             samples.count += int(live[0].sum())
             if self._converged(subjects[0], samples):
                 break
         assert samples is not None
         return samples
 
-    def _fresh_sums(self) -> dict[tuple[str, int], RunningSums]:
+    def _fresh_sums(self) -> dict[tuple[str, int], list[RunningSums]]:
         if not self.nsamples:
             return {}
         published = self.request.score == "exp"
-        targets = range(self._network.shape.targets)
-        return {(path, t): RunningSums(published and path != INPUT) for path in sorted(self._noisy) for t in targets}
+        images, targets = range(self._network.shape.images), range(self._network.shape.targets)
+        return {
+            (path, t): [RunningSums(published and path != INPUT) for _ in images]
+            for path in sorted(self._noisy)
+            for t in targets
+        }
 
     def _converged(self, subject: Subject, samples: _Samples) -> bool:
         """Say whether no map's standard error is above the tolerance; a blank map has none and is done."""
@@ -282,19 +291,25 @@ class Explainer:
 
     def _findings(self, samples: _Samples) -> dict[tuple[str, int], list[Findings]]:
         """Return what is known at each layer for each target, image by image."""
-        first = samples.first
-        found = {}
-        for path in self.anatomy.grids:
-            A = first.activations[path]
-            values = A.numpy()
-            for t, derivatives in enumerate(first.derivatives[path]):
-                clean = [d[:, 0] for d in derivatives]
-                numerator = self.request.alpha_numerator
-                total = samples.sums.get((path, t))
-                known: Sequence[tuple[ChannelEvidence, ChannelEvidence | None]]
-                known = total.evidence(clean, A, numerator) if total else clean_evidence(clean, A, numerator)
-                gradients = clean[0].numpy()
-                found[path, t] = [Findings(a, g, *one) for a, g, one in zip(values, gradients, known, strict=True)]
+        first, numerator = samples.first, self.request.alpha_numerator
+        activations = {path: first.activations[path].numpy() for path in self.anatomy.grids}
+        clean = {
+            (path, t): [d[:, 0].numpy() for d in derivatives]
+            for path in self.anatomy.grids
+            for t, derivatives in enumerate(first.derivatives[path])
+        }
+
+        def of_one_image(job: tuple[str, int, int]) -> Findings:
+            path, t, b = job
+            A, sums = activations[path][b], samples.sums.get((path, t))
+            without = clean_evidence([d[b] for d in clean[path, t]], A, numerator)
+            smoothed = sums[b].evidence(without, A, numerator) if sums else None
+            return Findings(A, clean[path, t][0][b], without, smoothed)
+
+        jobs = [(path, t, b) for path, t in clean for b in range(self._network.shape.images)]
+        found: dict[tuple[str, int], list[Findings]] = {key: [] for key in clean}
+        for (path, t, _), findings in zip(jobs, self._threads.map(of_one_image, jobs), strict=True):
+            found[path, t].append(findings)
         return found
 
     def _explanation(
@@ -312,8 +327,7 @@ class Explainer:
                 made = self._layer_maps(b, t, target, found, samples.count) + self._input_maps(b, t, target, samples)
                 made += self._peer_maps(subject, target)
                 maps += made if np.isfinite(logits[target]) else [m.broken() for m in made]
-        probabilities = _probabilities(logits, self.anatomy.link)
-        return Explanation(logits, probabilities, tuple(dict.fromkeys(targets)), tuple(maps))
+        return Explanation(logits, probabilities(logits, self.anatomy.link), tuple(dict.fromkeys(targets)), tuple(maps))
 
     def _layer_maps(
         self, b: int, t: int, target: int, found: dict[tuple[str, int], list[Findings]], count: int
@@ -337,7 +351,7 @@ class Explainer:
         for method in (m for m in self.request.methods if m in INPUT_METHODS):
             noisy = method == "smoothgrad" and self.nsamples > 0
             clean = samples.first.derivatives[INPUT][t][0][b, 0].numpy()
-            gradient = samples.sums[INPUT, t].mean_gradients()[b] if noisy else clean
+            gradient = samples.sums[INPUT, t][b].mean_gradients(clean.shape) if noisy else clean
             maps.append(_at_input(method, target, sensitivity(gradient), samples.count if noisy else 0))
         return maps
 
@@ -382,11 +396,3 @@ class Explainer:
 
 def _at_input(method: str, target: int, values: Array, samples: int = 0) -> SaliencyMap:
     return SaliencyMap(INPUT, method, target, Selection(), values, Head.SMOOTH, samples=samples)
-
-
-def _probabilities(logits: Array, link: Link) -> Array:
-    if link is Link.SIGMOID:
-        return np.asarray(0.5 * (1 + np.tanh(logits / 2)), np.float32)
-    with np.errstate(invalid="ignore"):  # an infinite logit leaves no probabilities, and they say so as NaN
-        e = np.exp(logits - logits.max())
-        return np.asarray(e / e.sum(), np.float32)

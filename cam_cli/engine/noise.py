@@ -1,7 +1,7 @@
 """Gaussian noise that follows from a seed alone: Philox, a counter-based generator, and the transform of Box and Muller.
 
-`tf.random.stateless_normal` is the same two things and takes three times as long: it works number by number, and from twice as
-many random bits. These are whole-tensor operations, which a CPU does several at a time and a GPU does too.
+`tf.random.stateless_normal` is the same two things, number by number and from twice as many random bits. These are whole-tensor
+operations, which a CPU does several at a time, and a GPU does too.
 """
 
 from __future__ import annotations
@@ -14,14 +14,32 @@ _ANGLE_BITS = 12
 _RADIUS_BITS = 32 - _ANGLE_BITS
 
 
-def noise(count: int, seed: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
-    """Draw `count` numbers from N(0, sigma^2) (the paper, Eq. 1; Box and Muller 1958).
-
-    A pair of them is r cos t, r sin t with r = sigma sqrt(-2 ln u), and u and t are 20 and 12 bits of one random word, at the
-    middles of their intervals. So no number is beyond 5.4 sigma, where one in 13 million should be.
+def sigma(x: tf.Tensor, std_dev: float, scale: str) -> tf.Tensor:
+    """Standard deviation of the noise for each image.
 
     Args:
-        seed: (2,) int64. sigma: (), float32.
+        x: preprocessed images, (B, H, W, C).
+        std_dev: the paper's sigma; a share of the image's value range (`range`, SmoothGrad's convention) or a number
+            of preprocessed units (`absolute`).
+        scale: `range` or `absolute`.
+
+    Returns:
+        (B,), in preprocessed units.
+    """
+    if scale == "absolute":
+        return tf.fill([tf.shape(x)[0]], tf.constant(std_dev, x.dtype))
+    spread = tf.reduce_max(x, axis=(1, 2, 3)) - tf.reduce_min(x, axis=(1, 2, 3))
+    return std_dev * spread
+
+
+def noise(count: int, seed: tf.Tensor, deviation: tf.Tensor) -> tf.Tensor:
+    """Draw `count` numbers from N(0, deviation^2) (the paper, Eq. 1; Box and Muller 1958).
+
+    A pair of them is r cos t, r sin t with r = deviation sqrt(-2 ln u), and u and t are 20 and 12 bits of one random word, at
+    the middles of their intervals. So no number is beyond 5.4 deviations, where one in 13 million should be.
+
+    Args:
+        seed: (2,) int64. deviation: (), float32.
 
     Returns:
         (count,) float32.
@@ -32,7 +50,7 @@ def noise(count: int, seed: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
     t = _middles(tf.bitwise.bitwise_and(words, tf.constant(2**_ANGLE_BITS - 1, tf.uint32))) * (
         2 * math.pi * 2.0**-_ANGLE_BITS
     )
-    r = tf.sqrt(tf.math.log(u) * (-2 * sigma**2))
+    r = tf.sqrt(tf.math.log(u) * (-2 * deviation**2))
     return tf.concat([r * tf.cos(t), r * tf.sin(t)], axis=0)[:count]
 
 

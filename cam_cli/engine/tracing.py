@@ -15,11 +15,10 @@ import tensorflow as tf
 from tensorflow.core.protobuf import rewriter_config_pb2
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from cam_cli.engine import formulas
 from cam_cli.engine.anatomy import last_output, logits_of
 from cam_cli.engine.folding import GraphDef, folded, optimised
 from cam_cli.engine.gradients import mirror
-from cam_cli.engine.noise import noise
+from cam_cli.engine.noise import noise, sigma
 from cam_cli.errors import UsageError
 from cam_cli.models.calls import run_model, walk, watching
 from cam_cli.models.grid import Grid
@@ -282,7 +281,7 @@ def _with_noise(x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, wanted: Wanted)
     """Return the rows of a pass, sample by sample of each image."""
     shape, spread = wanted.shape, wanted.noise
     noisy = range(shape.clean, shape.samples) if spread.std_dev else range(0)
-    amplitude = formulas.sigma(x, spread.std_dev, spread.scale)[:, None] * live
+    amplitude = sigma(x, spread.std_dev, spread.scale)[:, None] * live
     rows = [
         x[b] + tf.reshape(noise(math.prod(shape.input), seeds[b, m], amplitude[b, m]), shape.input)
         if m in noisy
