@@ -235,7 +235,7 @@ def test_an_almost_linear_head_is_not_affine(image: np.ndarray) -> None:
 def test_batch_neighbours_and_padding_do_not_change_a_map(network: SmallNetwork) -> None:
     rng = np.random.default_rng(4)
     images = rng.uniform(-1, 1, (4, *SHAPE)).astype(np.float32)
-    engine = explainer(keras_twin(network), LAYERS, Request(nsamples=3))
+    engine = explainer(keras_twin(network), LAYERS, Request(nsamples=2))
     assert engine.images_in_a_pass == 2
     alone = [engine.explain([Subject(x, str(i))])[0] for i, x in enumerate(images)]
     paired = engine.explain([Subject(images[1], "1"), Subject(images[0], "0")])
