@@ -62,7 +62,7 @@ def alpha(D1: Array, D2: Array, D3: Array, area: Array, numerator: str) -> Array
     bracket = _bracket(D2, D3, area)
     within = bracket >= 1
     if numerator == "first":
-        return np.where(within, D1 / (D2 * bracket), np.float32(0))
+        return np.divide(D1, D2 * bracket, out=np.zeros_like(D1), where=within)
     return np.asarray(within / np.fmax(bracket, 1))
 
 
@@ -78,7 +78,8 @@ def channel_weights(D1: Array, D2: Array, D3: Array, area: Array, numerator: str
 
 
 def _bracket(D2: Array, D3: Array, area: Array) -> Array:
-    bracket = D3 / D2
-    bracket *= area
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bracket = D3 / D2
+        bracket *= area
     bracket += 2
     return bracket
