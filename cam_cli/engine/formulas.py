@@ -61,9 +61,10 @@ def alpha(D1: Array, D2: Array, D3: Array, area: Array, numerator: str) -> Array
     """
     bracket = _bracket(D2, D3, area)
     within = bracket >= 1
+    cells = np.asarray(within / np.fmax(bracket, 1), np.float32)
     if numerator == "first":
-        return np.divide(D1, D2 * bracket, out=np.zeros_like(D1), where=within)
-    return np.asarray(within / np.fmax(bracket, 1))
+        np.divide(D1, D2 * bracket, out=cells, where=within)
+    return cells
 
 
 def guarded_cells(D2: Array, D3: Array, area: Array) -> NDArray[np.int64]:
