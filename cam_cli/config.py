@@ -306,6 +306,6 @@ def _yaml_value(value: object) -> str:
         default_flow_style=True,
         default_style='"' if odd else None,
         width=1 << 30,
-        allow_unicode=True,
+        allow_unicode=not odd,
     )
     return dumped.strip()[1:-1]

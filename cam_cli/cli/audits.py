@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from cam_cli.cli.escape import escaped
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 BREACHED = 5
 
@@ -34,7 +36,7 @@ def audited(config_file: Path | None, figures: Mapping[str, float]) -> int:
     from cam_cli.config import resolve
 
     bounds = resolve({}, os.environ, config_file).config.audit
-    crossed = held_against(bounds, figures, lambda text: click.echo(f"smoothcam: {text}", err=True))
+    crossed = held_against(bounds, figures, lambda text: click.echo(f"smoothcam: {escaped(text)}", err=True))
     return BREACHED if crossed else 0
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from cam_cli.cli.escape import escaped
 from cam_cli.cli.options import RunCommand, resolve_options, run_options
 from cam_cli.errors import ConfigError, UsageError
 
@@ -50,7 +51,7 @@ def check(context: click.Context, files: tuple[Path, ...]) -> None:
             read_yaml(file, RunConfig)
         except ConfigError as error:
             failed = True
-            click.echo(str(error), err=True)
+            click.echo(escaped(str(error)), err=True)
         else:
             click.echo(f"{file_name(file)}: ok")
     if failed:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cam_cli.cli.audits import audited, bounds_option
-from cam_cli.cli.escape import escaped
+from cam_cli.cli.escape import cell, escaped
 from cam_cli.cli.table import table
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _told(found: Evaluation, form: str) -> str:
         text = io.StringIO()
         lines = csv.writer(text, lineterminator="\n")
         lines.writerow(head)
-        lines.writerows([escaped(str(getattr(total, name))) for name in head] for total in found.totals)
+        lines.writerows([cell(getattr(total, name)) for name in head] for total in found.totals)
         return text.getvalue()
     rows = [
         (escaped(t.layer), t.method, t.metric, f"{t.mean:.3f}", f"{t.low:.3f} to {t.high:.3f}", str(t.images))

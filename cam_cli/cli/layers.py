@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from cam_cli.cli.escape import escaped
 from cam_cli.cli.options import model_options, resolve_options
 from cam_cli.cli.table import table
 from cam_cli.quiet import native_chatter_silenced
@@ -28,7 +29,7 @@ def layers(everything: bool, as_json: bool, **options: Any) -> None:
     overrides = Overrides(**config.model_settings())
     found = survey(config.model, overrides)
     for remark in found.remarks:
-        click.echo(f"smoothcam: {remark}", err=True)
+        click.echo(f"smoothcam: {escaped(remark)}", err=True)
     infos = [info for info in found.layers if everything or info.grid is not None]
     if as_json:
         for info in infos:
@@ -38,8 +39,8 @@ def layers(everything: bool, as_json: bool, **options: Any) -> None:
     rows = [
         (
             "*" if info.path == found.auto else "",
-            info.path,
-            info.kind,
+            escaped(info.path),
+            escaped(info.kind),
             "x".join(str(n) for n in info.shape),
             "x".join(str(n) for n in info.grid or ()),
             info.suitability,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cam_cli.cli.escape import escaped
+from cam_cli.cli.escape import cell, escaped
 from cam_cli.cli.table import table
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def summarize(runs: tuple[Path, ...], form: str) -> int:
         text = io.StringIO()
         lines = csv.writer(text, lineterminator="\n")
         lines.writerow(("section", "key", "subkey", "measure", "value"))
-        lines.writerows([escaped(str(cell)) for cell in line] for line in _values(summary))
+        lines.writerows([cell(value) for value in line] for line in _values(summary))
         click.echo(text.getvalue(), nl=False)
     else:
         click.echo("\n\n".join(_tables(summary)))
@@ -142,7 +142,7 @@ def _values(summary: Summary) -> Iterator[tuple[str, str, str, str, object]]:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return table(head, [[escaped(cell) for cell in row] for row in rows])
+    return table(head, [[escaped(text) for text in row] for row in rows])
 
 
 def _text(value: float | None) -> str:

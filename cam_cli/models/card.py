@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cam_cli.images.fit import Preprocessing
 from cam_cli.yaml_source import read_yaml
@@ -49,7 +49,10 @@ class TokensCard(BaseModel):
 
 
 class ModelCard(BaseModel):
-    """A YAML file beside the model: `model.keras` + `model.yaml`. Paths are relative to the card."""
+    """A YAML file beside the model: `model.keras` + `model.yaml`.
+
+    It comes from whoever made the model, so it names files of its own folder alone.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -64,6 +67,13 @@ class ModelCard(BaseModel):
     licence: str = ""
     source: str = ""
     sha256: str | None = Field(None, description="of the model file; another file is refused")
+
+    @field_validator("labels")
+    @classmethod
+    def _beside_the_card(cls, labels: Path | None) -> Path | None:
+        if labels and (labels.is_absolute() or ".." in labels.parts):
+            raise ValueError("must be a file beside the card or below it; copy it there, or name it with --labels")
+        return labels
 
 
 def read_card(path: Path) -> ModelCard:

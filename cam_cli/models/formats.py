@@ -19,6 +19,8 @@ _BEGINNINGS = {
     b"\x80": f"is a Python pickle, which can run any code and is never opened; {_SAVE_AGAIN}",
     b"<": "is a web page or XML, not a model; download the file itself",
 }
+_MEMBERS = {"config.json", "metadata.json", "model.weights.h5", "model.weights.npz"}
+"""All that a `.keras` file of an image classifier holds; what else there is, Keras would unpack."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,10 @@ def _zip(path: Path) -> Format:
             names = archive.namelist()
     except zipfile.BadZipFile as error:
         raise ModelError(f"{str(path)!r} is cut short or damaged: a zip file without its end; copy it again") from error
+    if "config.json" in names and (others := sorted(set(names) - _MEMBERS)):
+        raise ModelError(
+            f"{str(path)!r} is a zip file that holds {others[0]!r}, which no image classifier of Keras needs; {_SAVE_AGAIN}"
+        )
     if "config.json" in names:
         return Format(".keras", has_network=True)
     if any(name.endswith("data.pkl") for name in names):
