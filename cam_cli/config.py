@@ -64,7 +64,7 @@ class RunConfig(BaseModel):
         None, description="Weights file of a keras.applications model; null: fetched and cached by Keras."
     )
     unsafe_lambda: bool = Field(
-        False, description="true: run the Python code in a model's Lambda layers, which can do anything."
+        False, description="true: run code that the model brings along; taken from a flag or a variable, never a file."
     )
     layers: Names = Field(
         ("auto",), description="Layers to explain, by path or unique suffix; auto: the model's own choice."
@@ -234,7 +234,7 @@ def resolve(flags: Mapping[str, object], environ: Mapping[str, str], file: Path 
         file: the YAML file; None: what `SMOOTHCAM_CONFIG` names, if anything.
 
     Raises:
-        ConfigError: the value that wins cannot be read, values contradict, a key or variable is unknown.
+        ConfigError: the value that wins cannot be read, values contradict, a key or variable is unknown, a file allows code.
     """
     ours = {name: text for name, text in environ.items() if name.startswith(ENVIRONMENT_PREFIX) and text}
     tree = _file_tree(file, ours.pop(CONFIG_VARIABLE, None))
@@ -254,6 +254,12 @@ def resolve(flags: Mapping[str, object], environ: Mapping[str, str], file: Path 
             tree = tree.with_value(key, value, flag)
             origin[key] = f"flag {flag}"
     config = validated(tree, RunConfig)
+    if config.unsafe_lambda and not origin["unsafe_lambda"].startswith(("flag ", "environment ")):
+        raise ConfigError(
+            "unsafe_lambda is not taken from a file, which may come from whoever made the model; if you trust the model, say "
+            "--unsafe-lambda",
+            origin["unsafe_lambda"],
+        )
     return Resolved(config, MappingProxyType({key: origin.get(key, "default") for key in RunConfig.model_fields}))
 
 

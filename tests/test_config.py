@@ -30,7 +30,7 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 TEXTS = {
     "model": ("a.keras", "vgg16", "no"),
     "weights": ("a.h5", "b.h5", "c.h5"),
-    "unsafe_lambda": ("true", "yes", "on"),
+    "unsafe_lambda": ("false", "yes", "on"),
     "layers": ("conv1", "conv2", "a/b"),
     "methods": ("gradcam", "cam", "gradcam++"),
     "targets": ("top5", "281", "n02123045"),
@@ -169,8 +169,16 @@ def test_flag_wins_over_environment_over_file_over_default(tmp_path: Path, key: 
         assert getattr(resolved.config, key) == getattr(alone, key)
         assert resolved.origin[key] == ("default" if winner is None else places[winner])
         assert set(resolved.origin) == set(RunConfig.model_fields)
-        if winner is not None and key != "region":
+        if winner is not None and key != "region" and (key, winner) != ("unsafe_lambda", 0):
             assert getattr(resolved.config, key) != getattr(RunConfig(), key)
+
+
+def test_code_is_allowed_by_a_flag_or_a_variable_and_never_by_a_file(tmp_path: Path) -> None:
+    file = yaml_file(tmp_path, "seed: 1\nunsafe_lambda: true\n")
+    assert failure(file=file).startswith(f"{file}:2:16: unsafe_lambda is not taken from a file")
+    assert run("check", str(file)).exit_code == 2
+    assert resolve({"unsafe_lambda": True}, {}, file).config.unsafe_lambda
+    assert not resolve({}, {"SMOOTHCAM_UNSAFE_LAMBDA": "no"}, file).config.unsafe_lambda
 
 
 def test_every_setting_but_these_is_a_result_setting() -> None:

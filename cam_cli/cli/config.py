@@ -42,13 +42,13 @@ def init(file: Path, force: bool) -> None:
 @click.pass_context
 def check(context: click.Context, files: tuple[Path, ...]) -> None:
     """Check that each FILE can be used with --config; exit code 2 if any cannot."""
-    from cam_cli.config import RunConfig
-    from cam_cli.yaml_source import file_name, read_yaml
+    from cam_cli.config import resolve
+    from cam_cli.yaml_source import file_name
 
     failed = False
     for file in files:
         try:
-            read_yaml(file, RunConfig)
+            resolve({}, {}, file)
         except ConfigError as error:
             failed = True
             click.echo(escaped(str(error)), err=True)

@@ -42,6 +42,9 @@ _TELL_EVERY = 100
 @click.option(
     "--images", "most", type=click.IntRange(1), metavar="N", help="Only so many images for --sanity. [default: 8]"
 )
+@click.option(
+    "--unsafe-lambda", is_flag=True, help="Run the code that the model's layers bring along: only for files you trust."
+)
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
 @click.option("-q", "--quiet", is_flag=True, help="Print no table; say only which bounds are crossed.")
 @bounds_option
@@ -52,6 +55,7 @@ def evaluate(
     stability: bool,
     sanity: bool,
     most: int | None,
+    unsafe_lambda: bool,
     form: str,
     quiet: bool,
     config_file: Path | None,
@@ -76,7 +80,7 @@ def evaluate(
     if faithfulness or stability:
         from cam_cli.evaluate.with_model import model_figures
 
-        figures = model_figures(saved, faithfulness, stability=stability)
+        figures = model_figures(saved, faithfulness, stability=stability, unsafe_lambda=unsafe_lambda)
     found = evaluate_run(saved, annotations, figures, what, lambda done: _tell(done, quiet=quiet))
     write_evaluation(found, saved)
     record = found.record()
@@ -85,7 +89,7 @@ def evaluate(
     if sanity:
         from cam_cli.evaluate.with_model import sanity_of
 
-        checked = sanity_of(saved, most or 8)
+        checked = sanity_of(saved, most or 8, unsafe_lambda=unsafe_lambda)
         record["sanity"] = asdict(checked)
         if not quiet and form == "table":
             click.echo(f"\n{_randomised(checked)}")

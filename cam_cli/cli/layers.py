@@ -9,12 +9,12 @@ from typing import Any
 import click
 
 from cam_cli.cli.escape import escaped
-from cam_cli.cli.options import model_options, resolve_options
+from cam_cli.cli.options import RunCommand, model_options, resolve_options
 from cam_cli.cli.table import table
 from cam_cli.quiet import native_chatter_silenced
 
 
-@click.command()
+@click.command(cls=RunCommand)
 @model_options
 @click.option("--all", "everything", is_flag=True, help="Also the layers without feature maps.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON for each layer.")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from cam_cli.cli.complete import Setting
+
 if TYPE_CHECKING:
     from cam_cli.config import Resolved
 
@@ -41,7 +43,7 @@ _MODEL = (
     click.option(
         "--unsafe-lambda/--no-unsafe-lambda",
         default=None,
-        help="Run the Python code in a model's Lambda layers: only for files you trust. [default: no-unsafe-lambda]",
+        help="Run the code that Lambda and other layers bring along: only for files you trust. [default: no-unsafe-lambda]",
     ),
 )
 
@@ -300,6 +302,12 @@ _SECTIONS = {
 class RunCommand(click.Command):
     """A click command whose help lists the `run_options` by what they are about, and its own options last."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for parameter in self.params:
+            if parameter.type is click.STRING:
+                parameter.type = Setting()
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options of each section under its title."""
         titles = {name: title for title, options in _SECTIONS.items() for name in _names(options)}
@@ -308,6 +316,8 @@ class RunCommand(click.Command):
             if record := parameter.get_help_record(ctx):
                 sections[titles.get(parameter.name, "Options")].append(record)
         for title, records in sections.items():
+            if not records:
+                continue
             with formatter.section(title):
                 formatter.write_dl(records)
 

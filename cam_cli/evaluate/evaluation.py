@@ -17,7 +17,7 @@ from cam_cli.evaluate.bootstrap import interval
 from cam_cli.evaluate.localisation import localise
 from cam_cli.evaluate.run import SavedImage, SavedRun
 from cam_cli.evaluate.signals import centre_of_attention, signals
-from cam_cli.runs.files import replace_whole, to_json
+from cam_cli.runs.files import to_json, whole
 from cam_cli.runs.manifest import MapRecord
 
 EVALUATION = "evaluation.json"
@@ -133,11 +133,9 @@ def write_evaluation(evaluation: Evaluation, run: SavedRun) -> Path:
         UsageError: it cannot be written there.
     """
     path = run.folder / EVALUATION
-    staging = run.folder / ".work.evaluate"
     try:
-        staging.mkdir(exist_ok=True)
-        replace_whole(path, f"{to_json(evaluation.record())}\n".encode(), staging)
-        staging.rmdir()
+        with whole(path) as stream:
+            stream.write(f"{to_json(evaluation.record())}\n".encode())
     except OSError as error:
         raise UsageError(f"'{path}' cannot be written: {error.strerror or error}") from error
     return path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
+from pydantic_core import from_json
 
 from cam_cli.errors import UsageError
 from cam_cli.images.fit import Preprocessing, input_box
@@ -99,16 +99,19 @@ class SavedRun:
                 f"'{folder}' holds no run: it has no run.json; name a folder that `smoothcam explain` wrote"
             )
         try:
-            self.record: dict[str, Any] = json.loads(read_regular(records[0]))
+            self.record: dict[str, Any] = from_json(read_regular(records[0]))
             self.root = Path(self.record["root"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"'{records[0]}' cannot be read ({error}); run `smoothcam explain` again") from error
 
     def images(self) -> Iterator[SavedImage]:
-        """Yield the images in the order of their paths, also those that failed; unreadable manifests are left out."""
+        """Yield the images in the order of their paths, also those that failed.
+
+        Unreadable manifests are left out, and paths that lead out of the run.
+        """
         with Index(self.folder) as index:
             paths = sorted(row["path"] for row in index.rows())
-        for path in paths:
+        for path in (path for path in paths if ".." not in path.split("/")):
             folder = self.folder_of(path)
             manifest = read_manifest(folder)
             if manifest is not None:

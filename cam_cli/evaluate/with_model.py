@@ -35,25 +35,28 @@ MAPS_OF_THE_LAYER = ("smoothgradcam++", "gradcam++", "gradcam", "cam", "layercam
 """Methods that explain cells of a layer; stability is measured for them."""
 
 
-def model_figures(run: SavedRun, perturbation: str | None, *, stability: bool) -> ModelFigures:
+def model_figures(
+    run: SavedRun, perturbation: str | None, *, stability: bool, unsafe_lambda: bool = False
+) -> ModelFigures:
     """Open the run's model, and return what measures a map with it.
 
     Args:
-        perturbation: what pixels are replaced by, see `faithfulness`; None: that is not measured.
+        perturbation: what pixels are replaced by, see `faithfulness`; None: that is not measured. unsafe_lambda: run code
+            from the model file; what run.json says of that does not count, as a run folder may come from anywhere.
 
     Raises:
         UsageError: run.json does not say how the model was opened, or it is another one now.
     """
-    return _ModelFigures(_opened(run), perturbation, stability=stability)
+    return _ModelFigures(_opened(run, unsafe_lambda), perturbation, stability=stability)
 
 
-def sanity_of(run: SavedRun, most: int) -> Sanity:
+def sanity_of(run: SavedRun, most: int, *, unsafe_lambda: bool = False) -> Sanity:
     """Randomise the model's weights, and see whether the maps of the run's first images change (see `sanity`).
 
     Raises:
         UsageError: no image of the run can be read any more.
     """
-    opened = _opened(run)
+    opened = _opened(run, unsafe_lambda)
     images = (image for image in run.images() if image.manifest.status == "ok" and image.manifest.maps)
     readable = ((image, photo) for image in images if (photo := _photo(image)) is not None)
     inputs = list(islice(readable, most))
@@ -78,9 +81,9 @@ class _Opened:
         return fit(photo, self.network.input_shape[:2], self.network.preprocessing)[0]
 
 
-def _opened(run: SavedRun) -> _Opened:
+def _opened(run: SavedRun, unsafe_lambda: bool) -> _Opened:
     try:
-        config = RunConfig.model_validate(run.record["config"])
+        config = RunConfig.model_validate({**run.record["config"], "unsafe_lambda": unsafe_lambda})
         recorded = run.record["model"]["sha256"]
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"run.json of '{run.folder}' does not say how its model was opened ({error})") from error

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
 
 from cam_cli.errors import UsageError
 from cam_cli.runs.files import read_regular
@@ -80,7 +80,7 @@ def read_evaluation(path: Path) -> Evaluation:
         UsageError: it is there and cannot be understood.
     """
     try:
-        header = _Header.model_validate(json.loads(read_regular(path)))
+        header = _Header.model_validate(from_json(read_regular(path)))
     except FileNotFoundError:
         return Evaluation()
     except (OSError, ValueError) as error:

@@ -13,7 +13,7 @@ from PIL import Image
 from cam_cli.errors import UsageError
 from cam_cli.evaluate.compare import Comparison, ImageChange, MapPair
 from cam_cli.evaluate.run import SavedRun
-from cam_cli.runs.files import read_regular
+from cam_cli.runs.files import read_regular, whole
 from cam_cli.runs.manifest import TargetRecord
 
 MOST_IMAGES = 200
@@ -41,9 +41,9 @@ def write_page(comparison: Comparison, before: SavedRun, after: SavedRun, path: 
         UsageError: it cannot be written there.
     """
     try:
-        with path.open("w", encoding="utf-8") as file:
+        with whole(path) as file:
             for part in _page(comparison, before, after):
-                file.write(part)
+                file.write(part.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise UsageError(f"'{path}' cannot be written: {error.strerror or error}") from error
 

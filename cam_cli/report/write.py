@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from cam_cli.errors import SmoothcamError, UsageError
 from cam_cli.evaluate.evaluation import EVALUATION
@@ -18,7 +16,7 @@ from cam_cli.report.gather import Entry, Gathering
 from cam_cli.report.page import MARK, write_page
 from cam_cli.report.thumbnails import detail_for
 from cam_cli.runs.decoders import Decoders
-from cam_cli.runs.files import shown
+from cam_cli.runs.files import shown, whole
 from cam_cli.runs.index import Index
 
 REPORT = "report.html"
@@ -68,7 +66,7 @@ def write_report(
 
     max_pixels = run.record.get("config", {}).get("max_pixels", MAX_PIXELS)
     try:
-        with Decoders(_DECODERS, _SECONDS_FOR_A_PHOTO) as decoders, _whole(path) as stream:
+        with Decoders(_DECODERS, _SECONDS_FOR_A_PHOTO) as decoders, whole(path) as stream:
             write_page(stream, _about(run, total), told(gathering.entries(decoders, max_pixels)), gathering.closing)
             size = stream.tell()
     except OSError as error:
@@ -105,20 +103,3 @@ def _check_place(path: Path) -> None:
         raise UsageError(f"{shown(path)} cannot be replaced: {error.strerror}; choose another place with -o") from None
     if not ours:
         raise UsageError(f"{shown(path)} is no report of smoothcam's and stays as it is; choose another place with -o")
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[BinaryIO]:
-    """Have a new file beside a place, which takes that place when all went well and vanishes when not."""
-    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
-    with suppress(FileNotFoundError):
-        temporary.unlink()
-    try:
-        with temporary.open("xb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -7,9 +7,10 @@ import json
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 
 def read_regular(path: Path) -> bytes:
@@ -48,6 +49,23 @@ def replace_whole(path: Path, data: bytes, staging: Path) -> None:
     temporary.unlink(missing_ok=True)
     write_new(temporary, data)
     temporary.replace(path)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """Have a new file beside a place, which takes that place, also that of a link, when all went well and vanishes when not."""
+    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
+    with suppress(FileNotFoundError):
+        temporary.unlink()
+    try:
+        with temporary.open("xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def to_json(value: Mapping[str, Any], *, indent: int | None = None) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import re
 import shutil
@@ -13,6 +12,8 @@ from collections.abc import Collection, Iterator, Mapping
 from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from pydantic_core import from_json
 
 from cam_cli.errors import ImageError, SmoothcamError, UsageError
 from cam_cli.runs.files import read_regular, replace_whole, shown, to_json
@@ -78,7 +79,7 @@ class RunFolder:
     def _run_record(self, name: str) -> dict[str, Any] | None:
         """Return what a run.json says; None where it is none of ours."""
         with contextlib.suppress(OSError, ValueError):
-            found = json.loads(read_regular(self.path / name))
+            found = from_json(read_regular(self.path / name))
             if isinstance(found, dict) and {"schema_version", "root", "settings"} <= found.keys():
                 return found
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -73,12 +73,16 @@ class SelectionRecord(_Record):
     )
 
 
+FileName = Annotated[str, Field(pattern=r"^[^/]+$")]
+"""Of a file beside the manifest: a manifest that was made elsewhere leads nowhere else."""
+
+
 class MapFiles(_Record):
     """File names beside the manifest; null where not asked for."""
 
-    raw: str | None = None
-    heatmap: str | None = None
-    overlay: str | None = None
+    raw: FileName | None = None
+    heatmap: FileName | None = None
+    overlay: FileName | None = None
 
 
 class MapRecord(_Record):
@@ -114,7 +118,7 @@ class JointRecord(_Record):
     method: str
     selection: SelectionRecord
     targets: tuple[int, ...] = Field(description="class indices, in the order of the legend")
-    file: str
+    file: FileName
 
 
 class Manifest(_Record):
