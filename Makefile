@@ -1,14 +1,19 @@
 # Two commands for everyone: `make demo` shows what smoothcam does, `make test` checks that it does it.
 # The rest: `make test-long` (proofs that take minutes), `make format`,
-# `make schema` (after a change of the manifest), `make bench` (what speed costs; TORCH_PYTHON=... names a Python with torch-cam to compare with), `make applications` (the table in docs/applications.md), `make clean`.
+# `make schema`, `make reference`, `make architecture` (what is written by the code: the manifest's schema, the options, the picture of the rooms),
+# `make lock`, `make test-lowest`, `make audit`, `make dist` (dependencies and releases, see CONTRIBUTING.md), `make bench` (what speed costs; TORCH_PYTHON=... names a Python with torch-cam to compare with), `make applications` (the table in docs/applications.md), `make clean`.
 
 VENV := .venv
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 
 RESULTS := tests/benchmarks/RESULTS.md
+LOCK := requirements-test.lock
+TOOLS := .venv-release
+LOWEST := .venv-lowest
+LOCKING = $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate $(UPGRADE)
 
-.PHONY: demo test test-long lint format schema bench applications clean
+.PHONY: demo test test-long test-lowest lint format schema reference architecture lock audit dist bench applications clean
 
 demo: $(VENV)/demo
 	$(VENV)/bin/smoothcam explain sample_images --config configs/demo.yaml
@@ -22,6 +27,17 @@ test: lint
 test-long: $(VENV)/test
 	$(VENV)/bin/python -m pytest -m "long or not long"
 
+# The lower bounds of pyproject.toml, exactly: the main job, and the core of the tests.
+test-lowest: $(TOOLS)/ready
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(TOOLS)/bin/uv pip compile --quiet --resolution lowest-direct --python $(LOWEST)/bin/python --extra test \
+		pyproject.toml --output-file $(LOWEST)/requirements.txt
+	$(LOWEST)/bin/python -m pip install --quiet --no-deps --requirement $(LOWEST)/requirements.txt
+	$(LOWEST)/bin/python -m pip install --quiet --no-deps .
+	$(LOWEST)/bin/smoothcam explain sample_images --config configs/demo.yaml --output $(LOWEST)/demo_out
+	$(LOWEST)/bin/python -m pytest tests/test_api.py tests/test_cli.py tests/test_config.py tests/test_hostile_models.py \
+		tests/test_images.py tests/test_load.py tests/test_manifest.py tests/test_report.py tests/test_yaml_source.py
+
 lint: $(VENV)/test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -34,6 +50,24 @@ format: $(VENV)/test
 schema: $(VENV)/test
 	$(VENV)/bin/python -m cam_cli.runs.manifest > cam_cli/runs/manifest.schema.json
 
+reference: $(VENV)/test
+	$(VENV)/bin/python docs/tools/reference.py
+
+architecture: $(VENV)/test
+	$(VENV)/bin/python docs/tools/architecture.py
+
+# xplique stands in the lock without what it requires; `peers` in pyproject.toml has that.
+lock: $(TOOLS)/ready
+	$(LOCKING) --custom-compile-command "make lock" pyproject.toml --extra test --extra lint --extra peers --output-file $(LOCK)
+	echo "xplique>=2.0" > $(TOOLS)/xplique.in
+	$(LOCKING) --no-deps --no-header $(TOOLS)/xplique.in >> $(LOCK)
+
+audit: $(TOOLS)/ready
+	$(TOOLS)/bin/pip-audit --strict --disable-pip --require-hashes --requirement $(LOCK)
+
+dist: $(VENV)/test
+	$(VENV)/bin/python -m hatchling build --target sdist --target wheel
+
 bench: SHELL := /bin/bash
 bench: .SHELLFLAGS := -o pipefail -c
 bench: $(VENV)/test
@@ -44,7 +78,7 @@ applications: $(VENV)/test
 	$(VENV)/bin/python tests/benchmarks/applications.py
 
 clean:
-	rm -rf $(VENV) demo_out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(TOOLS) $(LOWEST) demo_out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "smoothcam needs Python 3.11, 3.12 or 3.13; name one with make PYTHON=..."; exit 1; }
@@ -54,7 +88,12 @@ $(VENV)/demo: pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --editable .
 	@touch $@
 
-$(VENV)/test: pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --editable ".[test]"
-	$(VENV)/bin/python -m pip install --quiet --no-deps "xplique>=2.0"
+$(VENV)/test: pyproject.toml $(LOCK) | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --no-deps --require-hashes --requirement $(LOCK)
+	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/demo
+
+$(TOOLS)/ready: pyproject.toml
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet "uv>=0.5" "pip-audit>=2.8"
+	@touch $@
