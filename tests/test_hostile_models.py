@@ -17,10 +17,12 @@ import numpy as np
 import pytest
 from conftest import Command
 
-from cam_cli.errors import ConfigError, ModelError
+from cam_cli.errors import ConfigError, ModelError, UsageError
 from cam_cli.models.card import read_card
 from cam_cli.models.description import MOST_BYTES, code_runners, strangers
 from cam_cli.models.files import load_weights, open_model
+from cam_cli.models.labels import MOST_BYTES as MOST_LABELS
+from cam_cli.models.labels import read_labels
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 
@@ -405,6 +407,28 @@ def test_a_card_runs_nothing_and_allows_nothing(text: str, tmp_path: Path, monke
         read_card(tmp_path / "model.yaml")
     assert "\n" not in str(caught.value)
     assert [entry.name for entry in tmp_path.iterdir()] == ["model.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"x" * (MOST_LABELS + 1), "larger than"),
+        (b"index,name\n0,a\n\xc2\xb2,b\n", "not a whole number"),
+        (b"name\n" + b"x" * 200_000, "field larger than"),
+        (b"name\n\xff", "cannot be read"),
+    ],
+    ids=["large", "superscript", "long field", "no text"],
+)
+def test_labels_beyond_all_measure_are_one_line(text: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_bytes(text)
+    with pytest.raises(UsageError, match=said) as caught:
+        read_labels(tmp_path / "labels.csv")
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_without_an_end_are_refused() -> None:
+    with pytest.raises(UsageError, match="larger than"):
+        read_labels(Path("/dev/zero"))
 
 
 # --- the command

@@ -93,7 +93,7 @@ def test_an_index_leads_to_no_manifest_elsewhere(explained: Path) -> None:
 
 @pytest.mark.parametrize("file", ["run.json", "evaluation.json", "index.jsonl", "a.png/manifest.json"])
 def test_records_beyond_all_measure_are_one_line(smoothcam: Command, explained: Path, file: str) -> None:
-    for text in ("[" * 200_000, '{"a":' * 200_000, "", "\xff", "9" * 100_000, '{"path": []}\n'):
+    for text in ("[" * 200_000, '{"a":' * 200_000, "\xff", '{"path": []}\n'):
         (explained / file).write_text(text, "latin-1")
         for name in SHOWN:
             ended = shown(smoothcam, explained.parent, name)

@@ -60,9 +60,9 @@ _MAPS = (
         "methods",
         metavar="METHOD",
         multiple=True,
-        help="smoothgradcam++, gradcam++, gradcam, cam, layercam, hirescam, twoscale, activations, gradient, smoothgrad; with "
-        "the extra `baselines` guided-backprop, deconvnet, lime, integrated-gradients, occlusion, rise; repeatable. "
-        "[default: smoothgradcam++]",
+        help="One of smoothgradcam++, gradcam++, gradcam, cam, layercam, hirescam, twoscale, activations, gradient, "
+        "smoothgrad; with the extra `baselines` guided-backprop, deconvnet, lime, integrated-gradients, occlusion, rise; "
+        "repeatable. [default: smoothgradcam++]",
     ),
     click.option(
         "--target",

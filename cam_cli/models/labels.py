@@ -12,6 +12,9 @@ from pathlib import Path
 
 from cam_cli.errors import UsageError
 
+MOST_BYTES = 16 * 1024**2
+"""A file of class names larger than this is refused; that of ImageNet has 48 kB."""
+
 
 @dataclass(frozen=True)
 class Label:
@@ -102,14 +105,19 @@ def read_labels(path: Path) -> Labels:
         UsageError: the file cannot be read, or its indices are not 0, 1, 2, ...
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise UsageError(
+                f"labels '{path}' are larger than {MOST_BYTES:,} bytes, so hardly class names; check the name"
+            )
+        lines = data.decode("utf-8-sig").splitlines()
+        header = next(csv.reader(lines[:1]), [])
+        if "name" not in header:
+            return Labels(tuple(Label(i, line.strip()) for i, line in enumerate(lines) if line.strip()))
+        entries = tuple(_label(position, row, path) for position, row in enumerate(csv.DictReader(lines)))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"labels '{path}' cannot be read: {error}") from None
-    lines = text.splitlines()
-    header = next(csv.reader(lines[:1]), [])
-    if "name" not in header:
-        return Labels(tuple(Label(i, line.strip()) for i, line in enumerate(lines) if line.strip()))
-    entries = tuple(_label(position, row, path) for position, row in enumerate(csv.DictReader(lines)))
     if [entry.index for entry in entries] != list(range(len(entries))):
         raise UsageError(f"labels '{path}': the column 'index' must count 0, 1, 2, ... without a gap")
     return Labels(entries)
@@ -117,9 +125,9 @@ def read_labels(path: Path) -> Labels:
 
 def _label(position: int, row: dict[str, str], path: Path) -> Label:
     index = row.get("index") or str(position)
-    if not index.isdigit():
+    if not index.isdecimal():
         raise UsageError(f"{path}:{position + 2}: index '{index}' is not a whole number")
-    return Label(int(index), row["name"], row.get("wnid") or None, _names(row.get("synonyms")))
+    return Label(int(index), row["name"] or str(position), row.get("wnid") or None, _names(row.get("synonyms")))
 
 
 def _names(text: str | None) -> tuple[str, ...]:
