@@ -67,7 +67,7 @@ def run(commands: Path, *words: object, cwd: Path, **variables: str) -> str:
     kept = {key: value for key, value in os.environ.items() if key in ("HOME", "LANG", "XDG_CACHE_HOME")}
     environ = kept | {"PATH": f"{commands}{os.pathsep}{os.defpath}", "TF_CPP_MIN_LOG_LEVEL": "3"} | variables
     done = subprocess.run(
-        [str(word) for word in words], cwd=cwd, env=environ, capture_output=True, text=True, check=False
+        [str(word) for word in words], cwd=cwd, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -174,7 +174,7 @@ def asking(shell: str, line: str) -> str:
     words = " ".join(f'"{word}"' for word in line.split(" "))
     count = len(line.split(" "))
     if shell == "bash":
-        call = f"COMP_WORDS=({words}); COMP_CWORD={count - 1}; _smoothcam_completion smoothcam"
+        call = f"COMPREPLY=(); COMP_WORDS=({words}); COMP_CWORD={count - 1}; _smoothcam_completion smoothcam"
         return f'{call}; printf "%s\\n" "${{COMPREPLY[@]}}"'
     if shell == "zsh":
         described = "_describe() { print -l -- ${completions_with_descriptions%%:*}; }"
@@ -187,8 +187,8 @@ def test_tab_offers_commands_options_and_what_they_may_be(commands: Path, shell:
     if shutil.which(shell) is None:
         pytest.skip(f"there is no {shell} here to try completion in")
     plain = {"bash": ["--norc", "--noprofile"], "zsh": ["--no-rcs"], "fish": ["--no-config"]}[shell]
-    script = "; echo ====; ".join([SET_UP[shell], *(asking(shell, line) for line in OFFERED)])
-    said = run(commands, shell, *plain, "-c", script, cwd=tmp_path, HOME=str(tmp_path)).split("====\n")[1:]
+    script = "; echo ----; ".join([SET_UP[shell], *(asking(shell, line) for line in OFFERED)])
+    said = run(commands, shell, *plain, "-c", script, cwd=tmp_path, HOME=str(tmp_path)).split("----\n")[1:]
     found = [{entry.split("\t")[0] for entry in part.splitlines() if entry} for part in said]
     assert found == list(OFFERED.values())
 

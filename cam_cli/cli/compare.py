@@ -35,7 +35,14 @@ _MEANS = {
     metavar="FILE",
     help="Also write a page that shows both runs side by side.",
 )
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="A table to read, or one JSON object.",
+)
 @bounds_option
 def compare(before: Path, after: Path, worst: int, html: Path | None, form: str, config_file: Path | None) -> int:
     """Compare two output folders A and B over the same photos: two models, two settings or two nights; worst first.

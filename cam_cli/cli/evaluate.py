@@ -45,7 +45,14 @@ _TELL_EVERY = 100
 @click.option(
     "--unsafe-lambda", is_flag=True, help="Run the code that the model's layers bring along: only for files you trust."
 )
-@click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "csv"]),
+    default="table",
+    show_default=True,
+    help="A table to read, one JSON object, or CSV with one figure a line.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print no table; say only which bounds are crossed.")
 @bounds_option
 def evaluate(
