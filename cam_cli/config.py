@@ -239,6 +239,7 @@ def resolve(flags: Mapping[str, object], environ: Mapping[str, str], file: Path 
     ours = {name: text for name, text in environ.items() if name.startswith(ENVIRONMENT_PREFIX) and text}
     tree = _file_tree(file, ours.pop(CONFIG_VARIABLE, None))
     origin = {key: tree.places[key,] for key in tree.data}
+    in_file = dict(origin)
     variables = {ENVIRONMENT_PREFIX + key.upper(): key for key in RunConfig.model_fields}
     for name, text in ours.items():
         if name not in variables:
@@ -254,7 +255,7 @@ def resolve(flags: Mapping[str, object], environ: Mapping[str, str], file: Path 
             tree = tree.with_value(key, value, flag)
             origin[key] = f"flag {flag}"
     config = validated(tree, RunConfig)
-    if config.unsafe_lambda and not origin["unsafe_lambda"].startswith(("flag ", "environment ")):
+    if config.unsafe_lambda and origin["unsafe_lambda"] == in_file.get("unsafe_lambda"):
         raise ConfigError(
             "unsafe_lambda is not taken from a file, which may come from whoever made the model; if you trust the model, say "
             "--unsafe-lambda",

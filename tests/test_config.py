@@ -173,10 +173,15 @@ def test_flag_wins_over_environment_over_file_over_default(tmp_path: Path, key: 
             assert getattr(resolved.config, key) != getattr(RunConfig(), key)
 
 
-def test_code_is_allowed_by_a_flag_or_a_variable_and_never_by_a_file(tmp_path: Path) -> None:
+def test_code_is_allowed_by_a_flag_or_a_variable_and_never_by_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     file = yaml_file(tmp_path, "seed: 1\nunsafe_lambda: true\n")
     assert failure(file=file).startswith(f"{file}:2:16: unsafe_lambda is not taken from a file")
     assert run("check", str(file)).exit_code == 2
+    assert "is not taken from a file" in failure(file=file.rename("flag --unsafe-lambda.yaml"))
+    file = yaml_file(tmp_path, "seed: 1\nunsafe_lambda: true\n")
     assert resolve({"unsafe_lambda": True}, {}, file).config.unsafe_lambda
     assert not resolve({}, {"SMOOTHCAM_UNSAFE_LAMBDA": "no"}, file).config.unsafe_lambda
 

@@ -66,8 +66,9 @@ def run(commands: Path, *words: object, cwd: Path, **variables: str) -> str:
     """Run a command of the environment as a user who knows nothing of the checkout."""
     kept = {key: value for key, value in os.environ.items() if key in ("HOME", "LANG", "XDG_CACHE_HOME")}
     environ = kept | {"PATH": f"{commands}{os.pathsep}{os.defpath}", "TF_CPP_MIN_LOG_LEVEL": "3"} | variables
+    nothing = subprocess.DEVNULL
     done = subprocess.run(
-        [str(word) for word in words], cwd=cwd, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        list(map(str, words)), cwd=cwd, env=environ, stdin=nothing, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
