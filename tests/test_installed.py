@@ -82,6 +82,8 @@ def names(wheel: Path) -> set[str]:
 def test_the_wheel_has_the_package_and_nothing_else(wheel: Path) -> None:
     source = {f"cam_cli/{p.relative_to(PACKAGE).as_posix()}" for p in PACKAGE.rglob("*") if p.is_file()}
     assert names(wheel) == {name for name in source if "__pycache__" not in name}
+    with zipfile.ZipFile(wheel) as packed:
+        assert all(packed.read(name) == (ROOT / name).read_bytes() for name in names(wheel))
     for kind in (".keras", ".yaml", ".csv", ".html", ".css", ".js", ".json", "py.typed", "LICENSES.md"):
         assert any(name.endswith(kind) for name in names(wheel)), kind
 
