@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -21,9 +22,11 @@ import pytest
 def pytest_configure() -> None:
     """Keep the cache of the tests to themselves, and let commands under test meet signals as in a terminal.
 
-    So it is also where the tests run under nohup or in the background.
+    So it is also where the tests run under nohup or in the background. Nor does a property fail because the machine is busy.
     """
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="smoothcam-tests-")
+    hypothesis.settings.register_profile("on a busy machine", deadline=None)
+    hypothesis.settings.load_profile("on a busy machine")
     for signum, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(signum) is signal.SIG_IGN:
             signal.signal(signum, usual)
