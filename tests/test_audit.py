@@ -161,9 +161,6 @@ def test_a_model_swapped_overnight_ends_the_second_night_with_5_and_a_page_that_
     assert page.count("<section>") == 12
     assert page.count("data:image/jpeg;base64,") == 24
     assert (nights / "tuesday" / "report.html").is_file()
-    third = night("wednesday", by_mark=False)
-    assert (third.returncode, third.stderr) == (0, "")
-    assert (nights / "in-order").resolve() == nights / "wednesday"
 
 
 def run_of(smoothcam: Command, model: Path, photos: Path, out: Path, *flags: object) -> SavedRun:
@@ -270,13 +267,6 @@ def test_stability_and_sanity_run_the_model_again(
     assert {one["method"] for one in record["sanity"]["survivals"]} == {"gradcam", "smoothgradcam++"}
     table = smoothcam("evaluate", out, "--sanity", "--images", "1").out
     assert "down to" in table.splitlines()[-3]
-    shutil.copy(models[True], tmp_path / "swapped.keras")
-    record = json.loads((out / "run.json").read_text())
-    record["config"]["model"] = str(tmp_path / "swapped.keras")
-    (out / "run.json").write_text(json.dumps(record))
-    refused = smoothcam("evaluate", out, "--stability")
-    assert refused.code == 2
-    assert "another model" in refused.err
 
 
 def bounds(folder: Path, text: str) -> Path:

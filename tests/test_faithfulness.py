@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cam_cli.engine.scorer import Scorer
 from cam_cli.errors import UsageError
-from cam_cli.evaluate.faithfulness import PERTURBATIONS, faithfulness, perturbed
+from cam_cli.evaluate.faithfulness import PERTURBATIONS, ROWS, faithfulness, faithfulness_of_all, perturbed
 
 Array = NDArray[Any]
 SHAPE = (8, 7, 3)
@@ -81,6 +81,24 @@ def test_areas_follow_the_order_alone_and_nothing_follows_the_scale(seed: int) -
     assert bent["deletion_auc"] == first["deletion_auc"]
     assert bent["insertion_auc"] == first["insertion_auc"]
     assert scaled == pytest.approx(first, rel=1e-5, abs=1e-9)
+
+
+@some
+@given(seeds, st.integers(1, 4), st.integers(1, 9))
+def test_maps_measured_together_are_measured_alike_and_share_passes(seed: int, count: int, steps: int) -> None:
+    x, weights, saliency = drawn(seed)
+    maps = [saliency, saliency.round(), -saliency, np.zeros_like(saliency)][:count]
+    rows: list[int] = []
+
+    def score(batch: Array) -> Array:
+        rows.append(len(batch))
+        return wavy(weights)(batch)
+
+    together = faithfulness_of_all(x, maps, score, "noise", steps, seed)
+    assert sum(rows) == 2 + count * (2 * steps - 1)
+    assert {*rows[:-1]} <= {ROWS}
+    for one, saliency in zip(together, maps, strict=True):
+        assert one == pytest.approx(faithfulness(x, saliency, wavy(weights), "noise", steps, seed))
 
 
 def test_tied_pixels_stand_for_all_their_orders() -> None:

@@ -145,7 +145,13 @@ def evaluate(run: Path, metrics: Callable[[str, int], dict[str, Any]]) -> None:
         for path, manifest in manifests(run).items()
     }
     total = {"layer": "conv1", "method": "gradcam", "metric": "pointing_game", "mean": 0.5, "low": 0.25, "high": 0.75}
+    kept = {"smoothgradcam++": [0.4, None], "gradcam": [0.9, 0.7]}
+    survivals = [
+        {"layer": "conv1", "method": method, "stages": stages, "survives": method == "gradcam", "photos": []}
+        for method, stages in kept.items()
+    ]
     told = {"schema_version": 1, "what": {"seed": 3}, "images": images, "totals": [total | {"images": 4}]}
+    told["sanity"] = {"stages": ["head", "<b>conv1"], "survivals": survivals}
     (run / "evaluation.json").write_text(json.dumps(told))
 
 
@@ -565,6 +571,16 @@ def test_the_plots_count_what_is_left(shown: SimpleNamespace) -> None:
         "return [...document.querySelectorAll('#plots svg')].map((e) => e.getAttribute('aria-label'))"
     )
     assert any(text.startswith("Distribution of energy inside the object: 1 photo,") for text in plots)
+
+
+@in_a_browser
+def test_a_method_that_survives_a_randomised_network_is_flagged(shown: SimpleNamespace) -> None:
+    shown.window.run("document.getElementById('evaluation').open = true")
+    (head, *rows) = [text.split("\t") for text in shown.window.texts("#survivals tr")]
+    assert head[:4] == ["method", "layer", "down to head", "down to <b>conv1"]
+    assert rows[0][:4] == ["smoothgradcam++", "conv1", "0.4", "–"]
+    assert rows[1][:4] == ["gradcam", "conv1", "0.9", "0.7"]
+    assert [("survives" in row[4]) for row in rows] == [False, True]
 
 
 @in_a_browser

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import json
+import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +15,14 @@ import click
 from cam_cli.cli.audits import audited, bounds_option
 from cam_cli.cli.escape import cell, escaped
 from cam_cli.cli.table import table
+from cam_cli.quiet import native_chatter_silenced
 
 if TYPE_CHECKING:
-    from cam_cli.evaluate.evaluation import Evaluation
+    from cam_cli.evaluate.evaluation import Evaluation, ModelFigures
     from cam_cli.evaluate.sanity import Sanity
 
-_TELL_EVERY = 100
+_TELL_EVERY = 10.0
+"""Seconds between two lines on how far it is."""
 
 
 @click.command()
@@ -43,6 +46,11 @@ _TELL_EVERY = 100
     "--images", "most", type=click.IntRange(1), metavar="N", help="Only so many images for --sanity. [default: 8]"
 )
 @click.option(
+    "--model",
+    metavar="MODEL",
+    help="Where the run's model is now, if not where run.json says; for --faithfulness, --stability and --sanity.",
+)
+@click.option(
     "--unsafe-lambda", is_flag=True, help="Run the code that the model's layers bring along: only for files you trust."
 )
 @click.option(
@@ -62,6 +70,7 @@ def evaluate(
     stability: bool,
     sanity: bool,
     most: int | None,
+    model: str | None,
     unsafe_lambda: bool,
     form: str,
     quiet: bool,
@@ -77,37 +86,48 @@ def evaluate(
     smoothcam evaluate out --annotations instances_val2017.json --faithfulness blur
     smoothcam evaluate out --sanity --format json | jq '.sanity'
     """
+    from cam_cli.evaluate.evaluation import EVALUATION, evaluation_file
     from cam_cli.evaluate.evaluation import evaluate as evaluate_run
-    from cam_cli.evaluate.evaluation import write_evaluation
     from cam_cli.evaluate.run import SavedRun
 
     saved = SavedRun(run)
     what = {"faithfulness": faithfulness, "stability": stability}
-    figures = None
-    if faithfulness or stability:
-        from cam_cli.evaluate.with_model import model_figures
+    figures: ModelFigures | None = None
+    checked: Sanity | None = None
+    if faithfulness or stability or sanity:
+        with native_chatter_silenced():
+            from cam_cli.evaluate.opened import open_model_of
+            from cam_cli.evaluate.with_model import model_figures, sanity_of
 
-        figures = model_figures(saved, faithfulness, stability=stability, unsafe_lambda=unsafe_lambda)
-    found = evaluate_run(saved, annotations, figures, what, lambda done: _tell(done, quiet=quiet))
-    write_evaluation(found, saved)
-    record = found.record()
-    if not quiet and form != "json":
-        click.echo(_told(found, form), nl=False)
-    if sanity:
-        from cam_cli.evaluate.with_model import sanity_of
-
-        checked = sanity_of(saved, most or 8, unsafe_lambda=unsafe_lambda)
-        record["sanity"] = asdict(checked)
-        if not quiet and form == "table":
-            click.echo(f"\n{_randomised(checked)}")
+        opened = open_model_of(saved, model, unsafe_lambda=unsafe_lambda)
+        if sanity:
+            checked = sanity_of(saved, opened, most or 8)
+        if faithfulness or stability:
+            figures = model_figures(opened, faithfulness, stability=stability)
+    with evaluation_file(saved) as file:
+        found = evaluate_run(saved, annotations, figures, what, _progress(quiet=quiet), file.keep)
+        file.finish(found.record() | ({"sanity": asdict(checked)} if checked else {}))
     if form == "json":
-        click.echo(json.dumps(record, sort_keys=True, allow_nan=False))
+        with (run / EVALUATION).open("rb") as written:
+            for line in written:
+                click.echo(line, nl=False)
+    elif not quiet:
+        click.echo(_told(found, form), nl=False)
+        if checked and form == "table":
+            click.echo(f"\n{_randomised(checked)}")
     return audited(config_file, found.figures())
 
 
-def _tell(done: int, *, quiet: bool) -> None:
-    if not quiet and done % _TELL_EVERY == 0:
-        click.echo(f"smoothcam: {done} images evaluated", err=True)
+def _progress(*, quiet: bool) -> Callable[[int], None]:
+    told = time.monotonic()
+
+    def tell(done: int) -> None:
+        nonlocal told
+        if not quiet and time.monotonic() - told >= _TELL_EVERY:
+            told = time.monotonic()
+            click.echo(f"smoothcam: {done:,} images evaluated", err=True)
+
+    return tell
 
 
 def _told(found: Evaluation, form: str) -> str:

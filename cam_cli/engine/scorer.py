@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cam_cli.engine.anatomy import Link, examine
 from cam_cli.engine.explain import ROWS_IN_A_PASS
 from cam_cli.engine.network import Network
-from cam_cli.engine.tracing import Noise, Shape, Wanted, trace_pass
+from cam_cli.engine.tracing import FrozenGraph, Noise, Shape, Wanted, trace_pass
 from cam_cli.errors import UsageError
 from cam_cli.models.calls import trace
 
@@ -23,18 +23,27 @@ class Scorer:
         model: ends in softmax, in sigmoid, in a single sigmoid unit (two classes then) or in logits, which are taken as those
             of a softmax.
         input_shape: (H, W, C).
-        rows: inputs in a pass.
+        rows: inputs in a pass. precision: `float32`, or `bfloat16` for the products of a network that can be frozen.
 
     Raises:
         ModelError: the model takes no such image, or gives no row of class scores.
     """
 
-    def __init__(self, model: keras.Model, input_shape: tuple[int, int, int], rows: int = ROWS_IN_A_PASS) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        input_shape: tuple[int, int, int],
+        rows: int = ROWS_IN_A_PASS,
+        precision: str = "float32",
+    ) -> None:
         anatomy = examine(trace(model, input_shape), ())
         self.classes = anatomy.classes
         self._link = anatomy.link
         wanted = Wanted(Shape(rows, 1, 1, input_shape, clean=1), {}, Noise())
-        self._network = Network(trace_pass(model, wanted), wanted)
+        traced = trace_pass(model, wanted)
+        if precision == "bfloat16" and isinstance(traced, FrozenGraph):
+            traced = traced.in_bfloat16()
+        self._network = Network(traced, wanted)
 
     def __call__(self, x: NDArray[Any], target: int) -> NDArray[np.float64]:
         """Return the probability of a class for inputs (N, H, W, C), preprocessed: (N,), 0..1; NaN where a logit is not finite.

@@ -25,7 +25,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class MapPair:
-    """One map in both runs.
+    """One map in both runs; `layer` is the later one's.
 
     correlation: Pearson, over the pixels that both networks saw; None where a map is constant or empty. overlap:
     intersection over union of where each map reaches half of its peak. shift: distance between the centres of attention, as a
@@ -33,6 +33,7 @@ class MapPair:
     """
 
     layer: str
+    layer_before: str
     method: str
     target_before: TargetRecord
     target_after: TargetRecord
@@ -244,6 +245,7 @@ def _pair(before: SavedImage, one: MapRecord, after: SavedImage, other: MapRecor
         figures = _correlation(a[seen], b[seen]), _overlap(a, b), _shift(a, b)
     return MapPair(
         other.layer,
+        one.layer,
         other.method,
         one.target,
         other.target,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cam_cli.errors import UsageError
 from cam_cli.evaluate.annotations import Annotations, read_annotations
@@ -17,23 +18,29 @@ from cam_cli.evaluate.bootstrap import interval
 from cam_cli.evaluate.localisation import localise
 from cam_cli.evaluate.run import SavedImage, SavedRun
 from cam_cli.evaluate.signals import centre_of_attention, signals
-from cam_cli.runs.files import to_json, whole
+from cam_cli.runs.files import shown, to_json, whole
 from cam_cli.runs.manifest import MapRecord
 
 EVALUATION = "evaluation.json"
+_Values = dict[tuple[str, str, str], "array[float]"]
+"""By layer, method and metric, one value an image."""
+
 CANVAS = 256
 """Signals are taken from the map on its photo, whose longer side has so many pixels then."""
 
-ModelFigures = Callable[[SavedImage, MapRecord, NDArray[np.float32]], Mapping[str, float | None]]
-"""Figures that need the model, for one map of one image."""
+Metrics = Mapping[str, float | None]
+"""Figures of a map by name; None where one cannot be told."""
+
+ModelFigures = Callable[[Iterable[SavedImage]], Iterator[tuple[SavedImage, Mapping[int, Metrics]]]]
+"""Goes through images, and says of each the figures that need the model, by the number of the map."""
 
 
 @dataclass(frozen=True)
 class MapFigures:
-    """The figures of one map; None where one cannot be told."""
+    """The figures of one map."""
 
     map: MapRecord
-    metrics: Mapping[str, float | None]
+    metrics: Metrics
 
     def record(self) -> dict[str, Any]:
         """Return this as it stands in evaluation.json."""
@@ -59,10 +66,9 @@ class Total:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was found. what: how it was found out. failed, blank: shares of the images and of the maps."""
+    """What was found of a run as a whole. what: how it was found out. failed, blank: shares of the images and of the maps."""
 
     what: Mapping[str, Any]
-    images: Mapping[str, tuple[MapFigures, ...]]
     totals: tuple[Total, ...]
     failed: float
     blank: float
@@ -75,11 +81,10 @@ class Evaluation:
         return found
 
     def record(self) -> dict[str, Any]:
-        """Return this as it stands in evaluation.json."""
+        """Return this as it stands in evaluation.json, beside the images."""
         return {
             "schema_version": 1,
             "what": dict(self.what),
-            "images": {path: [figures.record() for figures in maps] for path, maps in self.images.items()},
             "totals": [asdict(total) for total in self.totals],
             "failed": self.failed,
             "blank": self.blank,
@@ -92,29 +97,33 @@ def evaluate(
     model_figures: ModelFigures | None = None,
     what: Mapping[str, Any] | None = None,
     tell: Callable[[int], None] = lambda _: None,
+    keep: Callable[[str, Sequence[MapFigures]], None] = lambda _path, _figures: None,
 ) -> Evaluation:
-    """Evaluate every map of a run.
+    """Evaluate every map of a run, an image at a time: what stays in memory is a number for each figure of an image.
 
     Args:
         annotations: where the objects are, see `read_annotations`. model_figures: further figures. what: their settings, for
-            the record. tell: called with the number of images done.
+            the record. tell: called with the number of images done. keep: called with each image's path and figures.
 
     Raises:
         UsageError: annotations cannot be read, or fit no photo of the run; the run has no images.
     """
     known = read_annotations(annotations, run.root) if annotations is not None else None
-    found: dict[str, tuple[MapFigures, ...]] = {}
-    failed = maps = blank = annotated = 0
-    for number, image in enumerate(run.images(), 1):
+    values: _Values = defaultdict(lambda: array("d"))
+    failed = explained = maps = blank = annotated = 0
+    passing = model_figures(run.images()) if model_figures else ((image, {}) for image in run.images())
+    for number, (image, further) in enumerate(passing, 1):
         failed += image.manifest.status == "failed"
         maps += len(image.manifest.maps)
         blank += sum(record.state == "blank" for record in image.manifest.maps)
-        figures = tuple(_figures_of(image, known, model_figures))
+        figures = tuple(_figures_of(image, known, further))
         annotated += any("pointing_game" in one.metrics for one in figures)
         if image.manifest.status == "ok":
-            found[image.path] = figures
+            explained += 1
+            _add(values, figures)
+            keep(image.path, figures)
         tell(number)
-    images = failed + len(found)
+    images = failed + explained
     if not images:
         raise UsageError(f"'{run.folder}' has no finished image yet")
     if annotations is not None and not annotated:
@@ -123,11 +132,31 @@ def evaluate(
             "classes by index, WordNet id or name"
         )
     settings = {"annotations": str(annotations) if annotations else None, **(what or {})}
-    return Evaluation(settings, found, tuple(_totals(found)), failed / images, blank / maps if maps else 0.0)
+    return Evaluation(settings, tuple(_totals(values)), failed / images, blank / maps if maps else 0.0)
 
 
-def write_evaluation(evaluation: Evaluation, run: SavedRun) -> Path:
-    """Write evaluation.json into the run's folder, whole.
+class EvaluationFile:
+    """evaluation.json, written as an evaluation goes on."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._stream.write(b'{"images":{')
+        self._first = True
+
+    def keep(self, path: str, maps: Sequence[MapFigures]) -> None:
+        """Write what was found of an image."""
+        entry = to_json({path: [figures.record() for figures in maps]})[1:-1]
+        self._stream.write(f"{'' if self._first else ','}\n{entry}".encode())
+        self._first = False
+
+    def finish(self, record: Mapping[str, Any]) -> None:
+        """Write the rest."""
+        self._stream.write(f"}},\n{to_json(record)[1:]}\n".encode())
+
+
+@contextmanager
+def evaluation_file(run: SavedRun) -> Iterator[EvaluationFile]:
+    """Have a new evaluation.json in the run's folder, which takes the old one's place when all went well.
 
     Raises:
         UsageError: it cannot be written there.
@@ -135,17 +164,16 @@ def write_evaluation(evaluation: Evaluation, run: SavedRun) -> Path:
     path = run.folder / EVALUATION
     try:
         with whole(path) as stream:
-            stream.write(f"{to_json(evaluation.record())}\n".encode())
+            yield EvaluationFile(stream)
     except OSError as error:
-        raise UsageError(f"'{path}' cannot be written: {error.strerror or error}") from error
-    return path
+        raise UsageError(f"{shown(path)} cannot be written: {error.strerror or error}") from error
 
 
 def _figures_of(
-    image: SavedImage, annotations: Annotations | None, model_figures: ModelFigures | None
+    image: SavedImage, annotations: Annotations | None, further: Mapping[int, Metrics]
 ) -> Iterator[MapFigures]:
     others = _centres(image)
-    for record in image.manifest.maps:
+    for number, record in enumerate(image.manifest.maps):
         metrics: dict[str, float | None] = {
             "noise_effect": record.noise_effect,
             "standard_error": record.standard_error,
@@ -157,8 +185,7 @@ def _figures_of(
             masks = annotations.instances(image.path, image.size, record.target) if annotations else None
             if masks:
                 metrics |= localise(image.placed(values), masks)
-            if model_figures is not None and record.state == "ok":
-                metrics |= model_figures(image, record, values)
+            metrics |= further.get(number, {})
         yield MapFigures(record, {name: _finite(value) for name, value in metrics.items()})
 
 
@@ -194,16 +221,17 @@ def _canvas(width: int, height: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _totals(images: Mapping[str, Sequence[MapFigures]]) -> Iterator[Total]:
-    values: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-    for maps in images.values():
-        met = set()
-        for figures in maps:
-            for metric, value in figures.metrics.items():
-                key = figures.map.layer, figures.map.method, metric
-                if value is not None and key not in met:
-                    met.add(key)
-                    values[key].append(value)
+def _add(values: _Values, maps: Sequence[MapFigures]) -> None:
+    met = set()
+    for figures in maps:
+        for metric, value in figures.metrics.items():
+            key = figures.map.layer, figures.map.method, metric
+            if value is not None and key not in met:
+                met.add(key)
+                values[key].append(value)
+
+
+def _totals(values: _Values) -> Iterator[Total]:
     for (layer, method, metric), found in values.items():
         mean = interval(found)
         yield Total(layer, method, metric, mean.mean, mean.low, mean.high, mean.count)

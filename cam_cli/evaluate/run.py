@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,17 @@ from pydantic_core import from_json
 from cam_cli.errors import UsageError
 from cam_cli.images.fit import Preprocessing, input_box
 from cam_cli.render.place import place
+from cam_cli.runs.decoders import Decoders
 from cam_cli.runs.files import from_printable, read_regular
 from cam_cli.runs.folder import RunFolder
 from cam_cli.runs.index import Index
 from cam_cli.runs.manifest import Manifest, MapRecord, read_manifest
+from cam_cli.runs.prepare import Opened, Preparation
 from cam_cli.runs.shard import Shard
 
 Array = NDArray[np.float32]
 
+_AHEAD = 8
 _PREPROCESSING: TypeAdapter[Preprocessing] = TypeAdapter(Preprocessing)
 
 
@@ -120,3 +123,17 @@ class SavedRun:
     def folder_of(self, path: str) -> Path:
         """Return where the manifest and the maps of an image are, by its path as manifests have it."""
         return self._places.of(from_printable(path))
+
+
+def photos_of(
+    images: Iterable[SavedImage], decoders: Decoders, how: Preparation
+) -> Iterator[tuple[SavedImage, Opened]]:
+    """Yield each image with what its photo's file holds now, decoded ahead, in processes which that file may hang or crash.
+
+    Photos that could not be explained are not decoded, as they would fail, or hang, once more.
+    """
+    known = (
+        (image, image.photo, image.manifest.image.sha256 if image.manifest.status == "failed" else None)
+        for image in images
+    )
+    yield from decoders.opened(known, how, _AHEAD)

@@ -1,68 +1,64 @@
-"""Figures for which the network has to run again: opened as the run opened it, fed the photos the run saw."""
+"""Figures for which the network has to run again, on the photos that the run saw."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cam_cli.config import RunConfig
 from cam_cli.engine.anatomy import examine
 from cam_cli.engine.explain import Explainer, Subject
 from cam_cli.engine.scorer import Scorer
 from cam_cli.errors import UsageError
-from cam_cli.evaluate.evaluation import ModelFigures
-from cam_cli.evaluate.faithfulness import faithfulness
-from cam_cli.evaluate.run import SavedImage, SavedRun
+from cam_cli.evaluate.evaluation import Metrics, ModelFigures
+from cam_cli.evaluate.faithfulness import faithfulness_of_all
+from cam_cli.evaluate.opened import OpenedModel
+from cam_cli.evaluate.run import SavedImage, SavedRun, photos_of
 from cam_cli.evaluate.sanity import Sanity, sanity
 from cam_cli.evaluate.stability import stability
 from cam_cli.images.decode import Photo
 from cam_cli.images.fit import fit
 from cam_cli.models.calls import trace
-from cam_cli.models.layers import choose_scales, describe_layers
-from cam_cli.models.load import Network, Overrides, load_network
 from cam_cli.render.place import place
+from cam_cli.runs.decoders import Decoders
 from cam_cli.runs.manifest import MapRecord
 from cam_cli.runs.plan import request_of
-from cam_cli.runs.prepare import read_photo_of
+from cam_cli.runs.prepare import Prepared
 
 Array = NDArray[np.float32]
 MAPS_OF_THE_LAYER = ("smoothgradcam++", "gradcam++", "gradcam", "cam", "layercam", "hirescam", "activations")
 """Methods that explain cells of a layer; stability is measured for them."""
 
+_DECODERS = 2
+_Key = tuple[str, str, int]
+"""Layer, method and target of a map."""
 
-def model_figures(
-    run: SavedRun, perturbation: str | None, *, stability: bool, unsafe_lambda: bool = False
-) -> ModelFigures:
-    """Open the run's model, and return what measures a map with it.
+
+def model_figures(opened: OpenedModel, perturbation: str | None, *, stability: bool) -> ModelFigures:
+    """Return what measures maps with their model.
 
     Args:
-        perturbation: what pixels are replaced by, see `faithfulness`; None: that is not measured. unsafe_lambda: run code
-            from the model file; what run.json says of that does not count, as a run folder may come from anywhere.
-
-    Raises:
-        UsageError: run.json does not say how the model was opened, or it is another one now.
+        perturbation: what pixels are replaced by, see `faithfulness`; None: that is not measured.
     """
-    return _ModelFigures(_opened(run, unsafe_lambda), perturbation, stability=stability)
+    return _ModelFigures(opened, perturbation, stability=stability)
 
 
-def sanity_of(run: SavedRun, most: int, *, unsafe_lambda: bool = False) -> Sanity:
+def sanity_of(run: SavedRun, opened: OpenedModel, most: int) -> Sanity:
     """Randomise the model's weights, and see whether the maps of the run's first images change (see `sanity`).
 
     Raises:
         UsageError: no image of the run can be read any more.
     """
-    opened = _opened(run, unsafe_lambda)
     images = (image for image in run.images() if image.manifest.status == "ok" and image.manifest.maps)
-    readable = ((image, photo) for image in images if (photo := _photo(image)) is not None)
-    inputs = list(islice(readable, most))
+    inputs = [*islice(((image, photo) for image, photo in _photos(images, opened) if photo is not None), most)]
     if not inputs:
         raise UsageError(f"no photo of '{run.folder}' can be read any more")
-    x = np.stack([opened.input_of(photo) for _, photo in inputs])
+    x = np.stack([photo.x for _, photo in inputs])
     targets = [[image.manifest.maps[0].target.index] for image, _ in inputs]
     layers = list(dict.fromkeys(record.layer for record in inputs[0][0].manifest.maps))
     methods = tuple(method for method in opened.config.methods if method in MAPS_OF_THE_LAYER)
@@ -72,116 +68,112 @@ def sanity_of(run: SavedRun, most: int, *, unsafe_lambda: bool = False) -> Sanit
     return sanity(opened.network.model, x, layers, request, targets, tokens=opened.network.tokens)
 
 
-@dataclass(frozen=True)
-class _Opened:
-    config: RunConfig
-    network: Network
-
-    def input_of(self, photo: Photo) -> Array:
-        return fit(photo, self.network.input_shape[:2], self.network.preprocessing)[0]
-
-
-def _opened(run: SavedRun, unsafe_lambda: bool) -> _Opened:
-    try:
-        config = RunConfig.model_validate({**run.record["config"], "unsafe_lambda": unsafe_lambda})
-        recorded = run.record["model"]["sha256"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"run.json of '{run.folder}' does not say how its model was opened ({error})") from error
-    network = load_network(config.model, config.layers, Overrides(**config.model_settings()))
-    if network.sha256 != recorded:
-        raise UsageError(
-            f"'{config.model or network.name}' is another model than the one '{run.folder}' was made with; run `smoothcam "
-            "explain` again, or give the old file back its place"
-        )
-    return _Opened(config, network)
-
-
-def _photo(image: SavedImage) -> Photo | None:
-    """Return the photo as the run saw it; None where its file is gone or another one."""
-    return read_photo_of(image.photo, image.manifest.image.sha256, image.manifest.model.input_size)
+def _photos(images: Iterable[SavedImage], opened: OpenedModel) -> Iterator[tuple[SavedImage, Prepared | None]]:
+    """Yield each image with its photo; None where its file is gone or another one by now."""
+    with Decoders(_DECODERS, opened.config.image_timeout) as decoders:
+        for image, now in photos_of(images, decoders, opened.preparation):
+            yield image, now.image if now.sha256 == image.manifest.image.sha256 else None
 
 
 class _ModelFigures:
-    """Measures one map after the other; a photo's figures of stability are found once for all its maps."""
+    """Measures all maps of a photo at a time."""
 
-    def __init__(self, opened: _Opened, perturbation: str | None, *, stability: bool) -> None:
+    def __init__(self, opened: OpenedModel, perturbation: str | None, *, stability: bool) -> None:
         self._opened = opened
         self._perturbation = perturbation
-        self._scorer = Scorer(opened.network.model, opened.network.input_shape) if perturbation else None
+        network = opened.network
+        self._score = Scorer(network.model, network.input_shape, precision=opened.precision) if perturbation else None
         self._stable = _Stability(opened) if stability else None
-        self._photo: tuple[str, Photo | None] = ("", None)
 
-    def __call__(self, image: SavedImage, record: MapRecord, values: Array) -> Mapping[str, float | None]:
-        photo = self._photo_of(image)
-        if photo is None:
-            return {}
-        found: dict[str, float | None] = {}
-        if self._scorer is not None and self._perturbation is not None:
-            scorer, target = self._scorer, record.target.index
-            rows, columns = self._opened.network.input_shape[:2]
-            heat = place(np.maximum(values, 0), (0, 0, columns, rows), (columns, rows))
-            x = self._opened.input_of(photo)
-            found |= faithfulness(x, heat, lambda batch: scorer(batch, target), self._perturbation)
-        if self._stable is not None:
-            found |= self._stable.of(image, record, photo)
-        return found
+    def __call__(self, images: Iterable[SavedImage]) -> Iterator[tuple[SavedImage, Mapping[int, Metrics]]]:
+        for image, photo in _photos(images, self._opened):
+            found: dict[int, dict[str, float | None]] = {}
+            if photo is not None:
+                numbers = [i for i, record in enumerate(image.manifest.maps) if record.state == "ok"]
+                found = {number: {} for number in numbers}
+                for measured in (self._faithful(image, photo, numbers), self._stable_ones(image, photo, numbers)):
+                    for number, metrics in measured:
+                        found[number] |= metrics
+            yield image, found
 
-    def _photo_of(self, image: SavedImage) -> Photo | None:
-        if self._photo[0] != image.path:
-            self._photo = image.path, _photo(image)
-        return self._photo[1]
+    def _faithful(self, image: SavedImage, photo: Prepared, numbers: Sequence[int]) -> Iterator[tuple[int, Metrics]]:
+        """Yield the figures of faithfulness; maps of a class that are alike to the last bit are measured once."""
+        if self._score is None or self._perturbation is None:
+            return
+        rows, columns = self._opened.network.input_shape[:2]
+        alike: dict[int, dict[bytes, tuple[Array, list[int]]]] = {}
+        for number in numbers:
+            record = image.manifest.maps[number]
+            values = image.values(record)
+            if values is not None:
+                heat = place(np.maximum(values, 0), (0, 0, columns, rows), (columns, rows))
+                alike.setdefault(record.target.index, {}).setdefault(heat.tobytes(), (heat, []))[1].append(number)
+        for target, maps in alike.items():
+            heats, probability = [heat for heat, _ in maps.values()], partial(self._score, target=target)
+            found = faithfulness_of_all(photo.x, heats, probability, self._perturbation)
+            yield from ((n, metrics) for (_, same), metrics in zip(maps.values(), found, strict=True) for n in same)
+
+    def _stable_ones(self, image: SavedImage, photo: Prepared, numbers: Sequence[int]) -> Iterator[tuple[int, Metrics]]:
+        if self._stable is None:
+            return
+        records = {number: image.manifest.maps[number] for number in numbers}
+        of_a_layer = {n: record for n, record in records.items() if _is_plain(record)}
+        found = self._stable.of(photo, list(of_a_layer.values()))
+        yield from ((number, found[_key(record)]) for number, record in of_a_layer.items())
 
 
 class _Stability:
-    """Explains photos again, each as a whole: its maps are then looked up one by one."""
+    """Explains photos again; all maps of one share the passes."""
 
-    def __init__(self, opened: _Opened) -> None:
+    def __init__(self, opened: OpenedModel) -> None:
         self._opened = opened
-        network, config = opened.network, opened.config
-        self._traced = trace(network.model, network.input_shape)
-        self._infos = describe_layers(self._traced, network.tokens)
-        self._request = replace(request_of(config), tolerance=None)
+        self._traced = trace(opened.network.model, opened.network.input_shape)
+        self._request = replace(request_of(opened.config), tolerance=None)
+        self._cache = opened.cache()
         self._explainers: dict[tuple[object, ...], Explainer] = {}
-        self._known: tuple[str, dict[tuple[object, ...], Mapping[str, float | None]]] = ("", {})
 
-    def of(self, image: SavedImage, record: MapRecord, photo: Photo) -> Mapping[str, float | None]:
-        if self._known[0] != image.path:
-            self._known = image.path, dict(self._measured(image, photo))
-        return self._known[1].get(_key(record), {})
+    def of(self, photo: Prepared, records: Sequence[MapRecord]) -> dict[_Key, Mapping[str, float | None]]:
+        """Return the figures of maps by layer, method and target."""
+        if not records:
+            return {}
+        layers, methods = (tuple(dict.fromkeys(getattr(r, name) for r in records)) for name in ("layer", "method"))
+        targets = tuple(dict.fromkeys(record.target.index for record in records))
+        network, keys = self._opened.network, [_key(record) for record in records]
 
-    def _measured(
-        self, image: SavedImage, photo: Photo
-    ) -> Iterator[tuple[tuple[object, ...], Mapping[str, float | None]]]:
-        plain = (record for record in image.manifest.maps if record.selection.filters is None)
-        records = [record for record in plain if record.selection.subset is None and record.method in MAPS_OF_THE_LAYER]
-        for layer, method, target in dict.fromkeys((r.layer, r.method, r.target.index) for r in records):
+        def explain(x: Array, seed: int, n: int) -> list[list[Array]]:
+            subjects = [Subject(one, photo.sha256, targets) for one in x]
+            explained = self._explainer(layers, methods, len(targets), seed, n).explain(subjects)
+            maps = ({(m.layer, m.method, m.target): m.values for m in one.maps} for one in explained)
+            return [[found[key] for key in keys] for found in maps]
 
-            def explain(x: Array, seed: int, n: int, place: tuple[str, str, int] = (layer, method, target)) -> Any:
-                explainer = self._explainer(place[0], place[1], seed, n)
-                subjects = [Subject(one, str(image.manifest.image.sha256), (place[2],)) for one in x]
-                return [[found.maps[0].values] for found in explainer.explain(subjects)]
+        def fitted(pixels: NDArray[np.uint8]) -> Any:
+            height, width = pixels.shape[:2]
+            return fit(Photo(pixels, width, height, ()), network.input_shape[:2], network.preprocessing)
 
-            def fitted(pixels: NDArray[np.uint8]) -> Any:
-                height, width = pixels.shape[:2]
-                network = self._opened.network
-                return fit(Photo(pixels, width, height, ()), network.input_shape[:2], network.preprocessing)
+        n = self._request.nsamples if "smoothgradcam++" in methods else 0
+        return dict(zip(keys, stability(photo.picture, fitted, explain, self._request.seed, n), strict=True))
 
-            n = self._request.nsamples if method == "smoothgradcam++" else 0
-            yield (layer, method, target), stability(photo.pixels, fitted, explain, self._request.seed, n)[0]
-
-    def _explainer(self, layer: str, method: str, seed: int, n: int) -> Explainer:
-        key = layer, method, seed, n
+    def _explainer(
+        self, layers: tuple[str, ...], methods: tuple[str, ...], targets: int, seed: int, n: int
+    ) -> Explainer:
+        key = layers, methods, targets, seed, n
         if key not in self._explainers:
-            network = self._opened.network
-            scales = choose_scales(self._infos) if method == "twoscale" else None
-            request = replace(
-                self._request, methods=(method,), seed=seed, nsamples=n, selections=self._request.selections[:1]
-            )
+            network, selections = self._opened.network, self._request.selections[:1]
             self._explainers[key] = Explainer(
-                network.model, examine(self._traced, [layer], scales, network.tokens), request
+                network.model,
+                examine(self._traced, layers, None, network.tokens),
+                replace(self._request, methods=methods, seed=seed, nsamples=n, selections=selections),
+                targets,
+                precision=self._opened.precision,
+                graphs=self._cache,
             )
         return self._explainers[key]
 
 
-def _key(record: MapRecord) -> tuple[object, ...]:
+def _is_plain(record: MapRecord) -> bool:
+    selection = record.selection
+    return selection.filters is None and selection.subset is None and record.method in MAPS_OF_THE_LAYER
+
+
+def _key(record: MapRecord) -> _Key:
     return record.layer, record.method, record.target.index

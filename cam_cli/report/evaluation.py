@@ -38,10 +38,31 @@ class Total(BaseModel):
     images: int
 
 
+class Survival(BaseModel):
+    """What a method's maps keep of themselves while the network is randomised, stage by stage; as in the file."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    layer: str
+    method: str
+    stages: tuple[float | None, ...]
+    survives: bool
+
+
+class Sanity(BaseModel):
+    """The check by a randomised network. stages: the lowest layer randomised at each; as in the file."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    stages: tuple[str, ...]
+    survivals: tuple[Survival, ...]
+
+
 class _Header(BaseModel):
     what: dict[str, Any] = {}
     images: dict[str, list[dict[str, Any]]] = Field({}, description="checked when an image is looked up")
     totals: tuple[Total, ...] = ()
+    sanity: Sanity | None = None
 
 
 class Evaluation:
@@ -52,9 +73,11 @@ class Evaluation:
         images: Mapping[str, list[dict[str, Any]]] | None = None,
         totals: tuple[Total, ...] = (),
         what: Mapping[str, Any] | None = None,
+        sanity: Sanity | None = None,
     ) -> None:
         self._images = images or {}
         self.totals = totals
+        self.sanity = sanity
         self.what = what or {}
 
     def of(self, path: str, record: MapRecord) -> dict[str, float | None]:
@@ -86,7 +109,7 @@ def read_evaluation(path: Path) -> Evaluation:
     except (OSError, ValueError) as error:
         why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise UsageError(f"'{path}' cannot be read ({why}); run `smoothcam evaluate` again, or remove it") from None
-    return Evaluation(header.images, header.totals, header.what)
+    return Evaluation(header.images, header.totals, header.what, header.sanity)
 
 
 def finite(value: object) -> float | None:

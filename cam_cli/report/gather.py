@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cam_cli.evaluate.run import SavedImage, SavedRun
+from cam_cli.evaluate.run import SavedImage, SavedRun, photos_of
 from cam_cli.images.fit import Preprocessing, input_box
 from cam_cli.report.evaluation import Evaluation, finite
 from cam_cli.report.thumbnails import Detail, encoded, overlay_thumbnail
@@ -31,7 +31,6 @@ SUSPICIOUS: Final = {"standard_error": 0.1, "border_energy": 0.4}
 """A map with more than this of one of these is shown among the suspicious ones."""
 
 _OF_A_MANIFEST = ("noise_effect", "standard_error")
-_AHEAD = 8
 _NOT_FINITE = 2**16 - 1
 
 
@@ -72,8 +71,7 @@ class Gathering:
         """
         half = max(1, self._much.side // 2)
         how = Preparation((half, half), Preprocessing(), self._much.side, max_pixels)
-        jobs = ((image, image.photo, _not_to_be_decoded(image)) for image in self._run.images())
-        for image, opened in decoders.opened(jobs, how, _AHEAD):
+        for image, opened in photos_of(self._run.images(), decoders, how):
             self.shown += 1
             yield self._entry(image, opened)
 
@@ -87,6 +85,7 @@ class Gathering:
             "suspicious": SUSPICIOUS,
             "totals": [total.model_dump(mode="json") for total in self._evaluation.totals],
             "evaluation": self._evaluation.what,
+            "sanity": self._evaluation.sanity and self._evaluation.sanity.model_dump(mode="json"),
             "images": self.shown,
         }
 
@@ -162,11 +161,6 @@ class Gathering:
 
     def _href(self, path: Path) -> str:
         return f"./{quote(os.fsencode(os.path.relpath(path, self._beside)))}"
-
-
-def _not_to_be_decoded(image: SavedImage) -> str | None:
-    """Return the sha256 of a photo that could not be explained, as it would fail, or hang, once more."""
-    return image.manifest.image.sha256 if image.manifest.status == "failed" else None
 
 
 def _worry(record: MapRecord, metrics: dict[str, float | None]) -> int:

@@ -272,8 +272,9 @@
       const kept = found.map((row) => value(row, column)).filter((held) => held !== null);
       const extent = (reach, from) => every.reduce((a, b) => reach(a, b), from);
       const ends = [extent(Math.min, Infinity), extent(Math.max, -Infinity)];
-      let [low, high] = ends[0] === ends[1] ? [ends[0] - 0.5, ends[1] + 0.5] : ends;
-      if (column === "confidence" || (low >= 0 && high <= 1 && high - low > 0.3)) [low, high] = [0, 1];
+      let [low, high] = ends;
+      if (column === "confidence" || (low >= 0 && high <= 1 && (low === high || high - low > 0.3))) [low, high] = [0, 1];
+      else if (low === high) [low, high] = [low - 0.5, high + 0.5];
       const counts = (values) => values.reduce((bins, held) => {
         bins[Math.min(BINS - 1, Math.floor(((held - low) / (high - low || 1)) * BINS))] += 1;
         return bins;
@@ -305,6 +306,17 @@
     });
     at("totals").replaceChildren(make("thead", {}, head), make("tbody", {}, ...lines));
     at("evaluated").replaceWith(pairs(flat(closing.evaluation)));
+  }
+  function showSanity() {
+    if (!closing.sanity) return;
+    at("evaluation").hidden = at("sanity").hidden = false;
+    const head = ["method", "layer"].map((text) => make("th", { scope: "col" }, text));
+    const stages = closing.sanity.stages.map((stage) => make("th", { scope: "col", className: "number" }, `down to ${visible(stage)}`));
+    const lines = closing.sanity.survivals.map(({ method, layer, stages: kept, survives }) => {
+      const verdict = survives ? make("span", { className: "badge failed" }, "survives: it hardly depends on what was learned") : null;
+      return make("tr", {}, make("td", {}, visible(method)), make("td", {}, visible(layer)), ...kept.map((held) => make("td", { className: "number" }, number(held))), make("td", {}, verdict));
+    });
+    at("survivals").replaceChildren(make("thead", {}, make("tr", {}, ...head, ...stages, make("td"))), make("tbody", {}, ...lines));
   }
   function flat(tree, prefix = "") {
     return Object.entries(tree).flatMap(([key, held]) => {
@@ -593,6 +605,7 @@
   listClasses();
   makePlots();
   showTotals();
+  showSanity();
   wire();
   at("distributions").open = window.innerWidth > 820 && plots.size > 0 && plots.size <= 4;
   restart();

@@ -28,8 +28,8 @@ h1 { font-weight: 600; } h2 { font-size: 1.05rem; overflow-wrap: anywhere; margi
 table { border-collapse: collapse; } td, th { text-align: left; padding: .2rem 1.2rem .2rem 0; font-weight: 400; }
 td { font-variant-numeric: tabular-nums; }
 section { border-top: 1px solid var(--line); padding: 1.2rem 0; }
-.pair { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem; }
-figure { margin: .6rem 0; } img { max-width: 100%; max-height: 20rem; }
+.pair { display: grid; grid-template-columns: repeat(2, minmax(0, 20rem)); gap: 1rem; }
+figure { margin: .6rem 0; } img { display: block; max-width: 100%; max-height: 20rem; border-radius: 6px; }
 figcaption, .figures { color: var(--muted); font-size: .9rem; } strong { color: var(--bad); font-weight: 600; }
 """
 
@@ -88,7 +88,8 @@ def _image(image: ImageChange, before: SavedRun, after: SavedRun) -> Iterator[st
         yield f'<div class="pair">{both}</div>'
         figures = {"correlation": pair.correlation, "overlap": pair.overlap, "shift": pair.shift}
         numbers = ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if value is not None)
-        yield f'<p class="figures">{escape(pair.method)}, {escape(pair.layer)}{f": {numbers}" if numbers else ""}</p>\n'
+        layer = escape(pair.layer if pair.layer == pair.layer_before else f"{pair.layer_before}, then {pair.layer}")
+        yield f'<p class="figures">{escape(pair.method)}, {layer}{f": {numbers}" if numbers else ""}</p>\n'
     yield "</section>\n"
 
 

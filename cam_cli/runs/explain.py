@@ -90,6 +90,7 @@ def explain_run(
         record = {
             "schema_version": 1,
             "root": printable(search.root),
+            "cwd": printable(Path.cwd()),
             "paths": [printable(path) for path in paths],
             "config": config.model_dump(mode="json"),
             "origin": dict(origin),

@@ -53,7 +53,11 @@ def replace_whole(path: Path, data: bytes, staging: Path) -> None:
 
 @contextmanager
 def whole(path: Path) -> Iterator[BinaryIO]:
-    """Have a new file beside a place, which takes that place, also that of a link, when all went well and vanishes when not."""
+    """Have a new file beside a place, which takes that place, also that of a link, when all went well and vanishes when not.
+
+    Raises:
+        OSError: it cannot be written there.
+    """
     temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
     with suppress(FileNotFoundError):
         temporary.unlink()

@@ -32,13 +32,14 @@ _NO_MEMORY = "it needs more memory than a decoder may use; shrink the image, or 
 class Preparation:
     """How files become inputs.
 
-    size: rows and columns of the network's input. picture_size: the most pixels a side of the pictures may have.
+    size: rows and columns of the network's input. picture_size: the most pixels a side of the pictures may have; None: the
+    picture is the photo as it was read.
     max_pixels: the most pixels an image may have.
     """
 
     size: tuple[int, int]
     preprocessing: Preprocessing
-    picture_size: int
+    picture_size: int | None
     max_pixels: int
 
 
@@ -154,7 +155,9 @@ def _prepare(sha256: str, photo: Photo, data: bytes, how: Preparation) -> Prepar
     x, box = fit(photo, how.size, how.preprocessing)
     if not np.isfinite(x).all():
         raise ImageError("the network's input is not finite with these values of mean and std", stage="fit")
-    width, height = picture_size(photo.width, photo.height, how.picture_size)
+    height, width = photo.pixels.shape[:2]
+    if how.picture_size is not None:
+        width, height = picture_size(photo.width, photo.height, how.picture_size)
     if width > photo.pixels.shape[1]:
         photo = decode(data, max_pixels=how.max_pixels, enough=min(width, height))
     picture = photo.pixels
@@ -178,14 +181,3 @@ def _failure(error: Exception, stage: str) -> Failure:
         stage = error.stage
     kind = type(error).__name__
     return Failure(stage=stage, type=kind, message=" ".join(str(error).split()) or kind)
-
-
-def read_photo_of(path: Path, sha256: str | None, size: tuple[int, int]) -> Photo | None:
-    """Decode a photo again as a run did, with its network's input `size`; None where the file is gone or another one by now."""
-    try:
-        data, _ = _read(path)
-        if hashlib.sha256(data).hexdigest() != sha256:
-            return None
-        return decode(data, enough=_OVERSAMPLING * max(size))
-    except (ImageError, MemoryError):
-        return None

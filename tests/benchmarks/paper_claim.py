@@ -1,11 +1,16 @@
-"""Does Smooth Grad-CAM++ localise better, and cover more instances? Measured on the sample photos and on collages of them.
+"""Does Smooth Grad-CAM++ localise better, capture more of the object, and cover more instances, as its paper claims?
 
-python tests/benchmarks/paper_claim.py [--collages N] [--baselines]
+python tests/benchmarks/paper_claim.py [--set FOLDER] [--network NAME] [--baselines] [--photos N] [--scenes N] [--jobs N]
 
-A collage is two by two photos, one or two of them of the class that is asked for (the second one mirrored), among photos of
-other classes, so that a map has something to be wrong about. The sample photos come from the repository; with scikit-image
-installed, its photos of a cat, a cup, a rocket and an astronaut are among the others. All goes through `smoothcam explain` and
-`smoothcam evaluate`.
+Asked on the sample photos with their boxes, and on what can be made of a set of photos, as `photo_set.py` assembles one:
+
+- photos of which the network is sure, for the class that it names: deletion, insertion, average drop and increase;
+- mosaics of these photos, a class each: the grid pointing game;
+- cut-out objects on photos, among objects of other classes: exact masks, one to three instances.
+
+All goes through `smoothcam explain` and `smoothcam evaluate`. Tables have means with bootstrap 95% intervals, and differences
+to Smooth Grad-CAM++ photo by photo; a star is where the interval of a difference leaves out 0. Without a set, mosaics are of
+the sample photos alone. With --baselines also xplique's methods, on fewer photos.
 """
 
 from __future__ import annotations
@@ -15,84 +20,122 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from importlib.util import find_spec
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image, ImageOps
+from scenes import Known, composites, mosaics
 
-ROOT = Path(__file__).parent.parent.parent
-SAMPLES = ROOT / "sample_images"
-CAMS = ("gradcam", "gradcam++", "smoothgradcam++")
-BASELINES = ("guided-backprop", "integrated-gradients", "occlusion", "lime", "rise")
-METRICS = ("pointing_game", "energy_inside", "iou_best", "instance_coverage")
-TILE = (320, 240)
-OTHERS = ("chelsea.png", "coffee.png", "rocket.jpg", "astronaut.png")
+from cam_cli.evaluate.bootstrap import interval
 
-Entry = dict[str, Any]
+SAMPLES = Path(__file__).parent.parent.parent / "sample_images"
+NETWORKS = {
+    "efficientnet-lite0": (("top_activation", "block6a_expand_activation"), 1),
+    "vgg16-lite": (("block5_conv3",), 3),
+}
+"""Each with its layers, the last one first, and the part of the photos it is asked: it is ten times as slow."""
 
+PERTURBATION = "blur"
+CAMS = ("gradcam", "gradcam++", "smoothgradcam++", "twoscale")
+SMOOTH = "smoothgradcam++"
+OTHER_NOISE = {
+    "smoothgradcam++, n = 25": ("--nsamples", "25"),
+    "smoothgradcam++, std_dev = 0.3": ("--std-dev", "0.3"),
+}
+QUICK_BASELINES = ("guided-backprop", "deconvnet", "integrated-gradients")
+SLOW_BASELINES = ("occlusion", "lime", "rise")
+QUICK_PHOTOS, SLOW_PHOTOS = 24, 8
+"""So many of the photos are asked with xplique's methods: those of a few passes, those of hundreds."""
+LOCALISATION = ("pointing_game", "energy_inside", "iou_best", "iou_half", "instance_coverage")
+FAITHFULNESS = ("deletion_auc", "insertion_auc", "average_drop", "increase")
+SURE = 0.5
+SURE_OF_A_STAMP = 0.7
+OF_ONE_CLASS = 2
 
-def collages(folder: Path, count: int) -> None:
-    """Write collages and their boxes, the same ones every time."""
-    known: dict[str, Entry] = json.loads((SAMPLES / "boxes.json").read_text())
-    folder.mkdir()
-    draw = np.random.default_rng(0)
-    names = sorted(known)
-    boxes: dict[str, Entry] = {}
-    for number in range(count):
-        name = names[number % len(names)]
-        instances = 1 + number // len(names) % 2
-        strangers = list(tiles_of_others(known, known[name]["class_index"]))
-        chosen = draw.choice(len(strangers), 4 - instances, replace=False)
-        tiles = [tile(name, known[name]["boxes"], mirrored=bool(i)) for i in range(instances)]
-        tiles += [(strangers[i], []) for i in chosen]
-        order = draw.permutation(4)
-        collage = Image.new("RGB", (2 * TILE[0], 2 * TILE[1]))
-        placed = []
-        for place, (picture, inside) in zip(order, tiles, strict=True):
-            left, top = int(place % 2) * TILE[0], int(place // 2) * TILE[1]
-            collage.paste(picture, (left, top))
-            placed += [[x0 + left, y0 + top, x1 + left, y1 + top] for x0, y0, x1, y1 in inside]
-        collage.save(folder / f"{number:03}.jpg", quality=92)
-        boxes[f"{number:03}.jpg"] = known[name] | {"size": list(collage.size), "boxes": placed}
-    (folder / "boxes.json").write_text(json.dumps(boxes))
-    (folder / "targets.csv").write_text(
-        "path,target\n" + "".join(f"{path},{entry['class_index']}\n" for path, entry in boxes.items())
-    )
+Values = dict[tuple[str, str], dict[str, dict[str, float]]]
+"""By layer and method, by metric, by photo."""
 
 
-def tile(name: str, boxes: list[list[int]], *, mirrored: bool) -> tuple[Image.Image, list[list[int]]]:
-    with Image.open(SAMPLES / name) as opened:
-        photo = opened.convert("RGB")
-    across, down = TILE[0] / photo.width, TILE[1] / photo.height
-    scaled = [[round(x0 * across), round(y0 * down), round(x1 * across), round(y1 * down)] for x0, y0, x1, y1 in boxes]
-    small = photo.resize(TILE, Image.Resampling.LANCZOS)
-    if not mirrored:
-        return small, scaled
-    return ImageOps.mirror(small), [[TILE[0] - x1, y0, TILE[0] - x0, y1] for x0, y0, x1, y1 in scaled]
+@dataclass(frozen=True)
+class Case:
+    """Photos, and what is asked of their maps. flags: of `explain`, such as its targets. annotations: for `evaluate`."""
+
+    title: str
+    root: Path
+    photos: tuple[Path, ...]
+    metrics: tuple[str, ...]
+    flags: tuple[str, ...] = ()
+    annotations: Path | None = None
+
+    def first(self, count: int) -> Case:
+        return replace(self, photos=self.photos[:count])
 
 
-def tiles_of_others(known: dict[str, Entry], index: int) -> Iterator[Image.Image]:
-    for name, entry in sorted(known.items()):
-        if entry["class_index"] != index:
-            yield tile(name, [], mirrored=False)[0]
-    package = find_spec("skimage")
-    for folder in (package.submodule_search_locations or []) if package else []:
-        for name in OTHERS:
-            if (path := Path(folder) / "data" / name).is_file():
-                with Image.open(path) as opened:
-                    yield opened.convert("RGB").resize(TILE, Image.Resampling.LANCZOS)
+def sample_photos(work: Path) -> Case:
+    boxes = SAMPLES / "boxes.json"
+    known = json.loads(boxes.read_text())
+    targets = work / "targets.csv"
+    targets.write_text("path,target\n" + "".join(f"{name},{photo['class_index']}\n" for name, photo in known.items()))
+    photos = tuple(SAMPLES / name for name in sorted(known))
+    return Case("Sample photos", SAMPLES, photos, LOCALISATION, ("--targets-from", str(targets)), boxes)
 
 
-def measured(annotations: Path, methods: tuple[str, ...], layer: str, *flags: str) -> list[Entry]:
-    photos = [str(annotations.parent / name) for name in sorted(json.loads(annotations.read_text()))]
+def cases(work: Path, model: str, photos: Path | None, scenes: int) -> Iterator[Case]:
+    """Yield the cases for one network: what is asked follows from what it is sure of."""
+    yield sample_photos(work)
+    known = sure(SAMPLES, model, SURE) + (sure(photos / "photos", model, SURE) if photos else [])
+    if photos:
+        own = tuple(one.path for one in known)
+        yield Case("Photos, for the class that is named", Path("/"), own, FAITHFULNESS)
+    mosaics(known, scenes, work / "mosaics", work / "mosaic-masks")
+    yield scene_case("Mosaics of two by two photos", work, "mosaic", ("energy_inside", "pointing_game"))
+    if photos:
+        stamps = sure(photos / "stamps", model, SURE_OF_A_STAMP)
+        composites(stamps, known, scenes, work / "composites", work / "composite-masks")
+        yield scene_case("Objects on photos", work, "composite", LOCALISATION)
+
+
+def scene_case(title: str, work: Path, kind: str, metrics: tuple[str, ...]) -> Case:
+    root = work / f"{kind}s"
+    photos = tuple(sorted(root.rglob("*.png"), key=lambda path: path.name))
+    return Case(title, root, photos, metrics, ("--target", "folder"), work / f"{kind}-masks")
+
+
+def sure(folder: Path, model: str, least: float) -> list[Known]:
+    """Return the photos that the network names with at least some probability, a few of each class, the surest first."""
+    with tempfile.TemporaryDirectory() as out:
+        how = ("--model", model, "--method", "gradcam", "--write", "raw", "--json")
+        told = run("explain", str(folder), *how, "-o", out, "-q")
+    rows = [row for row in map(json.loads, told.splitlines()) if row["status"] == "ok"]
+    named = [(row["predictions"][0], folder / row["path"]) for row in rows]
+    met: Counter[str] = Counter()
+    found = []
+    for best, path in sorted(named, key=lambda pair: (-pair[0]["probability"], pair[1])):
+        met[best["wnid"]] += 1
+        if best["probability"] >= least and met[best["wnid"]] <= OF_ONE_CLASS:
+            found.append(Known(path, best["wnid"], best["probability"]))
+    return found
+
+
+def measured(case: Case, model: str, layers: Sequence[str], methods: Sequence[str], *flags: str) -> Values:
     with tempfile.TemporaryDirectory() as out:
         asked = [part for method in methods for part in ("--method", method)]
-        run("explain", *photos, "--layer", layer, *asked, "--write", "raw", "-o", out, "-q", *flags)
-        told = run("evaluate", out, "--annotations", str(annotations), "--format", "json")
-    return [total for total in json.loads(told)["totals"] if total["metric"] in METRICS]
+        asked += [part for layer in layers for part in ("--layer", layer)]
+        photos = map(str, case.photos)
+        root = ("--root", str(case.root))
+        run("explain", *photos, *root, "--model", model, *asked, *case.flags, *flags, "--write", "raw", "-o", out, "-q")
+        annotated = ("--annotations", str(case.annotations)) if case.annotations else ("--faithfulness", PERTURBATION)
+        record = json.loads(run("evaluate", out, *annotated, "--format", "json"))
+    values: Values = defaultdict(lambda: defaultdict(dict))
+    for photo, maps in record["images"].items():
+        for one in maps:
+            for metric in case.metrics:
+                if (value := one["metrics"].get(metric)) is not None:
+                    values[one["map"]["layer"], one["map"]["method"]][metric].setdefault(photo, value)
+    return values
 
 
 def run(*arguments: str) -> str:
@@ -100,37 +143,81 @@ def run(*arguments: str) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def table(title: str, totals: list[Entry]) -> None:
-    sys.stdout.write(f"\n{title}\n\n| layer | method | {' | '.join(METRICS)} |\n|---|---|{'---|' * len(METRICS)}\n")
-    for layer, method in dict.fromkeys((total["layer"], total["method"]) for total in totals):
-        found = {t["metric"]: t for t in totals if (t["layer"], t["method"]) == (layer, method)}
-        cells = [f"{found[m]['mean']:.2f} ({found[m]['low']:.2f} to {found[m]['high']:.2f})" for m in METRICS]
-        sys.stdout.write(f"| {layer} | {method} | {' | '.join(cells)} |\n")
-    sys.stdout.flush()
+def all_measured(
+    case: Case, model: str, layers: Sequence[str], flags: Sequence[str], baselines: str | None, jobs: int
+) -> Values:
+    """Measure all methods, so many runs at a time."""
+    wanted: dict[str, tuple[Case, Sequence[str], Sequence[str], Sequence[str]]] = {"": (case, layers, CAMS, ())}
+    wanted |= {label: (case, layers[-1:], [SMOOTH], noise) for label, noise in OTHER_NOISE.items()}
+    if baselines:
+        wanted["quick"] = case.first(QUICK_PHOTOS), layers[-1:], QUICK_BASELINES, ()
+    if baselines == "all":
+        wanted["slow"] = case.first(SLOW_PHOTOS), layers[-1:], SLOW_BASELINES, ()
+    with ThreadPoolExecutor(jobs) as pool:
+        runs = {
+            label: pool.submit(measured, photos, model, at, methods, *flags, *further)
+            for label, (photos, at, methods, further) in wanted.items()
+        }
+    return {
+        (layer, label if label in OTHER_NOISE else method): metrics
+        for label, run in runs.items()
+        for (layer, method), metrics in run.result().items()
+    }
+
+
+def tables(case: Case, model: str, layers: Sequence[str], values: Values) -> str:
+    head = f"\n| {model} | method | photos | {' | '.join(case.metrics)} |\n|---|---|---|{'---|' * len(case.metrics)}\n"
+    means = [(*kind, own, [cell(own[m].values()) for m in case.metrics]) for kind, own in values.items()]
+    against = [
+        (layer, f"{method} - {SMOOTH}" if at == layer else f"{method} - {SMOOTH} at {layer}", own, differences)
+        for layer in layers
+        for (at, method), own in values.items()
+        if (at == layer and method != SMOOTH) or at not in layers
+        for differences in [[difference(own[m], values[layer, SMOOTH][m]) for m in case.metrics]]
+    ]
+    text = [f"\n{case.title} ({len(case.photos)}):\n"]
+    for rows, sentence in ((means, ""), (against, "\nDifferences, photo by photo:\n")):
+        lines = (f"| {at} | {method} | {count(own)} | {' | '.join(cells)} |\n" for at, method, own, cells in rows)
+        text.append(sentence + head + "".join(lines))
+    return "".join(text)
+
+
+def count(metrics: Mapping[str, Mapping[str, float]]) -> int:
+    return max(len(values) for values in metrics.values())
+
+
+def cell(values: Any) -> str:
+    found = interval(list(values))
+    return f"{found.mean:.2f} ({found.low:.2f} to {found.high:.2f})"
+
+
+def difference(own: Mapping[str, float], smooth: Mapping[str, float]) -> str:
+    found = interval([own[photo] - smooth[photo] for photo in own if photo in smooth])
+    star = "*" if found.low > 0 or found.high < 0 else ""
+    return f"{found.mean:+.3f} ({found.low:+.3f} to {found.high:+.3f}){star}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--collages", type=int, default=60)
-    parser.add_argument("--baselines", action="store_true", help="also xplique's methods on the sample photos: minutes")
+    parser.add_argument("--set", type=Path, metavar="FOLDER", help="with photos/ and stamps/, as photo_set.py makes it")
+    parser.add_argument("--network", choices=NETWORKS, action="append", help="ask this one alone; repeatable")
+    parser.add_argument("--baselines", choices=("quick", "all"), help="also xplique's methods, for EfficientNet-Lite0")
+    parser.add_argument("--photos", type=int, default=60, help="at most so many for faithfulness; VGG-16 a third")
+    parser.add_argument("--scenes", type=int, default=90, help="mosaics, and objects on photos; VGG-16 a third")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--precision", default="float32", help="bfloat16, where the processor has it, speeds VGG-16 up")
     options = parser.parse_args()
-    layers = ("top_activation", "block6a_expand_activation")
-    boxes = SAMPLES / "boxes.json"
-    listed = json.loads(boxes.read_text())
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        targets = folder / "targets.csv"
-        targets.write_text("path,target\n" + "".join(f"{p},{e['class_index']}\n" for p, e in listed.items()))
-        totals = [t for layer in layers for t in measured(boxes, CAMS, layer, "--targets-from", str(targets))]
-        table(f"Sample photos ({len(listed)}):", totals)
-        collages(folder / "collages", options.collages)
-        boxes_of_collages, targets = (folder / "collages" / file for file in ("boxes.json", "targets.csv"))
-        totals = [
-            t for layer in layers for t in measured(boxes_of_collages, CAMS, layer, "--targets-from", str(targets))
-        ]
-        table(f"Collages ({options.collages}):", totals)
-    if options.baselines:
-        table("xplique's methods, sample photos:", measured(boxes, BASELINES, layers[0]))
+    flags = ("--precision", options.precision)
+    for model in options.network or NETWORKS:
+        layers, share = NETWORKS[model]
+        with tempfile.TemporaryDirectory() as work:
+            for case in cases(Path(work), model, options.set, options.scenes // share):
+                asked = case.first(options.photos // share) if case.annotations is None else case
+                values = all_measured(
+                    asked, model, layers, flags, options.baselines if share == 1 else None, options.jobs
+                )
+                sys.stdout.write(tables(asked, model, layers, values))
+                sys.stdout.flush()
 
 
 if __name__ == "__main__":
