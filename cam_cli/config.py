@@ -27,6 +27,7 @@ from cam_cli.config_values import (
     Methods,
     Names,
     Paths,
+    Place,
     Samples,
     Seconds,
     ShardText,
@@ -114,7 +115,7 @@ class RunConfig(BaseModel):
         description="Of the network's products: float32, bfloat16, or auto: what a trial shows faster and as good.",
     )
     region: bool = Field(False, description="true: the two neurons of subset are corners of a box, both included.")
-    output: FilePath = Field(Path("smoothcam_out"), description="Folder that the run is written to.")
+    output: Place = Field(Path("smoothcam_out"), description="Folder or URL that the run is written to.")
     write: Files = Field(("raw", "heatmap", "overlay"), description="Files to write for each map.")
     sheet: bool = Field(False, description="Also write sheet.jpg, one contact sheet of this run.")
     colormap: Literal["inferno", "viridis", "magma", "turbo", "jet"] = Field(
@@ -140,9 +141,9 @@ class RunConfig(BaseModel):
     )
     labels: FilePath | None = Field(None, description="File of class names; null: as the card says.")
 
-    root: FilePath | None = Field(
+    root: Place | None = Field(
         None,
-        description="Folder that images are named relative to; null: the one that holds all, with a list where you are.",
+        description="Folder or URL that images are named relative to; null: what holds all, with a list where you are.",
     )
     files_from: Paths = Field((), description="Lists of images or folders, one path a line; `-` is stdin.")
     files_from0: Paths = Field(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+
+from cam_cli.storage.location import Location, location
 
 MOST_SAMPLES = 100_000
 MOST_SHARDS = 100_000
@@ -89,6 +92,11 @@ def _path(value: object) -> object:
     if isinstance(value, str) and (not value or "\0" in value):
         raise ValueError(f"must be a path, not {value!r}")
     return value
+
+
+def _place(value: object) -> object:
+    checked = _path(value)
+    return location(checked) if isinstance(checked, str | os.PathLike) else checked
 
 
 def _paths(value: object) -> object:
@@ -176,6 +184,7 @@ InputSize = Annotated[tuple[int, int], BeforeValidator(_input_size)]
 Means = Annotated[tuple[float, ...], Field(min_length=1), BeforeValidator(_words)]
 Deviations = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1), BeforeValidator(_words)]
 FilePath = Annotated[Path, BeforeValidator(_path)]
+Place = Annotated[Location, BeforeValidator(_place), PlainSerializer(str, return_type=str, when_used="json")]
 Paths = Annotated[tuple[FilePath, ...], BeforeValidator(_paths)]
 Globs = Annotated[tuple[Annotated[Text, BeforeValidator(_glob)], ...], BeforeValidator(_names), AfterValidator(_unique)]
 Endings = Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_endings), AfterValidator(_unique)]

@@ -25,7 +25,7 @@ from PIL import Image
 from cam_cli.errors import SmoothcamError
 from cam_cli.images.fit import Preprocessing
 from cam_cli.runs.decoders import Decoders, _Process
-from cam_cli.runs.prepare import Opened, Preparation, Source, open_image
+from cam_cli.runs.prepare import Opened, Preparation, open_image, source_of
 
 ROOT = Path(__file__).parent.parent
 PHOTOS = sorted((ROOT / "sample_images").glob("*.jpg"))
@@ -276,7 +276,7 @@ def test_a_file_that_may_not_be_read_says_so() -> None:
             opened = open_image(secret, None, HOW)
         assert opened.error
         assert (opened.error.stage, opened.error.message) == ("read", "cannot be read: Permission denied")
-        assert opened.source == Source.of(secret)
+        assert opened.source == source_of(secret)
 
 
 def test_known_bytes_are_not_decoded(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import click
 
 from cam_cli.cli.audits import audited, bounds_option
 from cam_cli.cli.escape import escaped
+from cam_cli.cli.places import LocalRun
 from cam_cli.cli.table import table
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ _MEANS = {
 
 
 @click.command()
-@click.argument("before", type=click.Path(path_type=Path, readable=False), metavar="A")
-@click.argument("after", type=click.Path(path_type=Path, readable=False), metavar="B")
+@click.argument("before", type=LocalRun(), metavar="A")
+@click.argument("after", type=LocalRun(), metavar="B")
 @click.option("--worst", default=20, show_default=True, type=click.IntRange(0), help="Images listed in the table.")
 @click.option(
     "--html",

@@ -14,6 +14,7 @@ import click
 
 from cam_cli.cli.audits import audited, bounds_option
 from cam_cli.cli.escape import cell, escaped
+from cam_cli.cli.places import LocalRun
 from cam_cli.cli.table import table
 from cam_cli.quiet import native_chatter_silenced
 
@@ -26,7 +27,7 @@ _TELL_EVERY = 10.0
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path, readable=False), metavar="RUN")
+@click.argument("run", type=LocalRun(), metavar="RUN")
 @click.option(
     "--annotations",
     type=click.Path(path_type=Path, readable=False),

@@ -7,7 +7,6 @@ import signal
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
@@ -16,13 +15,15 @@ from cam_cli.cli.audits import BREACHED, held_against
 from cam_cli.cli.console import Console
 from cam_cli.cli.escape import escaped
 from cam_cli.cli.options import RunCommand, resolve_options, run_options
+from cam_cli.cli.places import Place
 from cam_cli.config import RunConfig
 from cam_cli.errors import UsageError
 from cam_cli.runs.interruption import Interruption
+from cam_cli.storage.location import Location
 
 
 @click.command(cls=RunCommand)
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path, readable=False), metavar="[PATH]...")
+@click.argument("paths", nargs=-1, type=Place(), metavar="[PATH]...")
 @run_options
 @click.option("--dry-run", is_flag=True, help="List what would be done, and do nothing; loads no model.")
 @click.option("--json", "json_lines", is_flag=True, help="One line of JSON on stdout for each image.")
@@ -32,14 +33,14 @@ from cam_cli.runs.interruption import Interruption
 def explain(
     interruption: Interruption,
     /,
-    paths: tuple[Path, ...],
+    paths: tuple[Location, ...],
     dry_run: bool,
     json_lines: bool,
     quiet: bool,
     verbose: bool,
     **options: Any,
 ) -> int:
-    """Explain the images in PATH...: files, folders (walked recursively) and quoted globs.
+    """Explain the images in PATH...: files, folders (walked recursively), quoted globs and URLs such as s3://bucket/photos.
 
     Writes OUT/<relative folder>/<file name>/ for each image: manifest.json and, for each map, .npy, .heatmap.png and
     .overlay.png. Running the same command again does only what is missing. SIGUSR1 makes it say how far it is.
@@ -76,7 +77,7 @@ def explain(
     return BREACHED if crossed else outcome.exit_code
 
 
-def _preview(paths: tuple[Path, ...], config: RunConfig, console: Console, *, as_json: bool) -> int:
+def _preview(paths: tuple[Location, ...], config: RunConfig, console: Console, *, as_json: bool) -> int:
     from cam_cli.runs.preview import Preview
 
     preview = Preview(paths, config, console)

@@ -140,8 +140,8 @@ _OUTPUT = (
     click.option(
         "-o",
         "--output",
-        metavar="FOLDER",
-        help="Folder that the run is written to. [default: smoothcam_out]",
+        metavar="FOLDER|URL",
+        help="Folder that the run is written to, or a place in a store, e.g. s3://bucket/out. [default: smoothcam_out]",
     ),
     click.option(
         "--write",
@@ -173,7 +173,7 @@ _OUTPUT = (
 _IMAGES = (
     click.option(
         "--root",
-        metavar="FOLDER",
+        metavar="FOLDER|URL",
         help="Name images relative to this folder. [default: the one that holds all PATHs; with a list, where you are]",
     ),
     click.option(

@@ -8,10 +8,11 @@ from pathlib import Path
 import click
 
 from cam_cli.cli.escape import escaped
+from cam_cli.cli.places import LocalRun
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path, readable=False), metavar="RUN")
+@click.argument("run", type=LocalRun(), metavar="RUN")
 @click.option(
     "-o",
     "--output",

@@ -7,13 +7,14 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from cam_cli.cli.escape import cell, escaped
+from cam_cli.cli.places import Place
 from cam_cli.cli.table import table
+from cam_cli.storage.location import Location
 
 if TYPE_CHECKING:
     from cam_cli.runs.summary import State, Summary
@@ -27,7 +28,7 @@ _WORDS: dict[State, str] = {
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False), metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, type=Place(), metavar="RUN...")
 @click.option(
     "--format",
     "form",
@@ -36,7 +37,7 @@ _WORDS: dict[State, str] = {
     show_default=True,
     help="A table to read, one JSON object, or CSV with one value a line.",
 )
-def summarize(runs: tuple[Path, ...], form: str) -> int:
+def summarize(runs: tuple[Location, ...], form: str) -> int:
     """Add up the output folders RUN... of one dataset, with all their shards, and name the shards that are missing.
 
     Counts images, failures by cause, maps by state and the ten most frequent classes. Several folders are taken together, as

@@ -108,7 +108,8 @@ def evaluate(
     Raises:
         UsageError: annotations cannot be read, or fit no photo of the run; the run has no images.
     """
-    known = read_annotations(annotations, run.root) if annotations is not None else None
+    root = run.root if isinstance(run.root, Path) else None
+    known = read_annotations(annotations, root) if annotations is not None else None
     values: _Values = defaultdict(lambda: array("d"))
     failed = explained = maps = blank = annotated = 0
     passing = model_figures(run.images()) if model_figures else ((image, {}) for image in run.images())

@@ -23,6 +23,7 @@ from cam_cli.runs.index import Index
 from cam_cli.runs.manifest import Manifest, MapRecord, read_manifest
 from cam_cli.runs.prepare import Opened, Preparation
 from cam_cli.runs.shard import Shard
+from cam_cli.storage.location import Location, location
 
 Array = NDArray[np.float32]
 
@@ -40,7 +41,7 @@ class SavedImage:
 
     manifest: Manifest
     folder: Path
-    photo: Path
+    photo: Location
 
     @property
     def path(self) -> str:
@@ -103,7 +104,7 @@ class SavedRun:
             )
         try:
             self.record: dict[str, Any] = from_json(read_regular(records[0]))
-            self.root = Path(self.record["root"])
+            self.root = location(self.record["root"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"'{records[0]}' cannot be read ({error}); run `smoothcam explain` again") from error
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from cam_cli.errors import UsageError
 from cam_cli.images.globs import Exclusion, Glob, is_glob, split_glob
+from cam_cli.images.tree import LocalTree, Tree
+from cam_cli.storage.location import Location, Url, escaped
 
 IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"})
 
@@ -18,24 +21,25 @@ IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif",
 class Found:
     """An image file: the path to open, and its path relative to the root, which names its output."""
 
-    path: Path
+    path: Location
     relative: PurePosixPath
 
 
-def _ignore(path: Path, error: OSError) -> None:
+def _ignore(path: Location, error: OSError) -> None:
     """Do nothing."""
 
 
 def find_images(
-    paths: Sequence[Path],
-    root: Path,
+    paths: Sequence[Location],
+    root: Location,
     *,
-    lists: Iterable[Path] = (),
+    tree: Tree | None = None,
+    lists: Iterable[Location] = (),
     extensions: Collection[str] = IMAGE_EXTENSIONS,
     exclude: Sequence[str] = (),
-    prune: Collection[Path] = (),
-    prune_if: Callable[[Path], bool] = lambda _: False,
-    on_error: Callable[[Path, OSError], None] = _ignore,
+    prune: Collection[Location] = (),
+    prune_if: Callable[[Location], bool] = lambda _: False,
+    on_error: Callable[[Location, OSError], None] = _ignore,
 ) -> Iterator[Found]:
     """Yield every image that `paths` name, each once, in the order given; then every image on the lists.
 
@@ -49,6 +53,7 @@ def find_images(
         paths: files, folders and globs, in any form; what several of them reach is yielded at the place of the one that starts
             deepest (a glob starts from its last folder without a wildcard), and of the first of those.
         root: the folder that `Found.relative` starts from; must hold all of `paths` and of the lists.
+        tree: where all of them are; this machine's folders when left out.
         lists: further files and folders, taken one by one as they are needed and yielded as often as they are listed.
         extensions: endings of the files taken from folders, in lower case without the dot.
         exclude: gitignore-like globs (see `Exclusion`) of what is left out, except those of `paths` that they match themselves;
@@ -59,15 +64,16 @@ def find_images(
     Raises:
         UsageError: a path outside the root, or `..` after a wildcard.
     """
-    base = _absolute(root)
+    places = _Places(tree or LocalTree(), root)
     starts: dict[tuple[PurePosixPath, PurePosixPath | None], _Start] = {}
     for path in paths:
-        start = _start(path, base)
+        start = places.start(path)
         starts.setdefault((start.relative, start.pattern), start)
     alone = _Walk(
+        tree=places.tree,
         endings=tuple(f".{extension}" for extension in extensions),
         exclude=Exclusion.of(exclude),
-        prune=frozenset(path.resolve() for path in prune),
+        prune=frozenset(_resolved(path) for path in prune),
         prune_if=prune_if,
         on_error=on_error,
     )
@@ -75,33 +81,43 @@ def find_images(
     for start in starts.values():
         yield from together.images(start)
     for path in lists:
-        start = _named(path, base)
+        start = places.named(path)
         if not alone.exclude.covers_path(start.relative, folder=start.pattern is not None):
             yield from alone.images(start)
 
 
-def common_root(paths: Sequence[Path]) -> Path:
+def common_root(paths: Sequence[Location], tree: Tree | None = None) -> Location:
     """Return the deepest folder that holds all paths, absolute, links kept; a folder stands for itself, a glob for its start.
+
+    Args:
+        tree: where they all are; this machine's folders when left out.
 
     Raises:
         UsageError: no path is given, or one with `..` after a wildcard.
     """
     if not paths:
         raise UsageError("no image or folder is given; name at least one")
-    return Path(os.path.commonpath([_absolute(_folder_of(path)) for path in paths]))
+    where: Tree = tree or LocalTree()
+    folders = [_folder_of(path, where) for path in paths]
+    if isinstance(folders[0], Url):
+        above = [{folder, *folder.parents} for folder in folders]
+        return next(
+            (place for place in (folders[0], *folders[0].parents) if all(place in one for one in above)), folders[0]
+        )
+    return Path(os.path.commonpath([where.absolute(folder) for folder in folders]))
 
 
-def _folder_of(path: Path) -> Path:
-    if _is_pattern(path):
+def _folder_of(path: Location, tree: Tree) -> Location:
+    if is_glob(path) and not tree.exists(path):
         return split_glob(path)[0]
-    return path if _is_folder(path) else path.parent
+    return path if tree.file(path) is None else path.parent
 
 
 @dataclass(frozen=True, slots=True)
 class _Start:
     """Where one of the paths starts: a file (no pattern), a folder (an empty one), or the folder a glob starts from."""
 
-    path: Path
+    path: Location
     relative: PurePosixPath
     pattern: PurePosixPath | None
 
@@ -110,39 +126,45 @@ class _Start:
         return Glob.of(self.pattern.parts if self.pattern else ())
 
 
-def _start(path: Path, base: str) -> _Start:
-    if not _is_pattern(path):
-        return _named(path, base)
-    folder, pattern = split_glob(path)
-    return _Start(folder, _relative(folder, base), pattern)
+class _Places:
+    """Tells where paths start, seen from the root."""
+
+    def __init__(self, tree: Tree, root: Location) -> None:
+        self.tree = tree
+        self._root = root
+        self._base = tree.absolute(root)
+
+    def start(self, path: Location) -> _Start:
+        if not is_glob(path) or self.tree.exists(path):
+            return self.named(path)
+        folder, pattern = split_glob(path)
+        return _Start(folder, self._relative(folder), pattern)
+
+    def named(self, path: Location) -> _Start:
+        relative = self._relative(path)
+        file = self.tree.file(path)
+        return _Start(path, relative, PurePosixPath()) if file is None else _Start(file, relative, None)
+
+    def _relative(self, path: Location) -> PurePosixPath:
+        place = self.tree.absolute(path) if isinstance(path, Url) == isinstance(self._root, Url) else str(path)
+        if place != self._base and not place.startswith(self._base.rstrip("/") + "/"):
+            raise UsageError(
+                f"{place!r} is not inside the root folder {self._base!r}; name a folder that holds all images with --root"
+            )
+        if isinstance(path, Url):
+            return PurePosixPath(*map(escaped, path.parts[len(self._root.parts) :]))
+        return PurePosixPath(place[len(self._base) :].lstrip("/"))
 
 
-def _named(path: Path, base: str) -> _Start:
-    return _Start(path, _relative(path, base), PurePosixPath() if _is_folder(path) else None)
-
-
-def _is_pattern(path: Path) -> bool:
-    return is_glob(path) and not os.path.lexists(path)
-
-
-def _relative(path: Path, base: str) -> PurePosixPath:
-    place = _absolute(path)
-    if place != base and not place.startswith(base.rstrip("/") + "/"):
-        raise UsageError(
-            f"{place!r} is not inside the root folder {base!r}; name a folder that holds all images with --root"
-        )
-    return PurePosixPath(place[len(base) :].lstrip("/"))
-
-
-def _absolute(path: Path) -> str:
-    return "/" + os.path.normpath(path.absolute()).lstrip("/")
+def _resolved(path: Location) -> Location:
+    return path.resolve() if isinstance(path, Path) else path
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
     """A folder on a walk: `glob` takes images here but what `rivals` take is theirs; `above` are the folders it lies in."""
 
-    path: Path
+    path: Location
     relative: PurePosixPath
     glob: Glob
     rivals: tuple[Glob, ...]
@@ -158,11 +180,12 @@ class _Walk:
     a walk can leave the file to it without looking.
     """
 
+    tree: Tree
     endings: tuple[str, ...]
     exclude: Exclusion
-    prune: frozenset[Path]
-    prune_if: Callable[[Path], bool]
-    on_error: Callable[[Path, OSError], None]
+    prune: frozenset[Location]
+    prune_if: Callable[[Location], bool]
+    on_error: Callable[[Location, OSError], None]
     files: frozenset[str] = frozenset()
     starting: Mapping[str, Sequence[_Start]] = field(default_factory=dict)
 
@@ -190,19 +213,18 @@ class _Walk:
                 continue
             if place.above and self._pruned(place.path):
                 continue
+            folders: list[str] = []
             try:
-                status = place.path.stat()
-                identity = (status.st_dev, status.st_ino)
+                identity = self.tree.identity(place.path)
                 if identity in place.above:
                     continue
-                files, folders = self._listing(place)
+                for name, path in self.tree.files(place.path, partial(self._takes, place), folders):
+                    yield Found(path, place.relative / name)
             except OSError as error:
                 is_absent = isinstance(error, FileNotFoundError | NotADirectoryError)
                 if place.above or not (start.pattern.parts and is_absent):
                     self.on_error(place.path, error)
                 continue
-            for name in files:
-                yield Found(place.path / name, place.relative / name)
             waiting.append(self._below(place, folders, place.above | {identity}))
 
     def _first(self, start: _Start) -> _Place:
@@ -221,17 +243,6 @@ class _Walk:
             if not (glob.spent and any(rival.whole for rival in rivals)):
                 yield _Place(place.path / name, relative, glob, rivals, place.exclude.below(name), above)
 
-    def _listing(self, place: _Place) -> tuple[list[str], list[str]]:
-        files: list[str] = []
-        folders: list[str] = []
-        with os.scandir(place.path) as entries:
-            for entry in entries:
-                if _is_folder(entry):
-                    folders.append(entry.name)
-                elif self._takes(place, entry.name):
-                    files.append(entry.name)
-        return sorted(files, key=os.fsencode), sorted(folders, key=os.fsencode)
-
     def _takes(self, place: _Place, name: str) -> bool:
         return (
             self._match(place.glob, name)
@@ -244,12 +255,5 @@ class _Walk:
         walked = glob.whole and not name.startswith(".") and name.lower().endswith(self.endings)
         return walked or glob.matches(name)
 
-    def _pruned(self, folder: Path) -> bool:
-        return (bool(self.prune) and folder.resolve() in self.prune) or self.prune_if(folder)
-
-
-def _is_folder(entry: Path | os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except (OSError, ValueError):
-        return False
+    def _pruned(self, folder: Location) -> bool:
+        return (bool(self.prune) and _resolved(folder) in self.prune) or self.prune_if(folder)

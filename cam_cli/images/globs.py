@@ -6,9 +6,10 @@ import fnmatch
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import PurePath, PurePosixPath
 
 from cam_cli.errors import UsageError
+from cam_cli.storage.location import Location, Url
 
 _BRACKET = r"\[[!^]?+.[^\]]*\]"
 _WILDCARD = re.compile(rf"[*?]|{_BRACKET}", re.DOTALL)
@@ -16,22 +17,24 @@ _OPENING = re.compile(rf"{_BRACKET}|\[", re.DOTALL)
 _ANY_FOLDERS = "**"
 
 
-def is_glob(path: PurePath) -> bool:
+def is_glob(path: PurePath | Url) -> bool:
     """Say whether a path holds a wildcard: `*`, `?` or a closed `[...]`."""
     return any(_WILDCARD.search(part) for part in path.parts)
 
 
-def split_glob(path: Path) -> tuple[Path, PurePosixPath]:
+def split_glob(path: Location) -> tuple[Location, PurePosixPath]:
     """Return the folder a glob starts from, which holds no wildcard, and the pattern of what it matches there.
 
     Raises:
-        UsageError: `..` after a wildcard.
+        UsageError: `..` after a wildcard, or a wildcard in the name of a bucket.
     """
     parts = path.parts
     start = next(i for i, part in enumerate(parts) if _WILDCARD.search(part))
     if ".." in parts[start:]:
         raise UsageError(f"{str(path)!r} goes up with '..' after a wildcard; write the folder it starts from without")
-    return Path(*parts[:start]), PurePosixPath(*parts[start:])
+    if start == 0 and isinstance(path, Url):
+        raise UsageError(f"'{path}' has a wildcard in the name of its bucket; name each bucket")
+    return path.parents[len(parts) - start - 1], PurePosixPath(*parts[start:])
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Literal, cast
 
 from cam_cli.errors import UsageError
+from cam_cli.storage.location import Location, location
 
 LONGEST = 65_536
 """The most bytes of one path; no file system allows more."""
 
 
-def listed(source: Path | Literal["-"], *, nul: bool) -> Iterator[Path]:
+def listed(source: Path | Literal["-"], *, nul: bool) -> Iterator[Location]:
     """Yield the paths of a list one at a time, each as soon as it is read.
 
     Every name stands for itself: no comments, no quoting, no wildcards. Empty entries are skipped.
@@ -46,9 +47,16 @@ def listed(source: Path | Literal["-"], *, nul: bool) -> Iterator[Path]:
                         f"{shown}:{number}: a NUL is in no path; a NUL-separated list goes with --files-from0"
                     )
                 if text:
-                    yield Path(os.fsdecode(text))
+                    yield _location(os.fsdecode(text), f"{shown}:{number}")
     except OSError as error:
         raise UsageError(f"list {name!r} cannot be read: {error.strerror or error}; check the path") from error
+
+
+def _location(text: str, where: str) -> Location:
+    try:
+        return location(text)
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}") from None
 
 
 def _opened(source: Path | Literal["-"]) -> AbstractContextManager[io.BufferedReader]:

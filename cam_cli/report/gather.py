@@ -23,6 +23,7 @@ from cam_cli.report.thumbnails import Detail, encoded, overlay_thumbnail
 from cam_cli.runs.decoders import Decoders
 from cam_cli.runs.manifest import MANIFEST, MapRecord
 from cam_cli.runs.prepare import Opened, Preparation
+from cam_cli.storage.location import Location, Url
 
 WORRIES: Final = ("failed", "nonfinite", "blank", "suspicious", "ok")
 """What may be wrong with an image or a map, the worst first."""
@@ -159,7 +160,9 @@ class Gathering:
     def _number(self, numbers: dict[str, int], value: dict[str, Any]) -> int:
         return numbers.setdefault(json.dumps(value, sort_keys=True), len(numbers))
 
-    def _href(self, path: Path) -> str:
+    def _href(self, path: Location) -> str:
+        if isinstance(path, Url):
+            return quote(str(path), safe="/:")
         return f"./{quote(os.fsencode(os.path.relpath(path, self._beside)))}"
 
 

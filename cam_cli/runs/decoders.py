@@ -13,13 +13,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from cam_cli.errors import SmoothcamError
 from cam_cli.runs.manifest import Failure
 from cam_cli.runs.prepare import Opened, Preparation
+from cam_cli.storage.location import Location
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -55,7 +55,7 @@ class Decoders(AbstractContextManager["Decoders"]):
             self._threads.submit(self._lend, _Decoder.start)  # where that fails, the first job tries again, and tells
 
     def opened(
-        self, jobs: Iterable[tuple[T, Path, str | None]], how: Preparation, ahead: int
+        self, jobs: Iterable[tuple[T, Location, str | None]], how: Preparation, ahead: int
     ) -> Iterator[tuple[T, Opened]]:
         """Yield what becomes of each job, in their order, while the next ones are worked on.
 
@@ -118,7 +118,7 @@ class _Decoder:
                 self._process = _Process()
             return self._process
 
-    def open(self, path: Path, known: str | None, how: Preparation) -> Opened:
+    def open(self, path: Location, known: str | None, how: Preparation) -> Opened:
         """Return what becomes of a file; that its decoder hung or died is the file's failure.
 
         Raises:
@@ -216,7 +216,7 @@ class _Process:
             self._read(1)
             self._ready = True
 
-    def answer(self, job: tuple[Path, str | None, Preparation, float], seconds: float) -> Any:
+    def answer(self, job: tuple[Location, str | None, Preparation, float], seconds: float) -> Any:
         """Return its answer to a job; see `decoder.serve`.
 
         Raises:

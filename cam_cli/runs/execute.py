@@ -21,7 +21,7 @@ from cam_cli.runs.index import path_hash
 from cam_cli.runs.interruption import Interrupted, Interruption
 from cam_cli.runs.manifest import Failure, Manifest
 from cam_cli.runs.outcome import Outcome
-from cam_cli.runs.prepare import Opened, Prepared, Source
+from cam_cli.runs.prepare import Opened, Prepared, source_of
 from cam_cli.runs.recipe import Recipe
 from cam_cli.runs.recorder import Explained, Recorder
 from cam_cli.runs.resume import Resume, Verdict
@@ -103,7 +103,7 @@ class Execution:
         studio = self._open_studio()
         jobs = ((task, task.found.path, task.verdict.known) for task in chain([first], tasks))
         opened = self._decoders.opened(jobs, studio.preparation, max(_WAITING, studio.images_in_a_pass))
-        with ThreadPoolExecutor(1, "writer") as writer:
+        with ThreadPoolExecutor(self._recorder.writers, "writer") as writer:
             try:
                 for batch in self._batches(opened, studio):
                     with self._interruption.held_back():
@@ -209,7 +209,7 @@ class Execution:
         self._record_failure(task, opened, Failure(stage=stage, type=type(error).__name__, message=message))
 
     def _record_failure(self, task: Task, opened: Opened, failure: Failure) -> None:
-        known = opened if opened.source else replace(opened, source=Source.of(task.found.path))
+        known = opened if opened.source else replace(opened, source=source_of(task.found.path))
         self._recorder.failed(task.found, known, task.targets, failure)
         self._stop_at_too_many_failures()
 

@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cam_cli.config import RunConfig
@@ -20,11 +19,10 @@ from cam_cli.runs.audience import Audience
 from cam_cli.runs.decoders import Decoders
 from cam_cli.runs.execute import Execution
 from cam_cli.runs.files import printable, to_json
-from cam_cli.runs.folder import RunFolder
-from cam_cli.runs.index import Index, IndexWriter, path_hash
+from cam_cli.runs.index import Index, path_hash
 from cam_cli.runs.interruption import Interruption
-from cam_cli.runs.lock import locked
 from cam_cli.runs.outcome import Outcome
+from cam_cli.runs.output import output_at
 from cam_cli.runs.recall import Recollection, recall, recall_key, recipe_of
 from cam_cli.runs.recipe import digest_of
 from cam_cli.runs.recorder import Recorder
@@ -33,13 +31,14 @@ from cam_cli.runs.search import Search, search_for
 from cam_cli.runs.shard import Shard
 from cam_cli.runs.sheet import write_sheet
 from cam_cli.runs.versions import versions
+from cam_cli.storage.location import Location
 
 if TYPE_CHECKING:
     from cam_cli.runs.studio import Studio
 
 
 def explain_run(
-    paths: Sequence[Path],
+    paths: Sequence[Location],
     config: RunConfig,
     origin: Mapping[str, str],
     audience: Audience,
@@ -61,18 +60,16 @@ def explain_run(
     shard = Shard.parse(config.shard)
     search = search_for(paths, config)
 
-    def unreadable(path: Path, error: OSError) -> None:
+    def unreadable(path: Location, error: OSError) -> None:
         outcome.unreadable_folders += 1
         audience.warn(f"{printable(path)}: folder skipped: {error.strerror}")
 
     images = search.some_images(unreadable)
-    folder = RunFolder(config.output, shard)
+    folder = output_at(config.output, shard)
     folder.make()
     with ExitStack() as stack:
         stack.enter_context(
-            locked(
-                config.output,
-                shard,
+            folder.locked(
                 config.lock_wait,
                 waiting=lambda: audience.say(
                     f"'{printable(config.output)}' is in use; waiting up to {config.lock_wait:g} s"
@@ -107,8 +104,8 @@ def explain_run(
             )
         for remark in run.recollection.remarks:
             audience.say(remark)
-        index = stack.enter_context(Index(config.output, shard.owns))
-        rows = stack.enter_context(IndexWriter(folder.index))
+        index = stack.enter_context(Index(stack.enter_context(folder.index_files()), shard.owns))
+        rows = stack.enter_context(folder.open_rows())
         folder.describe(record | {"state": "running"})
         recipe = recipe_of(run.recollection, config, search.root)
         execution = Execution(

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,36 +17,56 @@ from pydantic_core import from_json
 
 from cam_cli.errors import ImageError, SmoothcamError, UsageError
 from cam_cli.runs.files import read_regular, replace_whole, shown, to_json
-from cam_cli.runs.lock import LOCK
-from cam_cli.runs.manifest import MANIFEST
-from cam_cli.runs.shard import Shard
+from cam_cli.runs.index import INDEX, IndexWriter
+from cam_cli.runs.lease import TICKET
+from cam_cli.runs.lock import LOCK, locked
+from cam_cli.runs.manifest import MANIFEST, Manifest, read_manifest
+from cam_cli.runs.shard import SHARD, Shard
 
 SHEET = "sheet.jpg"
-_SHARD = r"(\.[0-9]+-of-[0-9]+)?"
-_RUN = re.compile(rf"run{_SHARD}\.json")
-_INDEX = re.compile(rf"index{_SHARD}\.jsonl")
-_WORK = re.compile(rf"\.work{_SHARD}")
-_OWN = re.compile(rf"(run{_SHARD}\.json|index{_SHARD}\.jsonl|\.work{_SHARD}|{re.escape(LOCK)}|{re.escape(SHEET)})")
+RUN = re.compile(rf"run{SHARD}\.json")
+_WORK = re.compile(rf"\.work{SHARD}")
+_OWN = re.compile(
+    rf"({RUN.pattern}|{INDEX.pattern}|{_WORK.pattern}|{re.escape(LOCK)}|{TICKET.pattern}|{re.escape(SHEET)})"
+)
 _NOBODY_S_FAULT = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
 
 
 def is_run_folder(path: Path) -> bool:
     """Say whether a folder was made by a run, so that its pictures are no photos to explain."""
     try:
-        return (path / LOCK).is_file() and any(_RUN.fullmatch(entry.name) for entry in path.iterdir())
+        return (path / LOCK).is_file() and any(RUN.fullmatch(entry.name) for entry in path.iterdir())
     except OSError:
         return False
 
 
+def set_apart(first: str) -> str:
+    """Return the first part of an image's path; one that is called like one of a run's own files gets a `~`."""
+    return f"{first}~" if _OWN.fullmatch(first.rstrip("~")) else first
+
+
+def run_record(read: Callable[[], bytes]) -> dict[str, Any] | None:
+    """Return what a run.json says; None where it is none of ours, or `read` raises `OSError`."""
+    with contextlib.suppress(OSError, ValueError):
+        found = from_json(read())
+        if isinstance(found, dict) and {"schema_version", "root", "settings"} <= found.keys():
+            return found
+    return None
+
+
 class RunFolder:
-    """OUT, as one run or one shard of it sees it: a folder for each image, and the records in `run.json` and `index.jsonl`.
+    """OUT on this machine's disks: a folder for each image, and the records in `run.json` and `index.jsonl`. See `Output`.
 
     An image's files are written into a staging folder and come to their place by one rename, so that a result is there whole or
     not at all. Nothing is written through a symbolic link inside OUT, and nothing is replaced that no run made.
     """
 
+    stamp_name = "manifest_mtime_ns"
+    writers = 1
+
     def __init__(self, path: Path, shard: Shard) -> None:
         self.path = path
+        self._shard = shard
         self._text = os.fspath(path)
         self._run = path / f"run{shard.suffix}.json"
         self.index = path / f"index{shard.suffix}.jsonl"
@@ -65,24 +85,19 @@ class RunFolder:
             return
         except OSError as error:
             raise self._unusable(error) from None
-        if not (self._only_begun(names) or any(_RUN.fullmatch(name) and self._run_record(name) for name in names)):
+        if not (self._only_begun(names) or any(RUN.fullmatch(name) and self._run_record(name) for name in names)):
             raise UsageError(f"output folder '{self.path}' holds files that no run made; choose another with -o")
 
     def _only_begun(self, names: Collection[str]) -> bool:
         """Say whether there is nothing but what a run leaves that was killed before it described itself."""
         if not names:
             return True
-        begun = (_WORK.fullmatch(name) or _INDEX.fullmatch(name) or name == LOCK for name in names)
-        indices = (self.path / name for name in names if _INDEX.fullmatch(name))
+        begun = (_WORK.fullmatch(name) or INDEX.fullmatch(name) or name == LOCK for name in names)
+        indices = (self.path / name for name in names if INDEX.fullmatch(name))
         return LOCK in names and all(begun) and not any(index.lstat().st_size for index in indices)
 
     def _run_record(self, name: str) -> dict[str, Any] | None:
-        """Return what a run.json says; None where it is none of ours."""
-        with contextlib.suppress(OSError, ValueError):
-            found = from_json(read_regular(self.path / name))
-            if isinstance(found, dict) and {"schema_version", "root", "settings"} <= found.keys():
-                return found
-        return None
+        return run_record(lambda: read_regular(self.path / name))
 
     def make(self) -> None:
         """Make the folder where it is missing.
@@ -95,6 +110,12 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._unusable(error) from None
+
+    def locked(
+        self, wait: float, waiting: Callable[[], None], holder: Callable[[], str]
+    ) -> contextlib.AbstractContextManager[None]:
+        """Hold the lock of this shard for the while; see `cam_cli.runs.lock.locked`."""
+        return locked(self.path, self._shard, wait, waiting, holder)
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[None]:
@@ -111,8 +132,33 @@ class RunFolder:
 
     def last_run(self) -> dict[str, Any]:
         """Return what run.json says, and nothing where it cannot be read; a shard without one takes another's."""
-        others = sorted(entry.name for entry in self.path.glob("run*.json") if _RUN.fullmatch(entry.name))
+        others = sorted(entry.name for entry in self.path.glob("run*.json") if RUN.fullmatch(entry.name))
         return next((found for name in (self._run.name, *others) if (found := self._run_record(name))), {})
+
+    def run_records(self) -> Iterator[tuple[str, bytes | None]]:
+        """Yield the name of each run.json, in their order, and what is in it; None where it cannot be read.
+
+        Raises:
+            OSError: the folder cannot be read.
+        """
+        for name in sorted(entry.name for entry in os.scandir(self.path)):
+            if RUN.fullmatch(name):
+                try:
+                    yield name, (self.path / name).read_bytes()
+                except OSError:
+                    yield name, None
+
+    def index_files(self) -> contextlib.AbstractContextManager[Path]:
+        """Return the folder whose index files are this run's and its other shards'."""
+        return contextlib.nullcontext(self.path)
+
+    def open_rows(self) -> IndexWriter:
+        """Return what this run's rows are appended to.
+
+        Raises:
+            SmoothcamError: it cannot be opened.
+        """
+        return IndexWriter(self.index)
 
     def of(self, relative: PurePosixPath) -> Path:
         """Return the folder of one image."""
@@ -122,8 +168,31 @@ class RunFolder:
         """Return the folder of one image as text; a photo that is called like one of the run's own files gets a `~`."""
         first = relative.parts[0]
         if _OWN.fullmatch(first.rstrip("~")):
-            return os.path.join(self._text, f"{first}~", *relative.parts[1:])  # noqa: PTH118 - in the loop of a resume
+            return os.path.join(self._text, set_apart(first), *relative.parts[1:])  # noqa: PTH118 - in the loop of a resume
         return f"{self._text}/{relative}"
+
+    def stamp(self, place: str) -> int | None:
+        """Return the modification time of the manifest in an image's folder, in nanoseconds; None where there is none."""
+        try:
+            return os.lstat(f"{place}/{MANIFEST}").st_mtime_ns
+        except OSError:
+            return None
+
+    def holds(self, place: str, names: Collection[str]) -> bool:
+        """Say whether an image's folder holds files of these names."""
+        return all(os.path.isfile(f"{place}/{name}") for name in names)  # noqa: PTH113 - 3 of these an image
+
+    def manifest(self, place: str) -> Manifest | None:
+        """Return the manifest in an image's folder; None where there is none that this version understands."""
+        return read_manifest(Path(place))
+
+    def read(self, place: str, name: str) -> bytes:
+        """Return a file of an image's folder.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        return Path(place, name).read_bytes()
 
     def obstacle(self, relative: PurePosixPath) -> str | None:
         """Say what stands where an image's folder, or a folder above it, should be: a file or a link; None if nothing does."""
@@ -153,6 +222,9 @@ class RunFolder:
         except OSError as error:
             raise self.stopped_by(error) from error
         return place
+
+    def send(self, staged: Path, relative: PurePosixPath) -> None:
+        """Do what of publishing takes time and can be done on any thread: here nothing, as a rename is all there is to it."""
 
     def publish(self, staged: Path, relative: PurePosixPath, earlier: Collection[str]) -> int:
         """Bring a staged image to its place in one step, where it takes the place of an earlier result.

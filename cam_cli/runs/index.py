@@ -20,8 +20,10 @@ from typing_extensions import TypedDict
 
 from cam_cli.errors import SmoothcamError
 from cam_cli.runs.files import to_json
+from cam_cli.runs.shard import SHARD
 
-_NAME = re.compile(r"index(\.[0-9]+-of-[0-9]+)?\.jsonl")
+INDEX = re.compile(rf"index{SHARD}(\.part-[0-9]+)?\.jsonl")
+"""An index file; in a store, where nothing can be appended to, there are parts of one."""
 _LONGEST = 2**26
 """No line is longer than this many bytes; what claims to be is not read into memory."""
 _MOST_OPEN = 128
@@ -256,7 +258,7 @@ def _cut_torn_line(file: int) -> bool:
 def _files_in(folder: Path) -> list[Path]:
     try:
         with os.scandir(folder) as entries:
-            return sorted(Path(entry) for entry in entries if _NAME.fullmatch(entry.name) and entry.is_file())
+            return sorted(Path(entry) for entry in entries if INDEX.fullmatch(entry.name) and entry.is_file())
     except FileNotFoundError:
         return []
     except OSError as error:

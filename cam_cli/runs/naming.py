@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from typing import TYPE_CHECKING
 
-from cam_cli.engine.maps import SaliencyMap
-from cam_cli.engine.selection import Selection
+if TYPE_CHECKING:
+    from cam_cli.engine.maps import SaliencyMap
+    from cam_cli.engine.selection import Selection
 
 _LONGEST = 60
+_ARTEFACT = re.compile(r".+\.([0-9]+(\.[^.]+)*\.(npy|heatmap\.png|overlay\.png)|joint(\.[^.]+)*\.png)", re.DOTALL)
 
 
 def stem(saliency: SaliencyMap, target: str = "") -> str:
@@ -22,6 +25,11 @@ def stem(saliency: SaliencyMap, target: str = "") -> str:
         parts.append(saliency.method)
     parts += [_safe(part) for part in selection_parts(saliency.selection)]
     return ".".join(parts)
+
+
+def is_artefact(name: str) -> bool:
+    """Say whether a file is called like one of a map's artefacts."""
+    return _ARTEFACT.fullmatch(name) is not None
 
 
 def selection_parts(selection: Selection) -> list[str]:

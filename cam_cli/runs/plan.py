@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -29,6 +28,7 @@ from cam_cli.runs.cache import NO_CACHE, Cache
 from cam_cli.runs.manifest import ModelRecord
 from cam_cli.runs.recipe import Recipe
 from cam_cli.runs.targets import read_targets
+from cam_cli.storage.location import Location
 
 MOST_AUTO_SAMPLES = 200
 """With `nsamples: auto`, the noise stops here even if the tolerance is not met; the manifest has the error that remains."""
@@ -72,7 +72,7 @@ class _Kept:
 _KEPT: TypeAdapter[_Kept] = TypeAdapter(_Kept)
 
 
-def make_plan(config: RunConfig, root: Path, cache: Cache = NO_CACHE) -> Plan:
+def make_plan(config: RunConfig, root: Location, cache: Cache = NO_CACHE) -> Plan:
     """Load the model and decide on layers and targets, or recall from the cache what was decided last time.
 
     Raises:
@@ -98,7 +98,7 @@ def make_plan(config: RunConfig, root: Path, cache: Cache = NO_CACHE) -> Plan:
     return plan
 
 
-def _planned(kept: _Kept, config: RunConfig, root: Path, labels: Labels, open_model: Callable[[], Any]) -> Plan:
+def _planned(kept: _Kept, config: RunConfig, root: Location, labels: Labels, open_model: Callable[[], Any]) -> Plan:
     classes = kept.anatomy.classes
     targets = read_targets(config.targets, config.targets_from, labels, classes, root)
     recipe = Recipe(kept.model, classes, kept.settings, targets)

@@ -7,7 +7,6 @@ import os
 import stat
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +17,8 @@ from cam_cli.errors import ImageError
 from cam_cli.images.decode import Photo, decode
 from cam_cli.images.fit import Box, Preprocessing, fit
 from cam_cli.render.size import picture_size
+from cam_cli.storage.location import Location, Stat, Url
+from cam_cli.storage.store import Store
 
 if TYPE_CHECKING:
     from cam_cli.runs.manifest import Failure  # pydantic, which would double a decoder's time to start
@@ -45,19 +46,11 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Source:
-    """What the file system said of a photo's file before its bytes were read."""
+    """What the file system said of a photo's file before its bytes were read; of one in a store, see `Stat`."""
 
     size: int
     mtime_ns: int
     ctime_ns: int
-
-    @classmethod
-    def of(cls, path: Path) -> Source | None:
-        """Return what it says now; None where there is no file."""
-        try:
-            return cls.told(os.stat(path))  # noqa: PTH116 - one an image, also of a million that are finished
-        except (OSError, ValueError):
-            return None
 
     @classmethod
     def told(cls, status: os.stat_result) -> Source:
@@ -67,6 +60,16 @@ class Source:
     def record(self) -> dict[str, int]:
         """Return this as it stands in a row of the index."""
         return {"size": self.size, "mtime_ns": self.mtime_ns, "ctime_ns": self.ctime_ns}
+
+
+def source_of(path: Location) -> Source | Stat | None:
+    """Return what is said of a photo before its bytes are read; None where there is none."""
+    try:
+        if isinstance(path, Url):
+            return path.stat or Store(path.protocol).stat(path)
+        return Source.told(os.stat(path))  # noqa: PTH116 - one an image, also of a million that are finished
+    except (OSError, ValueError):
+        return None
 
 
 @dataclass(frozen=True)
@@ -94,27 +97,28 @@ class Opened:
     and error: one of them, or neither where the bytes are those already known. seconds: what it took.
     """
 
-    source: Source | None
+    source: Source | Stat | None
     sha256: str | None
     image: Prepared | None = None
     error: Failure | None = None
     seconds: float = 0.0
 
 
-def open_image(path: Path, known: str | None, how: Preparation) -> Opened:
+def open_image(path: Location, known: str | None, how: Preparation) -> Opened:
     """Read a file once, and make an image ready of it; whatever is wrong with it is in the result.
 
     Args:
         known: sha256 of bytes that need not be decoded again.
     """
     started = time.perf_counter()
-    source = Source.of(path)
+    source: Source | Stat | None = None
     digest: str | None = None
     image: Prepared | None = None
     error: Failure | None = None
     stage = "read"
     try:
-        data, source = _read(path)
+        source = source_of(path)
+        data, source = _read(path, source)
         digest = hashlib.sha256(data).hexdigest()
         if digest != known:
             stage = "decode"
@@ -126,9 +130,11 @@ def open_image(path: Path, known: str | None, how: Preparation) -> Opened:
     return Opened(source, digest, image, error, time.perf_counter() - started)
 
 
-def _read(path: Path) -> tuple[bytes, Source]:
+def _read(path: Location, told: Source | Stat | None = None) -> tuple[bytes, Source | Stat | None]:
     """Return a file's bytes, and what was said of it before they were read; wait for no writer at a pipe's other end."""
     try:
+        if isinstance(path, Url):
+            return Store(path.protocol).read(path), told
         _check_regular(path.stat())  # to open a device may do something
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         with open(file, "rb", buffering=0) as stream:  # noqa: PTH123 - a descriptor, which Path cannot open

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from cam_cli.config import RunConfig
 from cam_cli.runs.audience import Audience
 from cam_cli.runs.files import printable
-from cam_cli.runs.folder import RunFolder
 from cam_cli.runs.index import Index, path_hash
+from cam_cli.runs.output import Output, output_at
 from cam_cli.runs.recall import recall, recall_key, recipe_of
 from cam_cli.runs.resume import FAILED, TOUCHED, Resume, Verdict
 from cam_cli.runs.search import Search, search_for
 from cam_cli.runs.shard import Shard
+from cam_cli.storage.location import Location
 
 Action = Literal["explain", "check", "skip", "collide"]
 
@@ -42,7 +42,7 @@ class Preview:
         UsageError, NoImagesError: as `explain_run` does.
     """
 
-    paths: Sequence[Path]
+    paths: Sequence[Location]
     config: RunConfig
     audience: Audience
     counts: Counter[str] = field(default_factory=Counter)
@@ -54,13 +54,13 @@ class Preview:
         shard = Shard.parse(config.shard)
         search = search_for(self.paths, config)
 
-        def unreadable(path: Path, error: OSError) -> None:
+        def unreadable(path: Location, error: OSError) -> None:
             self.audience.warn(f"{printable(path)}: folder skipped: {error.strerror}")
 
         images = search.some_images(unreadable)
-        folder = RunFolder(config.output, shard)
+        folder = output_at(config.output, shard)
         folder.check()
-        with Index(config.output, shard.owns) as index:
+        with folder.index_files() as files, Index(files, shard.owns) as index:
             resume = self._resume(folder, index, search)
             for found in images:
                 path = printable(found.relative)
@@ -89,7 +89,7 @@ class Preview:
         parts += [f"{self.outside_shard} left to other shards"] if self.outside_shard else []
         return f"{', '.join(parts)}; nothing was written"
 
-    def _resume(self, folder: RunFolder, index: Index, search: Search) -> Resume:
+    def _resume(self, folder: Output, index: Index, search: Search) -> Resume:
         recollection = recall(folder.last_run(), recall_key(self.config))
         recipe = recipe_of(recollection, self.config, search.root) if recollection else None
         return Resume(folder, index, recipe, retry_failed=self.config.retry_failed)

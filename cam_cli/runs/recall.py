@@ -17,6 +17,7 @@ from cam_cli.runs.manifest import ENGINE_VERSION, ModelRecord
 from cam_cli.runs.recipe import Recipe
 from cam_cli.runs.targets import read_targets
 from cam_cli.runs.versions import versions
+from cam_cli.storage.location import Location
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def recall(last_run: Mapping[str, Any], key: str) -> Recollection | None:
     return found if found.key == key else None
 
 
-def recipe_of(found: Recollection, config: RunConfig, root: Path) -> Recipe:
+def recipe_of(found: Recollection, config: RunConfig, root: Location) -> Recipe:
     """Return the recipe that a plan would make.
 
     Raises:

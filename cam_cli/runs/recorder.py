@@ -13,10 +13,10 @@ from cam_cli.errors import ImageError
 from cam_cli.images.find import Found
 from cam_cli.runs.audience import Audience
 from cam_cli.runs.files import printable
-from cam_cli.runs.folder import RunFolder
-from cam_cli.runs.index import Index, IndexWriter
-from cam_cli.runs.manifest import Failure, ImageRecord, Manifest, files_of, read_manifest
+from cam_cli.runs.index import Index
+from cam_cli.runs.manifest import Failure, ImageRecord, Manifest, files_of
 from cam_cli.runs.outcome import Outcome
+from cam_cli.runs.output import Output, Rows, Stamp
 from cam_cli.runs.prepare import Opened, Prepared
 from cam_cli.runs.recipe import Recipe
 from cam_cli.runs.versions import versions
@@ -42,7 +42,7 @@ class Recorder:
     """Records images: a folder whose manifest was written last, then a row in the index, then a word to the audience."""
 
     def __init__(
-        self, folder: RunFolder, index: Index, rows: IndexWriter, recipe: Recipe, audience: Audience, outcome: Outcome
+        self, folder: Output, index: Index, rows: Rows, recipe: Recipe, audience: Audience, outcome: Outcome
     ) -> None:
         self._folder = folder
         self._index = index
@@ -51,6 +51,11 @@ class Recorder:
         self._audience = audience
         self._outcome = outcome
         self._versions = versions()
+
+    @property
+    def writers(self) -> int:
+        """How many threads may `write` side by side."""
+        return self._folder.writers
 
     def stage(self) -> Path:
         """Return an empty folder for an image's files.
@@ -61,10 +66,10 @@ class Recorder:
         return self._folder.stage()
 
     def write(self, work: Explained, staged: Path) -> Manifest:
-        """Write all files of an explained image into a staged folder, the manifest last; for any thread.
+        """Write all files of an explained image into a staged folder, the manifest last, and send them; for any thread.
 
         Raises:
-            OSError: a file cannot be written.
+            OSError: a file cannot be written. ImageError, SmoothcamError: it cannot be sent.
         """
         started = time.perf_counter()
         results = work.write(staged)
@@ -84,6 +89,7 @@ class Recorder:
             **results,
         )
         manifest.write(staged)
+        self._folder.send(staged, work.found.relative)
         return manifest
 
     def explained(self, work: Explained, staged: Path, manifest: Callable[[], Manifest]) -> None:
@@ -122,7 +128,7 @@ class Recorder:
         record = ImageRecord(path=printable(found.relative), sha256=opened.sha256)
         manifest = self._manifest(record, targets, status="failed", error=failure)
         try:
-            written: int | None = self._put(self._folder.stage(), found, manifest)
+            written: Stamp | None = self._put(self._folder.stage(), found, manifest)
         except ImageError as error:
             if str(error) != failure.message:
                 self._audience.warn(f"{printable(found.path)}: {error}")
@@ -143,7 +149,7 @@ class Recorder:
         self._outcome.count(row, skipped=skipped)
         self._audience.image({key: value for key, value in row.items() if key not in _INDEX_ONLY}, skipped=skipped)
 
-    def _put(self, staged: Path, found: Found, manifest: Manifest) -> int:
+    def _put(self, staged: Path, found: Found, manifest: Manifest) -> Stamp:
         """Bring a staged image to its place.
 
         Raises:
@@ -160,12 +166,12 @@ class Recorder:
 
     def _made_before(self, found: Found) -> list[str]:
         row = self._index.row(printable(found.relative))
-        manifest = read_manifest(self._folder.of(found.relative))
+        manifest = self._folder.manifest(self._folder.place(found.relative))
         return [name for known in (row, manifest and manifest.row()) if known for name in files_of(known)]
 
-    def _finish(self, manifest: Manifest, opened: Opened, written: int | None) -> None:
+    def _finish(self, manifest: Manifest, opened: Opened, written: Stamp | None) -> None:
         row = manifest.row()
-        self._append({**row, "source": opened.source and opened.source.record(), "manifest_mtime_ns": written})
+        self._append({**row, "source": opened.source and opened.source.record(), self._folder.stamp_name: written})
         self.tell(row, skipped=False)
 
     def _append(self, row: dict[str, Any]) -> None:
@@ -185,5 +191,5 @@ class Recorder:
         )
 
 
-_INDEX_ONLY = ("source", "manifest_mtime_ns", "finished")
+_INDEX_ONLY = ("source", "manifest_mtime_ns", "manifest_tag", "finished")
 """What a row of the index has beyond a row of `--json`."""

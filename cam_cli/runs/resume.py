@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
 from cam_cli.errors import ImageError
 from cam_cli.images.find import Found
 from cam_cli.runs.files import printable
-from cam_cli.runs.folder import RunFolder
 from cam_cli.runs.index import Index
-from cam_cli.runs.manifest import MANIFEST, files_of, read_manifest
-from cam_cli.runs.prepare import Source
+from cam_cli.runs.manifest import files_of
+from cam_cli.runs.output import Output, Stamp
+from cam_cli.runs.prepare import source_of
 from cam_cli.runs.recipe import Recipe
 
 NEW = "new"
@@ -43,7 +42,7 @@ class Resume:
     bytes. A failed image counts as finished unless `retry_failed`.
     """
 
-    def __init__(self, folder: RunFolder, index: Index, recipe: Recipe | None, *, retry_failed: bool) -> None:
+    def __init__(self, folder: Output, index: Index, recipe: Recipe | None, *, retry_failed: bool) -> None:
         self._folder = folder
         self._index = index
         self._recipe = recipe
@@ -54,9 +53,9 @@ class Resume:
         place = self._folder.place(found.relative)
         path = printable(found.relative)
         row = self._index.row(path)
-        written = _modified(f"{place}/{MANIFEST}")
-        if row is None or written is None or row.get("manifest_mtime_ns") != written:
-            row = self._read(found, path, written) if written is not None else _without_folder(row)
+        written = self._folder.stamp(place)
+        if row is None or written is None or row.get(self._folder.stamp_name) != written:
+            row = self._read(place, path, written) if written is not None else self._without_folder(row)
         if row is None:
             return Verdict(NEW)
         if self._recipe is None or row["fingerprint"] != self._recipe.fingerprint(row["sha256"], self._targets(found)):
@@ -64,9 +63,9 @@ class Resume:
         if row["status"] == "failed":
             if self._retry_failed:
                 return Verdict(FAILED, row)
-        elif not all(os.path.isfile(f"{place}/{name}") for name in files_of(row)):  # noqa: PTH113 - 3 of these an image
+        elif not self._folder.holds(place, files_of(row)):
             return Verdict(INCOMPLETE, row)
-        source = Source.of(found.path)
+        source = source_of(found.path)
         if row.get("source") != (source and source.record()):
             return Verdict(TOUCHED, row, row["sha256"])
         return Verdict(None, row)
@@ -77,20 +76,13 @@ class Resume:
         except ImageError:
             return ()
 
-    def _read(self, found: Found, path: str, written: int) -> dict[str, Any] | None:
-        manifest = read_manifest(self._folder.of(found.relative))
+    def _read(self, place: str, path: str, written: Stamp) -> dict[str, Any] | None:
+        manifest = self._folder.manifest(place)
         if manifest is None or manifest.image.path != path:
             return None
-        return {**manifest.row(), "manifest_mtime_ns": written}
+        return {**manifest.row(), self._folder.stamp_name: written}
 
-
-def _modified(path: str) -> int | None:
-    try:
-        return os.lstat(path).st_mtime_ns
-    except OSError:
-        return None
-
-
-def _without_folder(row: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return the row of an image that failed because no manifest could be written for it."""
-    return row if row and row["status"] == "failed" and row.get("manifest_mtime_ns") is None else None
+    def _without_folder(self, row: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Return the row of an image that failed because no manifest could be written for it."""
+        failed = row is not None and row["status"] == "failed" and row.get(self._folder.stamp_name) is None
+        return row if failed else None

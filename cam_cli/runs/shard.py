@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 HASHES = 2**64
+SHARD = r"(\.[0-9]+-of-[0-9]+)?"
+"""A pattern of `Shard.suffix`."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import io
 import json
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -15,8 +14,9 @@ from cam_cli.images.fit import Preprocessing
 from cam_cli.render.sheet import Cell, contact_sheet
 from cam_cli.runs.decoders import Decoders
 from cam_cli.runs.files import from_printable
-from cam_cli.runs.folder import RunFolder
+from cam_cli.runs.output import Output
 from cam_cli.runs.prepare import Preparation, Prepared
+from cam_cli.storage.location import Location
 
 _CELL = 256
 _AHEAD = 4
@@ -24,8 +24,8 @@ Key = tuple[str, str, str, int]
 
 
 def write_sheet(
-    folder: RunFolder,
-    root: Path,
+    folder: Output,
+    root: Location,
     rows: Sequence[dict[str, Any]],
     images: int,
     decoders: Decoders,
@@ -77,23 +77,26 @@ def _cells(
     row: dict[str, Any],
     maps: dict[Key, dict[str, Any]],
     columns: Sequence[Key],
-    folder: RunFolder,
+    folder: Output,
     opened: Prepared | None,
 ) -> list[Cell]:
     photo = Cell(Image.fromarray(opened.picture) if opened else None, row["path"])
     if row["status"] == "failed":
         return [photo, Cell(None, f"failed: {row['error']['message']}")]
     probability = {entry["index"]: entry["probability"] for entry in row["predictions"]}
-    place = folder.of(from_printable(row["path"]))
-    return [photo, *(_map_cell(maps[key], place, probability) if key in maps else Cell(None, "") for key in columns)]
+    place = folder.place(from_printable(row["path"]))
+    return [
+        photo,
+        *(_map_cell(maps[key], folder, place, probability) if key in maps else Cell(None, "") for key in columns),
+    ]
 
 
-def _map_cell(entry: dict[str, Any], folder: Path, probability: dict[int, float]) -> Cell:
+def _map_cell(entry: dict[str, Any], folder: Output, place: str, probability: dict[int, float]) -> Cell:
     index = entry["target"]["index"]
     sure = f" {probability[index]:.2f}" if index in probability else ""
     state = "" if entry["state"] == "ok" else f", {entry['state']}"
     name = entry["files"]["overlay"] or entry["files"]["heatmap"]
-    return Cell(_opened(folder / name) if name else None, f"{entry['target']['label']}{sure}{state}")
+    return Cell(_opened(folder, place, name) if name else None, f"{entry['target']['label']}{sure}{state}")
 
 
 def _title(key: Key, *, with_layer: bool) -> str:
@@ -108,9 +111,9 @@ def _title(key: Key, *, with_layer: bool) -> str:
     return " ".join(parts)
 
 
-def _opened(path: Path) -> Image.Image | None:
+def _opened(folder: Output, place: str, name: str) -> Image.Image | None:
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(folder.read(place, name))) as image:
             image.load()
             return image
     except OSError:

@@ -17,6 +17,7 @@ from cam_cli.runs.plan import make_plan, request_of
 from cam_cli.runs.prepare import Preparation, Prepared
 from cam_cli.runs.publish import Artefacts, predictions, publish_joint, publish_map
 from cam_cli.runs.recall import recall_key
+from cam_cli.storage.location import Location
 
 Work = tuple[Prepared, tuple[int, ...]]
 """An image ready for the engine, and its targets."""
@@ -29,7 +30,7 @@ class Studio:
         UsageError, ModelError: as `make_plan` and `Explainer` do.
     """
 
-    def __init__(self, config: RunConfig, root: Path) -> None:
+    def __init__(self, config: RunConfig, root: Location) -> None:
         choose_device(config.device)
         folder = cache_folder(os.environ) if config.cache else None
         cache = Cache(folder, recall_key(config))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 from pydantic_core import from_json
@@ -17,6 +15,9 @@ from pydantic_core import from_json
 from cam_cli.errors import UsageError
 from cam_cli.runs.files import printable
 from cam_cli.runs.index import Index
+from cam_cli.runs.output import Output, output_at
+from cam_cli.runs.shard import Shard
+from cam_cli.storage.location import Location
 
 Kind = TypeVar("Kind", tuple[str, str], tuple[int, str])
 State = Literal["finished", "stopped", "running", "unknown", "missing"]
@@ -163,19 +164,21 @@ class Summary:
         }
 
 
-def summarize(folders: Sequence[Path]) -> Summary:
+def summarize(folders: Sequence[Location]) -> Summary:
     """Add up runs and shards; of several results for one image the latest counts, whichever folder it lies in.
 
     Raises:
         UsageError: one is no run folder. SmoothcamError: an index cannot be read.
     """
-    divisions = _divisions(folders)
+    outputs = [(printable(folder), output_at(folder, Shard())) for folder in folders]
+    divisions = _divisions(outputs)
     states: Counter[str] = Counter()
     failures: Counter[tuple[str, str]] = Counter()
     examples: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     maps: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     classes: Counter[tuple[int, str]] = Counter()
-    with Index(folders) as index:
+    with ExitStack() as stack:
+        index = stack.enter_context(Index([stack.enter_context(output.index_files()) for _, output in outputs]))
         for row in index.rows():
             states[row["status"]] += 1
             if error := row["error"]:
@@ -202,13 +205,13 @@ def _by_frequency(counts: Counter[Kind]) -> list[tuple[Kind, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
-def _divisions(folders: Sequence[Path]) -> tuple[Division, ...]:
+def _divisions(outputs: Sequence[tuple[str, Output]]) -> tuple[Division, ...]:
     """Return the shards of all folders by their division, while the run of a whole stands for itself in each folder."""
     runs: defaultdict[tuple[int, str], dict[int, ShardRun]] = defaultdict(dict)
     current = set()
-    for folder in folders:
+    for folder, output in outputs:
         latest: tuple[datetime, tuple[int, str]] | None = None
-        for count, run in _runs_in(folder):
+        for count, run in _runs_in(folder, output):
             division = (count, run.folder if count == 1 else "")
             earlier = runs[division].get(run.shard)
             if earlier is None or run.started >= earlier.started:
@@ -216,7 +219,7 @@ def _divisions(folders: Sequence[Path]) -> tuple[Division, ...]:
             if latest is None or (run.started, division) >= latest:
                 latest = (run.started, division)
         if latest is None:
-            raise UsageError(f"'{printable(folder)}' is no run folder: it holds no run.json")
+            raise UsageError(f"'{folder}' is no run folder: it holds no run.json")
         current.add(latest[1])
     found = [
         Division(key[0], tuple(of[shard] for shard in sorted(of)), key in current) for key, of in sorted(runs.items())
@@ -224,25 +227,25 @@ def _divisions(folders: Sequence[Path]) -> tuple[Division, ...]:
     return tuple(sorted(found, key=lambda division: not division.current))
 
 
-def _runs_in(folder: Path) -> Iterator[tuple[int, ShardRun]]:
+def _runs_in(folder: str, output: Output) -> Iterator[tuple[int, ShardRun]]:
     """Yield the runs of which a folder has a record, each with the number of shards of its division.
 
     Raises:
         UsageError: the folder cannot be read.
     """
     try:
-        names = sorted(entry.name for entry in os.scandir(folder))
+        records = list(output.run_records())
     except OSError as error:
-        raise UsageError(f"'{printable(folder)}' is no run folder: {error.strerror}") from None
-    for name in names:
+        raise UsageError(f"'{folder}' is no run folder: {error.strerror}") from None
+    for name, content in records:
         if match := _RUN.fullmatch(name):
-            yield int(match["count"] or 1), _run(folder, name, int(match["index"] or 1))
+            yield int(match["count"] or 1), _run(folder, content, int(match["index"] or 1))
 
 
-def _run(folder: Path, name: str, shard: int) -> ShardRun:
+def _run(folder: str, content: bytes | None, shard: int) -> ShardRun:
     try:
-        record = from_json((folder / name).read_bytes())
-    except (OSError, ValueError):
+        record = from_json(content or b"")
+    except ValueError:
         record = None
     record = record if isinstance(record, dict) else {}
     totals = record.get("totals")
@@ -251,7 +254,7 @@ def _run(folder: Path, name: str, shard: int) -> ShardRun:
     started, finished = _time(record.get("started")), _time(record.get("finished"))
     return ShardRun(
         shard,
-        printable(folder),
+        folder,
         state if state in ("finished", "stopped", "running") else "unknown",
         started or _LONG_AGO,
         _count(totals.get("images")),

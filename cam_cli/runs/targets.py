@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from cam_cli.errors import ImageError, UsageError
 from cam_cli.models.labels import Labels
+from cam_cli.storage.location import Location
 
 FOLDER = "folder"
 
@@ -60,7 +61,7 @@ class Targets:
         return index
 
 
-def read_targets(texts: Sequence[str], table: Path | None, labels: Labels, classes: int, root: Path) -> Targets:
+def read_targets(texts: Sequence[str], table: Path | None, labels: Labels, classes: int, root: Location) -> Targets:
     """Resolve what a run was asked to explain.
 
     Args:

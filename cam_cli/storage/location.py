@@ -1,0 +1,131 @@
+"""Places that a person can name: paths on this machine, and URLs of objects in a store."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+PROTOCOLS = ("s3", "gs")
+_URL = re.compile(rf"({'|'.join(PROTOCOLS)})://([^/]*)(?:/(.*))?", re.DOTALL)
+_ODD = re.compile("\\A~|\\A\\.{0,2}\\Z|[\0-\x1f\x7f\udc80-\udcff]|\\?versionId=")
+"""Parts of a key that are no file name, and parts of a path that no key should have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """What a store says of an object without sending it; tag: the ETag or what stands for it, another for other bytes."""
+
+    size: int
+    tag: str
+    modified: datetime | None = None
+
+    def record(self) -> dict[str, int | str]:
+        """Return this as it stands in a row of the index."""
+        return {"size": self.size, "etag": self.tag}
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """An object of a store or, like a folder, all objects whose keys begin with `key/`.
+
+    Has of `Path` what the search and the records of a run need. A key is taken as it stands: `..` and empty parts are names
+    like any other, which `escaped` turns into parts of a path. key: None is the bucket itself. stat: what a listing told.
+    """
+
+    protocol: str
+    bucket: str
+    key: str | None = None
+    stat: Stat | None = field(default=None, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.protocol}://{self.path}"
+
+    def __fspath__(self) -> str:
+        return str(self)
+
+    def __truediv__(self, relative: PurePosixPath | str) -> Url:
+        """Return the object at a path of escaped parts."""
+        url = self
+        for part in PurePosixPath(relative).parts:
+            url = url.child(unescaped(part))
+        return url
+
+    def child(self, name: str, stat: Stat | None = None) -> Url:
+        """Return the object of a name, as it stands in the key, below this one."""
+        return Url(self.protocol, self.bucket, f"{self.prefix}{name}", stat)
+
+    @property
+    def prefix(self) -> str:
+        """What the keys of all objects below this one begin with."""
+        return "" if self.key is None else f"{self.key}/"
+
+    @property
+    def path(self) -> str:
+        """Bucket and key, as fsspec takes them."""
+        return self.bucket if self.key is None else f"{self.bucket}/{self.key}"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The bucket, with the protocol, and the parts of the key."""
+        return f"{self.protocol}://{self.bucket}", *self._names
+
+    @property
+    def name(self) -> str:
+        """The last part."""
+        return self.parts[-1]
+
+    @property
+    def parents(self) -> tuple[Url, ...]:
+        """The folders it lies in, the nearest first, the bucket last."""
+        names = self._names
+        keys = ["/".join(names[:end]) if end else None for end in range(len(names) - 1, -1, -1)]
+        return tuple(Url(self.protocol, self.bucket, key) for key in keys)
+
+    @property
+    def parent(self) -> Url:
+        """The folder it lies in; of a bucket, itself."""
+        return next(iter(self.parents), self)
+
+    @property
+    def _names(self) -> list[str]:
+        return [] if self.key is None else self.key.split("/")
+
+
+Location = Path | Url
+
+
+def location(text: str | os.PathLike[str]) -> Location:
+    """Return the place that a text names; `s3://bucket/key` and `gs://bucket/key` are URLs, all else are paths.
+
+    One slash at the end says that a folder is meant, and is no part of its name.
+
+    Raises:
+        ValueError: a URL without a bucket.
+    """
+    if isinstance(text, Url):
+        return text
+    found = _URL.fullmatch(os.fspath(text))
+    if found is None:
+        return Path(text)
+    protocol, bucket, key = found.groups()
+    if not bucket:
+        raise ValueError(f"names no bucket: '{protocol}://BUCKET/KEY' is expected")
+    return Url(protocol, bucket, key.removesuffix("/") if key else None)
+
+
+def escaped(part: str) -> str:
+    """Return a part of a key as a file name, or a file name as a part of a key: the same, but for odd ones.
+
+    Empty ones, `.` and `..`, ones with control characters, bytes that are no UTF-8 or `?versionId=`, which clients of stores
+    take for themselves, and ones that begin with `~` are percent-encoded behind a `~`; no two become the same.
+    """
+    return f"~{quote_from_bytes(os.fsencode(part), safe='')}" if _ODD.search(part) else part
+
+
+def unescaped(part: str) -> str:
+    """Return what `escaped` made a part of."""
+    return os.fsdecode(unquote_to_bytes(part[1:])) if part.startswith("~") else part
