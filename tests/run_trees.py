@@ -14,7 +14,7 @@ from PIL import Image
 from cam_cli.runs.index import Index
 
 OF_A_SHARD = r"(\.\d+-of-\d+)?"
-OWN_FILES = re.compile(rf"run{OF_A_SHARD}\.json|index{OF_A_SHARD}\.jsonl|\.lock|sheet\.jpg")
+OWN_FILES = re.compile(rf"run{OF_A_SHARD}\.json|index{OF_A_SHARD}(\.part-\d+)?\.jsonl|\.lock|sheet\.jpg")
 STAGING = re.compile(rf"\.work{OF_A_SHARD}")
 TIMES_OF_A_ROW = ("finished", "manifest_mtime_ns")
 TIMES_AND_HOST = ("started", "finished", "host", "pid")

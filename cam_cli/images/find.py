@@ -146,13 +146,14 @@ class _Places:
         return _Start(path, relative, PurePosixPath()) if file is None else _Start(file, relative, None)
 
     def _relative(self, path: Location) -> PurePosixPath:
-        place = self.tree.absolute(path) if isinstance(path, Url) == isinstance(self._root, Url) else str(path)
-        if place != self._base and not place.startswith(self._base.rstrip("/") + "/"):
+        if isinstance(path, Url) and path.parts[: len(self._root.parts)] == self._root.parts:
+            return PurePosixPath(*map(escaped, path.parts[len(self._root.parts) :]))
+        known = not isinstance(path, Url) and not isinstance(self._root, Url)
+        place = self.tree.absolute(path) if known else str(path)
+        if not known or (place != self._base and not place.startswith(self._base.rstrip("/") + "/")):
             raise UsageError(
                 f"{place!r} is not inside the root folder {self._base!r}; name a folder that holds all images with --root"
             )
-        if isinstance(path, Url):
-            return PurePosixPath(*map(escaped, path.parts[len(self._root.parts) :]))
         return PurePosixPath(place[len(self._base) :].lstrip("/"))
 
 

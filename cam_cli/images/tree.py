@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from cam_cli.images.globs import is_glob
 from cam_cli.storage.location import Location, Stat, Url, escaped
 from cam_cli.storage.store import Store
 
@@ -85,24 +86,26 @@ class StoreTree:
     """What the keys of a store make up; the parts of keys have their `escaped` names. Asked in pages, as it is walked."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self.store = store
         self._named: dict[Url, Stat | None] = {}
 
     def exists(self, place: Url) -> bool:
         """See `Tree`; the answer for what a person named is kept."""
         try:
-            self._named[place] = self._store.stat(place)
+            self._named[place] = self.store.stat(place)
         except FileNotFoundError:
             return False
-        except PermissionError:
-            if "." not in place.name:  # a folder; that one object cannot be read is told where it is read
+        except OSError as error:
+            if is_glob(place):  # the folder that it starts from will tell
+                return False
+            if not isinstance(error, PermissionError) or "." not in place.name:  # of a photo, reading it will
                 raise
         return True
 
     def file(self, place: Url) -> Url | None:
         """See `Tree`; what cannot be asked about is an object, so that reading it tells why."""
         try:
-            stat = self._named[place] if place in self._named else self._store.stat(place)
+            stat = self._named[place] if place in self._named else self.store.stat(place)
         except OSError:
             return place
         return None if stat is None else replace(place, stat=stat)
@@ -117,7 +120,7 @@ class StoreTree:
 
     def files(self, folder: Url, takes: Callable[[str], bool], folders: list[str]) -> Iterator[tuple[str, Url]]:
         """See `Tree`; what a store keeps in place of an empty folder is no file."""
-        for entry in self._store.children(folder):
+        for entry in self.store.children(folder):
             name = escaped(entry.name)
             if entry.stat is None:
                 folders.append(name)

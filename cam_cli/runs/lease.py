@@ -66,6 +66,20 @@ class Lease:
         Raises:
             RunLockedError: another run still holds it. OSError: the store cannot be asked.
         """
+        over = threading.Event()
+        renewing = threading.Thread(target=self._renew, args=(over,), name="lease", daemon=True)
+        try:
+            self._take_in_time(wait, waiting, holder)
+            renewing.start()
+            yield
+        finally:
+            over.set()
+            if renewing.is_alive():
+                renewing.join()
+            with suppress(OSError):
+                self._store.delete(self._ticket)
+
+    def _take_in_time(self, wait: float, waiting: Callable[[], None], holder: Callable[[], str]) -> None:
         until = time.monotonic() + wait
         told = False
         while self._take(1 if wait else _AT_ONCE) is not None:
@@ -79,16 +93,6 @@ class Lease:
                 waiting()
                 told = True
             time.sleep(min(random.uniform(_EVERY / 2, _EVERY), max(0.0, until - time.monotonic())))
-        over = threading.Event()
-        renewing = threading.Thread(target=self._renew, args=(over,), name="lease", daemon=True)
-        renewing.start()
-        try:
-            yield
-        finally:
-            over.set()
-            renewing.join()
-            with suppress(OSError):
-                self._store.delete(self._ticket)
 
     def check(self) -> None:
         """See that it is still held; asks the store only if it could not be renewed for long.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from cam_cli.errors import SmoothcamError
+from cam_cli.images.tree import StoreTree, Tree
 from cam_cli.runs import folder, store_folder
 from cam_cli.runs.manifest import Manifest
 from cam_cli.runs.shard import Shard
@@ -118,6 +120,6 @@ def output_at(place: Location, shard: Shard) -> Output:
     return store_folder.StoreFolder(place, shard) if isinstance(place, Url) else folder.RunFolder(place, shard)
 
 
-def is_run_folder(place: Location) -> bool:
-    """Say whether a folder was made by a run, so that its pictures are no photos to explain."""
-    return store_folder.is_run_folder(place) if isinstance(place, Url) else folder.is_run_folder(place)
+def run_folders_in(tree: Tree) -> Callable[[Any], bool]:
+    """Return what says whether a folder was made by a run, so that its pictures are no photos to explain."""
+    return partial(store_folder.is_run_folder, tree.store) if isinstance(tree, StoreTree) else folder.is_run_folder

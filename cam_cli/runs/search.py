@@ -15,7 +15,7 @@ from cam_cli.images.globs import is_glob
 from cam_cli.images.lists import listed
 from cam_cli.images.tree import LocalTree, StoreTree, Tree
 from cam_cli.runs.files import printable
-from cam_cli.runs.output import is_run_folder
+from cam_cli.runs.output import run_folders_in
 from cam_cli.storage.location import Location, Url
 from cam_cli.storage.store import Store
 
@@ -68,7 +68,7 @@ class Search:
             extensions=self.extensions,
             exclude=self.exclude,
             prune=(self.output,),
-            prune_if=is_run_folder,
+            prune_if=run_folders_in(self.tree),
             on_error=on_error,
         )
 
@@ -107,15 +107,10 @@ def search_for(paths: Sequence[Location], config: RunConfig) -> Search:
     if not (paths or lists or nul_lists):
         raise UsageError("no image or folder is given; name at least one, or a list of them with --files-from")
     tree = _tree_of([*paths, *([config.root] if config.root else ())])
-    try:
-        for path in paths:
-            if not tree.exists(path) and not is_glob(path):
-                raise UsageError(f"no such file or folder: '{printable(path)}'")
-        root = config.root or (Path.cwd() if lists or nul_lists else common_root(paths, tree))
-    except OSError as error:
-        raise SmoothcamError(
-            f"'{printable(path)}' cannot be looked for: {error.strerror}; see to it, and run again"
-        ) from error
+    for path in paths:
+        if not is_glob(path) and not _is_there(path, tree):
+            raise UsageError(f"no such file or folder: '{printable(path)}'")
+    root = config.root or (Path.cwd() if lists or nul_lists else common_root(paths, tree))
     if tree.file(root) is not None:
         raise UsageError(f"root '{printable(root)}' is no folder; name one that holds all images")
     return Search(
@@ -141,3 +136,12 @@ def _tree_of(places: Sequence[Location]) -> Tree:
         raise UsageError("photos of a store and photos of this machine, or of another store, need a run each")
     protocol = next(iter(protocols), None)
     return LocalTree() if protocol is None else StoreTree(Store(protocol))
+
+
+def _is_there(path: Location, tree: Tree) -> bool:
+    try:
+        return tree.exists(path)
+    except OSError as error:
+        raise SmoothcamError(
+            f"'{printable(path)}' cannot be looked for: {error.strerror}; see to it, and run again"
+        ) from error

@@ -33,10 +33,10 @@ _TRIES = 3
 """So often an image is put again from the start when something else came to its place meanwhile."""
 
 
-def is_run_folder(place: Url) -> bool:
+def is_run_folder(store: Store, place: Url) -> bool:
     """Say whether a place was made by a run, by the first of what lies there."""
     try:
-        names = {entry.name for entry in Store(place.protocol).peek(place) if entry.stat is not None}
+        names = {entry.name for entry in store.peek(place) if entry.stat is not None}
     except OSError:
         return False
     return LOCK in names and any(RUN.fullmatch(name) for name in names)
