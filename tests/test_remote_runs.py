@@ -117,6 +117,7 @@ def test_photos_and_results_in_a_store_are_those_of_a_run_on_this_machine(
     assert {key for key in store.keys("out") if "/index" in key} == {"out/index.part-000001.jsonl"}
 
 
+@pytest.mark.long
 def test_photos_in_a_store_and_results_here_and_the_reverse(
     store: ObjectStore, launcher: Launcher, explain: Any, photos: Path, plain: Path, tmp_path: Path
 ) -> None:
@@ -139,6 +140,7 @@ def test_photos_in_a_store_and_results_here_and_the_reverse(
     assert f"aws s3 sync {OUT} RUN" in refused.said
 
 
+@pytest.mark.long
 def test_a_run_that_was_copied_out_of_the_store_goes_on_here(
     store: ObjectStore, explain: Any, photos: Path, tmp_path: Path
 ) -> None:
@@ -149,6 +151,7 @@ def test_a_run_that_was_copied_out_of_the_store_goes_on_here(
     assert f"{COUNT - BROKEN} already done" in command.said
 
 
+@pytest.mark.long
 def test_shards_add_up_in_the_store(
     store: ObjectStore, launcher: Launcher, explain: Any, plain: Path, tmp_path: Path
 ) -> None:
@@ -180,6 +183,7 @@ def done_again(file: Path) -> set[str]:
     return {path for path, row in data(file).items() if not row["skipped"]}
 
 
+@pytest.mark.long
 def test_what_changed_is_done_again_and_nothing_else(
     store: ObjectStore, explain: Any, photos: Path, tmp_path: Path
 ) -> None:
@@ -207,6 +211,7 @@ def test_what_changed_is_done_again_and_nothing_else(
     check_whole(store.download("out", tmp_path / "copy"), over=True)
 
 
+@pytest.mark.long
 def test_a_list_of_urls_names_objects_and_what_is_missing_or_refused_fails_alone(
     store: ObjectStore, explain: Any, tmp_path: Path
 ) -> None:
@@ -238,6 +243,7 @@ def test_a_list_of_urls_names_objects_and_what_is_missing_or_refused_fails_alone
     assert "the store refuses" in fatal.said.splitlines()[-1]
 
 
+@pytest.mark.long
 def test_a_store_that_does_not_answer_costs_each_photo_its_time_and_no_more(
     store: ObjectStore, launcher: Launcher, flags: list[object], explain: Any, tmp_path: Path
 ) -> None:
@@ -273,7 +279,8 @@ def check_no_torn(store: ObjectStore, folder: Path) -> None:
         assert named == {path.name for path in place.iterdir()} - {"manifest.json"}
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(12, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("kills", [2, 12])
 def test_a_run_that_is_killed_while_it_uploads_ends_like_one_that_is_left_alone(
     store: ObjectStore, launcher: Launcher, flags: list[object], explain: Any, plain: Path, tmp_path: Path, kills: int
 ) -> None:
@@ -293,6 +300,7 @@ def test_a_run_that_is_killed_while_it_uploads_ends_like_one_that_is_left_alone(
     check_equal_maps(copy, plain)
 
 
+@pytest.mark.long
 def test_a_second_run_ends_with_eleven_and_waits_where_it_is_told_to(
     store: ObjectStore, launcher: Launcher, flags: list[object], explain: Any
 ) -> None:
@@ -308,6 +316,7 @@ def test_a_second_run_ends_with_eleven_and_waits_where_it_is_told_to(
     assert waiting.ended() == 3
 
 
+@pytest.mark.long
 def test_a_store_that_refuses_for_a_while_ends_the_run_in_one_line_and_the_same_command_goes_on(
     store: ObjectStore, launcher: Launcher, flags: list[object], explain: Any, plain: Path, tmp_path: Path
 ) -> None:
@@ -327,6 +336,7 @@ def test_a_store_that_refuses_for_a_while_ends_the_run_in_one_line_and_the_same_
     check_equal_maps(store.download("out", tmp_path / "copy"), plain)
 
 
+@pytest.mark.long
 def test_a_store_that_is_gone_ends_the_run_in_one_line_and_a_new_one_begins_afresh(
     store: ObjectStore, launcher: Launcher, flags: list[object], explain: Any, photos: Path
 ) -> None:

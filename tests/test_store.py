@@ -160,6 +160,7 @@ def test_odd_keys_are_found_each_under_a_name_of_its_own_and_read(store: ObjectS
         list(find_images([location(f"s3://{BUCKET}/other/a.jpg")], place, tree=StoreTree(Store("s3"))))
 
 
+@pytest.mark.long
 def test_a_listing_longer_than_a_page_is_asked_for_as_it_is_needed(store: ObjectStore, place: Url) -> None:
     count = 1005
     store.client.pipe({f"{place.path}/{number:04}.jpg": b"" for number in range(count)})
@@ -291,7 +292,9 @@ def check_whole(store: ObjectStore, place: Url) -> str | None:
     return run
 
 
-@pytest.mark.parametrize("done", [False, True], ids=["before the write", "after it"])
+@pytest.mark.parametrize(
+    "done", [False, pytest.param(True, marks=pytest.mark.long)], ids=["before the write", "after it"]
+)
 def test_a_run_that_dies_at_any_write_leaves_no_manifest_beside_files_that_are_not_its_own(
     store: ObjectStore, place: Url, done: bool
 ) -> None:
@@ -477,6 +480,7 @@ def test_of_a_run_that_was_killed_elsewhere_the_lock_is_free_after_a_while(store
         assert ticket not in store.keys(f"{place.key}")
 
 
+@pytest.mark.long
 def test_a_lease_that_is_renewed_outlasts_its_seconds_and_one_that_could_not_be_is_lost(place: Url) -> None:
     with held(place, 4.0) as process:
         with pytest.raises(RunLockedError), lease(place, seconds=4.0).held(6, lambda: None, str):
@@ -511,6 +515,7 @@ def contend(place: Url, seconds: float, at_once: multiprocessing.Queue[str]) -> 
             at_once.put("out")
 
 
+@pytest.mark.long
 def test_never_two_at_once_of_many_that_try(place: Url) -> None:
     spawn = multiprocessing.get_context("spawn")
     at_once: multiprocessing.Queue[str] = spawn.Queue()

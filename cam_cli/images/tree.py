@@ -103,11 +103,13 @@ class StoreTree:
         return True
 
     def file(self, place: Url) -> Url | None:
-        """See `Tree`; what cannot be asked about is an object, so that reading it tells why."""
+        """See `Tree`; what cannot be asked about is an object if it has an ending, so that reading it tells why."""
         try:
             stat = self._named[place] if place in self._named else self.store.stat(place)
-        except OSError:
+        except FileNotFoundError:
             return place
+        except OSError:
+            return place if "." in place.name else None
         return None if stat is None else replace(place, stat=stat)
 
     def absolute(self, place: Url) -> str:
