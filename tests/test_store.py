@@ -476,7 +476,7 @@ def test_of_a_run_that_was_killed_here_the_lock_is_free_at_once(store: ObjectSto
 def test_of_a_run_that_was_killed_elsewhere_the_lock_is_free_after_a_while(store: ObjectStore, place: Url) -> None:
     ticket = f"{place.key}/.lock-1-of-1-{'0' * 32}"
     store.put(ticket, to_json({"host": "other", "pid": 1, "process": ["other boot", "pid:[1]", "1", "1"]}).encode())
-    with pytest.raises(RunLockedError), lease(place, seconds=2.0).held(0, lambda: None, str):
+    with pytest.raises(RunLockedError), lease(place).held(0, lambda: None, str):
         pass
     with lease(place, seconds=2.0).held(60, lambda: None, str):
         assert ticket not in store.keys(f"{place.key}")
