@@ -19,6 +19,7 @@ ROOMS = {
     "runs": (375, 190, "files, order, resume, locks"),
     "evaluate": (710, 190, "run folders to figures"),
     "report": (1045, 190, "run folders to a page"),
+    "storage": (40, 190, "objects of a store"),
     "images": (40, 390, "bytes to arrays"),
     "engine": (375, 390, "arrays to maps"),
     "render": (710, 390, "maps to pictures"),
