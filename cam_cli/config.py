@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cam_cli.config_values import (
     Bounds,
+    Cluster,
     Deviations,
     Device,
     Endings,
@@ -35,6 +36,7 @@ from cam_cli.config_values import (
     Text,
 )
 from cam_cli.errors import ConfigError
+from cam_cli.storage.location import Url
 from cam_cli.yaml_source import KeyedError, Tree, file_name, near, read_tree, validated
 
 NOT_IN_FINGERPRINT = frozenset(
@@ -42,6 +44,7 @@ NOT_IN_FINGERPRINT = frozenset(
         "output", "sheet", "max_pixels", "targets_from", "weights", "unsafe_lambda",
         "root", "files_from", "files_from0", "ext", "exclude", "shard", "retry_failed", "max_failures", "fail_fast",
         "lock_wait", "progress_every", "log_file", "workers", "image_timeout", "device", "batch", "cache", "audit",
+        "on", "actors",
     }
 )  # fmt: skip
 """The settings that cannot change a result file of an image; every other one can. (`weights` counts by the
@@ -182,6 +185,17 @@ class RunConfig(BaseModel):
         description="true: keep traced graphs for the next start, in ~/.cache/smoothcam.",
     )
 
+    on: Cluster | None = Field(
+        None,
+        description="ray: a Ray cluster started here; ray://HOST:PORT or ray://auto: one there is; null: no Ray.",
+    )
+    actors: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        description="Actors on Ray; null: one for each GPU or, where there is none, for four cores.",
+    )
+
     audit: Bounds | None = Field(
         None, description="Bounds such as max_failed: 1%; where one is crossed the exit code is 5; null: none."
     )
@@ -199,6 +213,15 @@ class RunConfig(BaseModel):
             raise KeyedError("subset", f"must be exactly two corners, as region is set, not {count} pairs")
         if self.fail_fast and self.max_failures:
             raise KeyedError("fail_fast", f"contradicts max_failures {self.max_failures}; leave one of them out")
+        if self.on and isinstance(self.output, Url):
+            raise KeyedError(
+                "output",
+                f"{self.output} is no folder, and actors on Ray write to one that all machines share; take shards",
+            )
+        if self.on and self.device.startswith("gpu:"):
+            raise KeyedError(
+                "device", f"{self.device} does not go with Ray, which gives each actor a GPU of its own; take gpu"
+            )
         if [*self.files_from, *self.files_from0].count(Path("-")) > 1:
             key = "files_from0" if Path("-") in self.files_from0 else "files_from"
             raise KeyedError(key, "reads stdin a second time, which can be read once only; leave all but one `-` out")

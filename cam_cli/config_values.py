@@ -168,6 +168,13 @@ def _device(value: object) -> str:
     return found[0]
 
 
+def _cluster(value: object) -> str:
+    found = re.fullmatch(r"ray(://(auto|([^\s:/@\[\]]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?))?", str(value).strip())
+    if not found:
+        raise ValueError(f"must be ray, ray://auto or ray://HOST:PORT, not {value!r}")
+    return found[0]
+
+
 Text = Annotated[str, Field(min_length=1)]
 Names = Annotated[tuple[Text, ...], Field(min_length=1), BeforeValidator(_names), AfterValidator(_unique)]
 Method = Literal[
@@ -190,5 +197,6 @@ Globs = Annotated[tuple[Annotated[Text, BeforeValidator(_glob)], ...], BeforeVal
 Endings = Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_endings), AfterValidator(_unique)]
 Bounds = Annotated[dict[str, float], BeforeValidator(_bounds)]
 Device = Annotated[str, BeforeValidator(_device)]
+Cluster = Annotated[str, BeforeValidator(_cluster)]
 ShardText = Annotated[str, BeforeValidator(_shard)]
 Seconds = Annotated[float, Field(gt=0, le=MOST_SECONDS)]

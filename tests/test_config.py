@@ -78,6 +78,8 @@ TEXTS = {
     "device": ("cpu", "GPU", "gpu:1"),
     "batch": ("1", "2", "3"),
     "cache": ("false", "no", "off"),
+    "on": ("ray", "ray://auto", "ray://[::1]:6379"),
+    "actors": ("1", "2", "3"),
     "audit": ("max_failed=1%", "max_failed=2%", "min_map_correlation=0.5"),
 }
 
@@ -191,7 +193,7 @@ def test_every_setting_but_these_is_a_result_setting() -> None:
     pictures_and_places = {"output", "sheet", "max_pixels", "unsafe_lambda"}
     which_images = {"root", "files_from", "files_from0", "ext", "exclude", "shard"}
     how_to_run = {"retry_failed", "max_failures", "fail_fast", "lock_wait", "workers", "image_timeout"}
-    how_fast = {"device", "batch", "cache"}
+    how_fast = {"device", "batch", "cache", "on", "actors"}
     telling = {"progress_every", "log_file", "audit"}
     beside = pictures_and_places | which_images | how_to_run | how_fast | telling
     assert beside | counted_otherwise == NOT_IN_FINGERPRINT
@@ -328,6 +330,33 @@ def test_stdin_is_read_once_only(flags: dict[str, object], place: str) -> None:
 def test_lists_of_images_are_repeatable(value: Any) -> None:
     expected = [Path(item) for item in (value if isinstance(value, list | tuple) else [value])]
     assert list(RunConfig.model_validate({"files_from0": value}).files_from0) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "spark",
+        "ray:",
+        "ray://",
+        "ray:/head",
+        "ray://head:",
+        "ray://head:port",
+        "ray://a b",
+        "ray://u@head",
+        "Ray",
+        "rays",
+    ],
+)
+def test_a_place_to_run_on_that_is_no_ray_cluster_is_an_error(text: str) -> None:
+    message = f"--on: on must be ray, ray://auto or ray://HOST:PORT, not {text!r}"
+    assert failure({"on": text}) == message
+
+
+def test_a_card_is_not_named_where_ray_gives_them_out(tmp_path: Path) -> None:
+    file = yaml_file(tmp_path, "on: ray\ndevice: gpu:1\n")
+    assert failure(file=file).endswith(
+        ":2:9: device gpu:1 does not go with Ray, which gives each actor a GPU of its own; take gpu"
+    )
 
 
 def test_fail_fast_and_another_bound_on_failures_contradict_each_other() -> None:

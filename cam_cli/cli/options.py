@@ -250,6 +250,15 @@ _RUNNING = (
         "--batch", metavar="N", help="Images in one pass of the network. [default: found out while the run goes on]"
     ),
     click.option(
+        "--on",
+        metavar="ray[://ADDRESS]",
+        help="Explain in actors on a Ray cluster: ray starts one here, ray://HOST:PORT or ray://auto takes one there is; with "
+        "the extra `ray`. [default: in this process]",
+    ),
+    click.option(
+        "--actors", metavar="N", help="How many actors on Ray. [default: one for each GPU, or for four cores]"
+    ),
+    click.option(
         "--cache/--no-cache",
         default=None,
         help="Keep traced graphs for the next start, in ~/.cache/smoothcam or $XDG_CACHE_HOME/smoothcam. [default: cache]",

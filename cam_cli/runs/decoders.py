@@ -32,6 +32,16 @@ _LOOK_SECONDS = 0.5
 _LONGEST_ALARM = 1e8
 
 
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def decoders_for(cores: int) -> int:
+    """Return how many decoder processes keep an engine on so many cores busy."""
+    return max(1, min(4, cores // 2))
+
+
 class Decoders(AbstractContextManager["Decoders"]):
     """Decoder processes, each with a thread that hands it jobs and takes its answers; a context manager.
 

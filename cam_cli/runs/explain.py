@@ -11,31 +11,31 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cam_cli.config import RunConfig
 from cam_cli.errors import SmoothcamError
-from cam_cli.quiet import native_chatter_silenced
 from cam_cli.runs.audience import Audience
-from cam_cli.runs.decoders import Decoders
+from cam_cli.runs.decoders import Decoders, cores, decoders_for
 from cam_cli.runs.execute import Execution
 from cam_cli.runs.files import printable, to_json
 from cam_cli.runs.index import Index, path_hash
 from cam_cli.runs.interruption import Interruption
+from cam_cli.runs.local import LocalWorkshop
 from cam_cli.runs.outcome import Outcome
 from cam_cli.runs.output import output_at
+from cam_cli.runs.ray_cluster import check_installed
+from cam_cli.runs.ray_workshop import RayWorkshop
 from cam_cli.runs.recall import Recollection, recall, recall_key, recipe_of
-from cam_cli.runs.recipe import digest_of
 from cam_cli.runs.recorder import Recorder
 from cam_cli.runs.resume import Resume
+from cam_cli.runs.scribe import Scribe
 from cam_cli.runs.search import Search, search_for
 from cam_cli.runs.shard import Shard
 from cam_cli.runs.sheet import write_sheet
 from cam_cli.runs.versions import versions
+from cam_cli.runs.workshop import Workshop
 from cam_cli.storage.location import Location
-
-if TYPE_CHECKING:
-    from cam_cli.runs.studio import Studio
 
 
 def explain_run(
@@ -56,6 +56,8 @@ def explain_run(
             explained. RunLockedError: another run is at work there. TooManyFailuresError: more than were allowed.
             SmoothcamError: the output folder cannot be written to. Interrupted: a signal came.
     """
+    if config.on:
+        check_installed()
     started = time.monotonic()
     outcome = Outcome()
     shard = Shard.parse(config.shard)
@@ -80,11 +82,15 @@ def explain_run(
         )
         stack.enter_context(folder.staging())
         last = folder.last_run()
-        run = _Run(config, search, shard, audience, recall(last, recall_key(config)))
-        decoders = stack.enter_context(Decoders(config.workers or _workers(), config.image_timeout))
-        if run.recalled is None:
-            decoders.start()
-            run.open_studio()
+        decoders = stack.enter_context(Decoders(config.workers or decoders_for(cores()), config.image_timeout))
+        workshop: Workshop = (
+            RayWorkshop(config, search.root, folder, audience, interruption)
+            if config.on
+            else LocalWorkshop(config, search.root, folder, decoders, audience, interruption)
+        )
+        stack.enter_context(workshop)
+        run = _Run(config, search, shard, audience, workshop, recall(last, recall_key(config)))
+        recollection = run.recollection
         record = {
             "schema_version": 1,
             "root": printable(search.root),
@@ -97,24 +103,23 @@ def explain_run(
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "started": _now(),
-            **run.recollection.record(),
+            **recollection.record(),
         }
         if difference := _difference(last, record):
             audience.say(
                 f"{printable(config.output)}/ was made with {difference}; results of the same images are replaced"
             )
-        for remark in run.recollection.remarks:
+        for remark in recollection.remarks:
             audience.say(remark)
         index = stack.enter_context(Index(stack.enter_context(folder.index_files()), shard.owns))
         rows = stack.enter_context(folder.open_rows())
         folder.describe(record | {"state": "running"})
-        recipe = recipe_of(run.recollection, config, search.root)
+        recipe = recipe_of(recollection, config, search.root)
         execution = Execution(
-            run.open_studio,
+            run.open_workshop,
             recipe,
             Resume(folder, index, recipe, retry_failed=config.retry_failed),
-            Recorder(folder, index, rows, recipe, audience, outcome),
-            decoders,
+            Recorder(folder, index, rows, Scribe(folder, recipe), audience, outcome),
             shard,
             audience,
             outcome,
@@ -141,51 +146,49 @@ def explain_run(
 
 
 class _Run:
-    """The model of a run, opened when it is first needed, and what is known of it before."""
+    """The workshop of a run, opened when it is first needed, and what is known of the model before."""
 
     def __init__(
-        self, config: RunConfig, search: Search, shard: Shard, audience: Audience, recalled: Recollection | None
+        self,
+        config: RunConfig,
+        search: Search,
+        shard: Shard,
+        audience: Audience,
+        workshop: Workshop,
+        recalled: Recollection | None,
     ) -> None:
         self._config = config
         self._search = search
         self._shard = shard
         self._audience = audience
-        self.recalled = recalled
-        self._studio: Studio | None = None
+        self._workshop = workshop
+        self._recalled = recalled
+        self._found: Recollection | None = None
 
     @property
     def recollection(self) -> Recollection:
         """What the plan found out, this run's or the last one's."""
-        if self.recalled is not None:
-            return self.recalled
-        plan = self.open_studio().plan
-        recipe = plan.recipe
-        key = recall_key(self._config)
-        return Recollection(key, recipe.model, recipe.classes, recipe.settings, plan.remarks)
+        return self._recalled or self._opened()
 
-    def open_studio(self) -> Studio:
-        """Load the model, once.
+    def open_workshop(self) -> Workshop:
+        """Return the workshop, its model loaded.
 
         Raises:
             UsageError, ModelError: it cannot be explained so. SmoothcamError: it is not what the last run's record says.
         """
-        if self._studio is None:
+        self._opened()
+        return self._workshop
+
+    def _opened(self) -> Recollection:
+        if self._found is None:
             _count_in_background(self._search, self._shard, self._audience)
-            started = time.monotonic()
-            with native_chatter_silenced():  # TensorFlow starts here, after all that can fail without it
-                from cam_cli.runs.studio import Studio
-            self._studio = Studio(self._config, self._search.root)
-            self._audience.detail(f"model loaded in {time.monotonic() - started:.1f} s")
-            recipe = self._studio.plan.recipe
-            found = self.recalled
-            if found and digest_of(found.model.sha256, found.settings) != digest_of(
-                recipe.model.sha256, recipe.settings
-            ):
+            self._found = found = self._workshop.open(self._recalled)
+            if self._recalled is not None and self._recalled.digest != found.digest:
                 raise SmoothcamError(
                     f"run.json in '{self._config.output}' does not describe this model any more, though nothing it was "
                     "made from has changed; choose another folder with -o"
                 )
-        return self._studio
+        return self._found
 
 
 def _count_in_background(search: Search, shard: Shard, audience: Audience) -> None:
@@ -203,10 +206,6 @@ def _count_in_background(search: Search, shard: Shard, audience: Audience) -> No
 
     if search.repeatable:
         threading.Thread(target=count, name="count", daemon=True).start()
-
-
-def _workers() -> int:
-    return max(1, min(4, len(os.sched_getaffinity(0)) // 2))
 
 
 def _holder(run: Mapping[str, Any]) -> str:

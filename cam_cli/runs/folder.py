@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Any
+from uuid import uuid4
 
 from pydantic_core import from_json
 
@@ -71,6 +72,9 @@ class RunFolder:
         self._run = path / f"run{shard.suffix}.json"
         self.index = path / f"index{shard.suffix}.jsonl"
         self._work = path / f".work{shard.suffix}"
+        self._mark = (
+            uuid4().hex
+        )  # as others may stage images of this run, and an earlier run's may not have ended everywhere
         self._numbers = count()
 
     def check(self) -> None:
@@ -216,7 +220,7 @@ class RunFolder:
         Raises:
             SmoothcamError: the output folder cannot be written to.
         """
-        place = self._work / str(next(self._numbers))
+        place = self._work / f"{self._mark}.{next(self._numbers)}"
         try:
             place.mkdir(parents=self.path.is_dir())
         except OSError as error:

@@ -7,17 +7,20 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cam_cli.config import RunConfig
 from cam_cli.models.labels import Labels, read_labels
 from cam_cli.models.source import find_source
 from cam_cli.runs.files import to_json
 from cam_cli.runs.manifest import ENGINE_VERSION, ModelRecord
-from cam_cli.runs.recipe import Recipe
+from cam_cli.runs.recipe import Recipe, digest_of
 from cam_cli.runs.targets import read_targets
 from cam_cli.runs.versions import versions
 from cam_cli.storage.location import Location
+
+if TYPE_CHECKING:
+    from cam_cli.runs.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,11 @@ class Recollection:
     settings: Mapping[str, Any]
     remarks: tuple[str, ...]
 
+    @property
+    def digest(self) -> str:
+        """One sha256 over the model and the settings."""
+        return digest_of(self.model.sha256, self.settings)
+
     def record(self) -> dict[str, Any]:
         """Return this as it stands in run.json."""
         return {
@@ -41,6 +49,12 @@ class Recollection:
             "settings": dict(self.settings),
             "plan": {"key": self.key, "classes": self.classes, "remarks": list(self.remarks)},
         }
+
+
+def recollection_of(plan: Plan, config: RunConfig) -> Recollection:
+    """Return what a plan found out."""
+    recipe = plan.recipe
+    return Recollection(recall_key(config), recipe.model, recipe.classes, recipe.settings, plan.remarks)
 
 
 def recall_key(config: RunConfig) -> str:

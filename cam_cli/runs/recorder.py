@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,106 +14,45 @@ from cam_cli.runs.index import Index
 from cam_cli.runs.manifest import Failure, ImageRecord, Manifest, files_of
 from cam_cli.runs.outcome import Outcome
 from cam_cli.runs.output import Output, Rows, Stamp
-from cam_cli.runs.prepare import Opened, Prepared
-from cam_cli.runs.recipe import Recipe
-from cam_cli.runs.versions import versions
-
-
-@dataclass(frozen=True)
-class Explained:
-    """An image that the engine is done with.
-
-    seconds: its share of the engine's time. write: writes the files of its maps into the folder it is given, and returns what
-    the manifest says of them.
-    """
-
-    found: Found
-    opened: Opened
-    image: Prepared
-    targets: tuple[int, ...]
-    seconds: float
-    write: Callable[[Path], dict[str, Any]]
+from cam_cli.runs.prepare import Opened
+from cam_cli.runs.scribe import Scribe
+from cam_cli.runs.workshop import Files
 
 
 class Recorder:
     """Records images: a folder whose manifest was written last, then a row in the index, then a word to the audience."""
 
     def __init__(
-        self, folder: Output, index: Index, rows: Rows, recipe: Recipe, audience: Audience, outcome: Outcome
+        self, folder: Output, index: Index, rows: Rows, scribe: Scribe, audience: Audience, outcome: Outcome
     ) -> None:
         self._folder = folder
         self._index = index
         self._rows = rows
-        self._recipe = recipe
+        self._scribe = scribe
         self._audience = audience
         self._outcome = outcome
-        self._versions = versions()
 
-    @property
-    def writers(self) -> int:
-        """How many threads may `write` side by side."""
-        return self._folder.writers
-
-    def stage(self) -> Path:
-        """Return an empty folder for an image's files.
-
-        Raises:
-            SmoothcamError: the output folder cannot be written to.
-        """
-        return self._folder.stage()
-
-    def write(self, work: Explained, staged: Path) -> Manifest:
-        """Write all files of an explained image into a staged folder, the manifest last, and send them; for any thread.
-
-        Raises:
-            OSError: a file cannot be written. ImageError, SmoothcamError: it cannot be sent.
-        """
-        started = time.perf_counter()
-        results = work.write(staged)
-        image = work.image
-        timing = {"read": work.opened.seconds, "explain": work.seconds, "write": time.perf_counter() - started}
-        manifest = self._manifest(
-            ImageRecord(
-                path=printable(work.found.relative),
-                sha256=image.sha256,
-                width=image.width,
-                height=image.height,
-                notes=image.notes,
-            ),
-            work.targets,
-            status="ok",
-            timing={step: round(value, 6) for step, value in timing.items()},
-            **results,
-        )
-        manifest.write(staged)
-        self._folder.send(staged, work.found.relative)
-        return manifest
-
-    def explained(self, work: Explained, staged: Path, manifest: Callable[[], Manifest]) -> None:
+    def explained(self, found: Found, opened: Opened, targets: tuple[int, ...], files: Files) -> None:
         """Record an image that was explained.
-
-        Args:
-            manifest: returns what `write` did, or raises what it raised.
 
         Raises:
             SmoothcamError: the output folder cannot be written to; what is finished stays.
         """
-        earlier = self._made_before(work.found)
+        earlier = self._made_before(found)
         try:
             try:
-                written = manifest()
-                modified = self._folder.publish(staged, work.found.relative, earlier)
+                done = files.written()
+                modified = self._folder.publish(done.staged, found.relative, earlier)
             except FileNotFoundError:  # somebody has removed the staging folder
-                staged = self.stage()
-                written = self.write(work, staged)
-                modified = self._folder.publish(staged, work.found.relative, earlier)
+                done = files.again()
+                modified = self._folder.publish(done.staged, found.relative, earlier)
         except ImageError as error:
             failure = Failure(stage=error.stage, type=type(error).__name__, message=str(error))
-            self.failed(work.found, work.opened, work.targets, failure)
+            self.failed(found, opened, targets, failure)
         except OSError as error:
             raise self._folder.stopped_by(error) from error
         else:
-            self._finish(written, work.opened, modified)
+            self._finish(done.manifest, opened, modified)
 
     def failed(self, found: Found, opened: Opened, targets: tuple[int, ...], failure: Failure) -> None:
         """Record an image that could not be explained; where its place is taken, in the index alone.
@@ -126,7 +62,7 @@ class Recorder:
         """
         self._audience.warn(f"{printable(found.path)}: {failure.message}")
         record = ImageRecord(path=printable(found.relative), sha256=opened.sha256)
-        manifest = self._manifest(record, targets, status="failed", error=failure)
+        manifest = self._scribe.manifest(record, targets, status="failed", error=failure)
         try:
             written: Stamp | None = self._put(self._folder.stage(), found, manifest)
         except ImageError as error:
@@ -179,16 +115,6 @@ class Recorder:
             self._rows.append({**row, "finished": datetime.now(UTC).isoformat(timespec="microseconds")})
         except OSError as error:
             raise self._folder.stopped_by(error) from error
-
-    def _manifest(self, image: ImageRecord, targets: tuple[int, ...], **fields: Any) -> Manifest:
-        return Manifest(
-            fingerprint=self._recipe.fingerprint(image.sha256, targets),
-            image=image,
-            model=self._recipe.model,
-            settings=self._recipe.settings_for(targets),
-            versions=self._versions,
-            **fields,
-        )
 
 
 _INDEX_ONLY = ("source", "manifest_mtime_ns", "manifest_tag", "finished")
