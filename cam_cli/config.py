@@ -36,7 +36,6 @@ from cam_cli.config_values import (
     Text,
 )
 from cam_cli.errors import ConfigError
-from cam_cli.storage.location import Url
 from cam_cli.yaml_source import KeyedError, Tree, file_name, near, read_tree, validated
 
 NOT_IN_FINGERPRINT = frozenset(
@@ -213,7 +212,7 @@ class RunConfig(BaseModel):
             raise KeyedError("subset", f"must be exactly two corners, as region is set, not {count} pairs")
         if self.fail_fast and self.max_failures:
             raise KeyedError("fail_fast", f"contradicts max_failures {self.max_failures}; leave one of them out")
-        if self.on and isinstance(self.output, Url):
+        if self.on and not isinstance(self.output, Path):
             raise KeyedError(
                 "output",
                 f"{self.output} is no folder, and actors on Ray write to one that all machines share; take shards",

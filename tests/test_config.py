@@ -538,3 +538,8 @@ def test_shipped_configs_keep_what_they_are_for(name: str, expected: dict[str, o
 def test_every_shipped_config_loads_and_says_how_to_use_it(path: Path) -> None:
     read_yaml(path, RunConfig)
     assert re.search(rf"^# Use: smoothcam explain .*--config configs/{path.name}\b", path.read_text(), re.MULTILINE)
+
+
+def test_actors_write_to_a_folder() -> None:
+    with pytest.raises(ConfigError, match="output.*s3://bucket/out is no folder"):
+        resolve({"on": "ray", "output": "s3://bucket/out"}, {}, None)
