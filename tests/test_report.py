@@ -634,7 +634,7 @@ def test_a_photo_in_detail_by_mouse_and_by_keyboard(shown: SimpleNamespace) -> N
     assert window.text("#detail-title") == "0.png"
     window.press("Escape")
     assert window.run("return document.getElementById('detail').open") is False
-    assert window.run("return document.activeElement.getAttribute('aria-label')") == "Details of 0.png"
+    window.wait("document.activeElement.getAttribute('aria-label') === 'Details of 0.png'")
     window.press("Right")
     assert window.run("return document.activeElement.getAttribute('aria-label')") == "Details of 1.png"
 
