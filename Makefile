@@ -1,7 +1,7 @@
 # Two commands for everyone: `make demo` shows what smoothcam does, `make test` checks that it does it.
 # The rest: `make test-long` (proofs that take minutes), `make format`,
 # `make schema`, `make reference`, `make architecture` (what is written by the code: the manifest's schema, the options, the picture of the rooms),
-# `make lock`, `make test-lowest`, `make audit`, `make dist` (dependencies and releases, see CONTRIBUTING.md), `make bench` (what speed costs; TORCH_PYTHON=... names a Python with torch-cam to compare with), `make applications` (the table in docs/applications.md), `make clean`.
+# `make lock`, `make test-lowest`, `make audit`, `make dist` (dependencies and releases, see CONTRIBUTING.md), `make bench` (what speed costs; TORCH_PYTHON=... names a Python with torch-cam to compare with), `make capacity` (the figures of docs/capacity.md), `make applications` (the table in docs/applications.md), `make clean`.
 
 VENV := .venv
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -13,7 +13,7 @@ TOOLS := .venv-release
 LOWEST := .venv-lowest
 LOCKING = $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate $(UPGRADE)
 
-.PHONY: demo test test-long test-lowest lint format schema reference architecture lock audit dist bench applications clean
+.PHONY: demo test test-long test-lowest lint format schema reference architecture lock audit dist bench capacity applications clean
 
 demo: $(VENV)/demo
 	$(VENV)/bin/smoothcam explain sample_images --config configs/demo.yaml
@@ -73,6 +73,10 @@ bench: .SHELLFLAGS := -o pipefail -c
 bench: $(VENV)/test
 	$(VENV)/bin/python tests/benchmarks/bench.py $(if $(TORCH_PYTHON),--torch-python $(TORCH_PYTHON)) | tee $(RESULTS)
 	$(VENV)/bin/python tests/benchmarks/scaling.py --png tests/benchmarks/scaling.png | tee -a $(RESULTS)
+	$(VENV)/bin/python tests/benchmarks/steps.py --rounds 7 | tee -a $(RESULTS)
+
+capacity: $(VENV)/test
+	$(VENV)/bin/python tests/benchmarks/capacity.py
 
 applications: $(VENV)/test
 	$(VENV)/bin/python tests/benchmarks/applications.py

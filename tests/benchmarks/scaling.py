@@ -235,6 +235,7 @@ def main() -> None:
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw the curves, too")
     options = parser.parse_args()
     sys.stdout.write(
+        "\n## As more is asked (`scaling.py`; 100,000 images in `soak.py`)\n\n![The same as curves](scaling.png)\n\n"
         "| what | against | sizes | medians | exponent | last / first | target |\n|---|---|---|---|---|---|---|\n"
     )
     found = []

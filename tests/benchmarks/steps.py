@@ -170,6 +170,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
+    sys.stdout.write("\n## What each step is worth (`steps.py`): time without it / with it\n\n")
     sys.stdout.write("| what | median | spread | |\n|---|---|---|---|\n")
     undone(options.rounds)
     generators(options.rounds)
