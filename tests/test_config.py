@@ -541,5 +541,5 @@ def test_every_shipped_config_loads_and_says_how_to_use_it(path: Path) -> None:
 
 
 def test_actors_write_to_a_folder() -> None:
-    with pytest.raises(ConfigError, match="output.*s3://bucket/out is no folder"):
+    with pytest.raises(ConfigError, match=r"output.*s3://bucket/out is no folder"):
         resolve({"on": "ray", "output": "s3://bucket/out"}, {}, None)

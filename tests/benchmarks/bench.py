@@ -260,8 +260,8 @@ def main() -> None:
     options = parser.parse_args()
     few = max(3, options.rounds // 3)
     sys.stdout.write(
-        "# What speed costs, as measured\n\nPrinted by `make bench`; [NOTES.md](NOTES.md) says why the targets that are missed are "
-        "missed.\n\n## Against the bare network, torch-cam and the usual recipe (`bench.py`)\n\n"
+        "# What speed costs, as measured\n\nPrinted by `make bench`; [NOTES.md](NOTES.md) says why the targets that are "
+        "missed are missed.\n\n## Against the bare network, torch-cam and the usual recipe (`bench.py`)\n\n"
         f"Python {platform.python_version()}, TensorFlow {tf.__version__}, Keras {keras.__version__}, {os.cpu_count()} cores; "
         f"n = {NSAMPLES}; medians of {few} to {options.rounds} rounds, spread: middle half.\n\n"
         "| what | median | spread | target |\n|---|---|---|---|\n"
