@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import math
 from collections.abc import Sequence
@@ -316,3 +317,16 @@ def test_a_blank_and_a_broken_map_say_so(image: np.ndarray) -> None:
     assert explainer(model, ["conv2"], Request()).explain([Subject(image, "a", (0,))])[0].maps[0].state == "blank"
     head.kernel.assign(tf.fill(head.kernel.shape, np.nan))
     assert explainer(model, ["conv2"], Request()).explain([Subject(image, "a", (0,))])[0].maps[0].state == "nonfinite"
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize("method", ["smoothgradcam++", "guided-backprop"])
+def test_a_model_that_nobody_else_keeps_is_there_as_long_as_it_is_needed(
+    network: SmallNetwork, image: np.ndarray, frozen: bool, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not frozen:
+        monkeypatch.setattr("cam_cli.engine.tracing.MOST_FROZEN_PARAMETERS", 0)
+    anatomy = examine(trace(keras_twin(network), SHAPE), ["conv1"])
+    found = Explainer(lambda: keras_twin(network), anatomy, Request(methods=(method,)))
+    gc.collect()
+    assert found.explain([Subject(image, "a", (CLASS,))])[0].maps[0].state == "ok"

@@ -52,6 +52,7 @@ class LogitScore:
 
     def __init__(self, model: keras.Model, input_shape: tuple[int, int, int], rule: ReluRule = ReluRule.TRUE) -> None:
         overrides = dict.fromkeys(_RELUS, rule.value) if rule else {}
+        self._model = model  # a traced function does not keep its variables
 
         @tf.function(autograph=False)
         def run(x: tf.Tensor, one_hot: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
