@@ -80,10 +80,9 @@ def load_application(name: str, weights: Path | Literal["imagenet"] | None) -> t
     card = ModelCard(
         name=name,
         input=_FAMILIES[_family(build)].model_copy(update={"size": size}),
-        labels=imagenet_labels(),
         source=f"keras.applications.{build.__name__}",
     )
-    return model, card
+    return model, card.model_copy(update={"labels": imagenet_labels()})
 
 
 def sha256_of_weights(name: str, model: keras.Model) -> str:
