@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-_PLACES = {"FILE": "file", "FOLDER": "dir", "NAME|PATH": "file"}
+_PLACES = {"FILE": "file", "FOLDER|URL": "dir", "NAME|PATH": "file"}
 
 
 class Setting(type(click.STRING)):  # type: ignore[misc]
