@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -137,7 +138,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "--block",
     ]
     command += ["--node-ip-address=127.0.0.1", "--include-dashboard=false", "--disable-usage-stats"]
-    environ = os.environ | {"RAY_TMPDIR": "/tmp/smoothcam-tests", "RAY_AUTH_MODE": "disabled"}
+    environ = os.environ | {"RAY_TMPDIR": f"{tempfile.gettempdir()}/smoothcam-tests", "RAY_AUTH_MODE": "disabled"}
     head = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environ)
     end = time.monotonic() + PATIENCE
     while True:
