@@ -71,14 +71,10 @@ def with_stateless_normal() -> Iterator[None]:
 
 def without_a_standard_error(engine: Explainer, batch: Any) -> Callable[[], object]:
     """Leave out the jackknife: not a step, but what it costs."""
-    usual = evidence._all_and_leave_outs
-    plain = tf.function(evidence._weights_of_a_single_pass, autograph=False)
+    usual = evidence._shares
 
     def explain() -> object:
-        with (
-            patch.object(evidence, "_all_and_leave_outs", lambda places, of: usual(places, of)[:1]),
-            patch.object(evidence, "_weights_of_a_pass", plain),
-        ):
+        with patch.object(evidence, "_shares", lambda top, mass: usual(top, mass)[:1]):
             return engine.explain(batch)
 
     return explain
