@@ -48,7 +48,7 @@ format: $(VENV)/test
 	$(VENV)/bin/ruff format .
 
 schema: $(VENV)/test
-	$(VENV)/bin/python -m cam_cli.runs.manifest > cam_cli/runs/manifest.schema.json
+	$(VENV)/bin/python -m cam_cli.results.manifest > cam_cli/results/manifest.schema.json
 
 reference: $(VENV)/test
 	$(VENV)/bin/python docs/tools/reference.py

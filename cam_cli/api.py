@@ -1,7 +1,7 @@
 """smoothcam from Python: the paper's own call, and one that gives everything the engine knows.
 
 Images are arrays as the model takes them, already preprocessed. For files, folders and records use the command line, or
-`cam_cli.runs.explain.explain_run`.
+`cam_cli.pipeline.run.explain_run`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cam_cli.errors import UsageError
 from cam_cli.models.calls import trace
 from cam_cli.models.grid import Tokens
 from cam_cli.models.layers import choose_layer, choose_scales, describe_layers, find_layer
-from cam_cli.render.place import place
+from cam_cli.render.upsample import place
 
 
 def explain(

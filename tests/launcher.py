@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 LAUNCHER = """
 import json, os, signal, sys
-import cam_cli.cli.explain, cam_cli.runs.explain, cam_cli.runs.studio
+import cam_cli.cli.explain, cam_cli.pipeline.run, cam_cli.executors.worker
 
 print("ready", flush=True)
 while line := sys.stdin.readline():

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cam_cli.runs.index import Index
+from cam_cli.results.index import Index
 
 OF_A_SHARD = r"(\.\d+-of-\d+)?"
 OWN_FILES = re.compile(rf"run{OF_A_SHARD}\.json|index{OF_A_SHARD}(\.part-\d+)?\.jsonl|\.lock|sheet\.jpg")

@@ -12,10 +12,10 @@ from typing import NoReturn
 
 import click
 
-from cam_cli.cli.escape import escaped
 from cam_cli.errors import SmoothcamError
+from cam_cli.interruption import Interrupted, Interruption
 from cam_cli.quiet import leave_the_cores_to_tensorflow
-from cam_cli.runs.interruption import Interrupted, Interruption
+from cam_cli.text import escaped
 from cam_cli.version import __version__
 
 _COMMANDS = {

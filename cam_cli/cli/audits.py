@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from cam_cli.cli.escape import escaped
+from cam_cli.text import escaped
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 BREACHED = 5

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import click
 
 from cam_cli.cli.audits import audited, bounds_option
-from cam_cli.cli.escape import escaped
-from cam_cli.cli.places import LocalRun
+from cam_cli.cli.locations import LocalRun
 from cam_cli.cli.table import table
+from cam_cli.text import escaped
 
 if TYPE_CHECKING:
     from cam_cli.evaluate.bootstrap import Interval
     from cam_cli.evaluate.compare import Comparison, ImageChange
-    from cam_cli.runs.manifest import TargetRecord
+    from cam_cli.results.manifest import TargetRecord
 
 _MEANS = {
     "correlation": "correlation of the maps",
@@ -58,9 +58,9 @@ def compare(before: Path, after: Path, worst: int, html: Path | None, form: str,
     smoothcam compare vgg16 resnet50 --format json | jq '.images[] | select(.prediction_changed) | .path'
     """
     from cam_cli.evaluate.compare import compare as compare_runs
-    from cam_cli.evaluate.run import SavedRun
+    from cam_cli.results.reader import RunReader
 
-    runs = SavedRun(before), SavedRun(after)
+    runs = RunReader(before), RunReader(after)
     comparison = compare_runs(*runs)
     if form == "json":
         click.echo(json.dumps(comparison.record(), sort_keys=True, allow_nan=False))

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from cam_cli.cli.escape import escaped
 from cam_cli.cli.options import RunCommand, resolve_options, run_options
 from cam_cli.errors import ConfigError, UsageError
+from cam_cli.text import escaped
 
 
 @click.group()

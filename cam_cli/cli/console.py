@@ -19,10 +19,10 @@ from typing import Any, TextIO
 import click
 from tqdm import tqdm
 
-from cam_cli.cli.escape import escaped
 from cam_cli.cli.progress import Progress
 from cam_cli.errors import SmoothcamError, UsageError
-from cam_cli.runs.interruption import Interrupted
+from cam_cli.interruption import Interrupted
+from cam_cli.text import escaped
 
 _FRAME = 0.2
 """Seconds between two drawings of the bar."""

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import click
 
 from cam_cli.cli.audits import audited, bounds_option
-from cam_cli.cli.escape import cell, escaped
-from cam_cli.cli.places import LocalRun
+from cam_cli.cli.locations import LocalRun
 from cam_cli.cli.table import table
 from cam_cli.quiet import native_chatter_silenced
+from cam_cli.text import cell, escaped
 
 if TYPE_CHECKING:
     from cam_cli.evaluate.evaluation import Evaluation, ModelFigures
@@ -89,9 +89,9 @@ def evaluate(
     """
     from cam_cli.evaluate.evaluation import EVALUATION, evaluation_file
     from cam_cli.evaluate.evaluation import evaluate as evaluate_run
-    from cam_cli.evaluate.run import SavedRun
+    from cam_cli.results.reader import RunReader
 
-    saved = SavedRun(run)
+    saved = RunReader(run)
     what = {"faithfulness": faithfulness, "stability": stability}
     figures: ModelFigures | None = None
     checked: Sanity | None = None

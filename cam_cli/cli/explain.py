@@ -13,13 +13,13 @@ import click
 
 from cam_cli.cli.audits import BREACHED, held_against
 from cam_cli.cli.console import Console
-from cam_cli.cli.escape import escaped
+from cam_cli.cli.locations import Place
 from cam_cli.cli.options import RunCommand, resolve_options, run_options
-from cam_cli.cli.places import Place
 from cam_cli.config import RunConfig
 from cam_cli.errors import UsageError
-from cam_cli.runs.interruption import Interruption
+from cam_cli.interruption import Interruption
 from cam_cli.storage.location import Location
+from cam_cli.text import escaped
 
 
 @click.command(cls=RunCommand)
@@ -68,23 +68,23 @@ def explain(
         if dry_run:
             return _preview(paths, config, console, as_json=json_lines)
 
-        from cam_cli.runs.explain import explain_run
+        from cam_cli.pipeline.run import explain_run
 
         interruption.announce = lambda text: _aside(lambda: console.warn(text))
         signal.signal(signal.SIGUSR1, lambda *_: _aside(console.where))
-        outcome = explain_run(paths, config, settings.origin, console, interruption)
-        crossed = held_against(config.audit, outcome.figures(), console.warn)
-    return BREACHED if crossed else outcome.exit_code
+        stats = explain_run(paths, config, settings.origin, console, interruption)
+        crossed = held_against(config.audit, stats.figures(), console.warn)
+    return BREACHED if crossed else stats.exit_code
 
 
 def _preview(paths: tuple[Location, ...], config: RunConfig, console: Console, *, as_json: bool) -> int:
-    from cam_cli.runs.preview import Preview
+    from cam_cli.pipeline.dry_run import DryRun
 
-    preview = Preview(paths, config, console)
-    for planned in preview.images():
+    dry_run = DryRun(paths, config, console)
+    for planned in dry_run.images():
         line = f"{planned.action}\t{escaped(planned.path)}\t{escaped(planned.reason)}"
         click.echo(json.dumps(asdict(planned), sort_keys=True) if as_json else line)
-    console.say(preview.summary())
+    console.say(dry_run.summary())
     return 0
 
 

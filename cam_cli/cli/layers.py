@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from cam_cli.cli.escape import escaped
 from cam_cli.cli.options import RunCommand, model_options, resolve_options
 from cam_cli.cli.table import table
 from cam_cli.quiet import native_chatter_silenced
+from cam_cli.text import escaped
 
 
 @click.command(cls=RunCommand)
@@ -23,8 +23,8 @@ def layers(everything: bool, as_json: bool, **options: Any) -> None:
     config = resolve_options(options).config
 
     with native_chatter_silenced():
+        from cam_cli.models.info import survey
         from cam_cli.models.load import Overrides
-        from cam_cli.models.survey import survey
 
     overrides = Overrides(**config.model_settings())
     found = survey(config.model, overrides)

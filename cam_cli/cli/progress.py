@@ -83,7 +83,7 @@ class Progress:
     @property
     def brief(self) -> str:
         """A few words to stand beside a bar: `1,204/10,000 images, 3 failed, 2.1/s, 1 h 10 min left`."""
-        return ", ".join([self._counted("/"), *self._failures(), *self._pace("/s")])
+        return ", ".join([self._counted("/"), *self._failures(), *self._tuner("/s")])
 
     def __str__(self) -> str:
         """Return one line: `1,204 of 10,000 images, 3 failed, 2.1 images/s, 1 h 10 min left, last sub/x.jpg`."""
@@ -91,7 +91,7 @@ class Progress:
             return "no image is finished yet"
         parts = [self._counted(" of ")]
         parts += [f"{self.skipped:,} already done"] if self.skipped else []
-        parts += [*self._failures(), *self._pace(" images/s")]
+        parts += [*self._failures(), *self._tuner(" images/s")]
         parts += [f"last {self.last}"] if self.last else []
         return ", ".join(parts)
 
@@ -109,7 +109,7 @@ class Progress:
     def _failures(self) -> list[str]:
         return [f"{self.failed:,} failed"] if self.failed else []
 
-    def _pace(self, unit: str) -> list[str]:
+    def _tuner(self, unit: str) -> list[str]:
         rate, left = self.rate, self.seconds_left
         parts = [(f"{rate:.2g}" if rate < 10 else f"{rate:,.0f}") + unit] if rate else []
         return parts + ([f"{duration(left)} left"] if left else [])

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from cam_cli.cli.escape import escaped
-from cam_cli.cli.places import LocalRun
+from cam_cli.cli.locations import LocalRun
+from cam_cli.text import escaped
 
 
 @click.command()

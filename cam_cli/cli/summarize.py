@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cam_cli.cli.escape import cell, escaped
-from cam_cli.cli.places import Place
+from cam_cli.cli.locations import Place
 from cam_cli.cli.table import table
 from cam_cli.storage.location import Location
+from cam_cli.text import cell, escaped
 
 if TYPE_CHECKING:
-    from cam_cli.runs.summary import State, Summary
+    from cam_cli.results.summary import State, Summary
 
 _WORDS: dict[State, str] = {
     "missing": "missing",
@@ -48,7 +48,7 @@ def summarize(runs: tuple[Location, ...], form: str) -> int:
     smoothcam summarize node1/out node2/out --format csv > runs.csv  shards gathered from two machines
     smoothcam summarize out --format json | jq -c '.divisions[0].missing'
     """
-    from cam_cli.runs.summary import summarize as add_up
+    from cam_cli.results.summary import summarize as add_up
 
     summary = add_up(runs)
     if form == "json":

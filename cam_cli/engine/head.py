@@ -8,7 +8,7 @@ from enum import StrEnum
 import tensorflow as tf
 
 from cam_cli.errors import UsageError
-from cam_cli.models.passage import operations_between
+from cam_cli.models.bottleneck import operations_between
 
 
 class Head(StrEnum):

@@ -22,8 +22,8 @@ from cam_cli.evaluate.shapes import Box, Mask, Polygons, Runs, Shape, Size, chec
 from cam_cli.images.decode import read_bytes
 from cam_cli.images.find import IMAGE_EXTENSIONS
 from cam_cli.images.pillow import strict_and_unlimited
-from cam_cli.runs.files import from_printable, shown
-from cam_cli.runs.manifest import TargetRecord
+from cam_cli.results.files import from_printable, shown
+from cam_cli.results.manifest import TargetRecord
 
 _WNID = re.compile(r"n\d{8}")
 _VOID = 255

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from cam_cli.errors import UsageError
 from cam_cli.evaluate.bootstrap import Interval, interval
-from cam_cli.evaluate.run import SavedImage, SavedRun
 from cam_cli.evaluate.signals import centre_of_attention
-from cam_cli.runs.manifest import Manifest, MapRecord, TargetRecord
+from cam_cli.results.manifest import Manifest, MapRecord, TargetRecord
+from cam_cli.results.reader import ImageResult, RunReader
 
 CANVAS = 64
 """Maps of different grids are compared on the photo, its longer side at so many pixels."""
@@ -157,7 +157,7 @@ class Comparison:
         }
 
 
-def compare(before: SavedRun, after: SavedRun) -> Comparison:
+def compare(before: RunReader, after: RunReader) -> Comparison:
     """Compare two runs photo by photo; photos are the same if their paths below each run's root are.
 
     Maps belong together where layer, method, class and selection agree; of those left, in their order, where method and
@@ -198,7 +198,7 @@ def same_class(one: TargetRecord, other: TargetRecord) -> bool:
     return one.label == other.label if one.label and other.label else one.index == other.index
 
 
-def _change(before: SavedImage, after: SavedImage) -> ImageChange:
+def _change(before: ImageResult, after: ImageResult) -> ImageChange:
     return ImageChange(
         path=after.path,
         same_photo=before.manifest.image.sha256 == after.manifest.image.sha256,
@@ -237,7 +237,7 @@ def _key(record: MapRecord) -> tuple[object, ...]:
     return record.layer, record.target.index, record.method, json.dumps(record.selection.model_dump(), sort_keys=True)
 
 
-def _pair(before: SavedImage, one: MapRecord, after: SavedImage, other: MapRecord) -> MapPair:
+def _pair(before: ImageResult, one: MapRecord, after: ImageResult, other: MapRecord) -> MapPair:
     a, b = _drawn(before, one), _drawn(after, other)
     figures: tuple[float | None, ...] = (None, None, None)
     if a is not None and b is not None and a.shape == b.shape:
@@ -257,7 +257,7 @@ def _pair(before: SavedImage, one: MapRecord, after: SavedImage, other: MapRecor
     )
 
 
-def _drawn(image: SavedImage, record: MapRecord) -> Array | None:
+def _drawn(image: ImageResult, record: MapRecord) -> Array | None:
     values = image.values(record) if record.state == "ok" else None
     width, height = image.size
     if values is None or not width:

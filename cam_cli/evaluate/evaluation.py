@@ -16,10 +16,10 @@ from cam_cli.errors import UsageError
 from cam_cli.evaluate.annotations import Annotations, read_annotations
 from cam_cli.evaluate.bootstrap import interval
 from cam_cli.evaluate.localisation import localise
-from cam_cli.evaluate.run import SavedImage, SavedRun
 from cam_cli.evaluate.signals import centre_of_attention, signals
-from cam_cli.runs.files import shown, to_json, whole
-from cam_cli.runs.manifest import MapRecord
+from cam_cli.results.files import shown, to_json, whole
+from cam_cli.results.manifest import MapRecord
+from cam_cli.results.reader import ImageResult, RunReader
 
 EVALUATION = "evaluation.json"
 _Values = dict[tuple[str, str, str], "array[float]"]
@@ -31,7 +31,7 @@ CANVAS = 256
 Metrics = Mapping[str, float | None]
 """Figures of a map by name; None where one cannot be told."""
 
-ModelFigures = Callable[[Iterable[SavedImage]], Iterator[tuple[SavedImage, Mapping[int, Metrics]]]]
+ModelFigures = Callable[[Iterable[ImageResult]], Iterator[tuple[ImageResult, Mapping[int, Metrics]]]]
 """Goes through images, and says of each the figures that need the model, by the number of the map."""
 
 
@@ -92,7 +92,7 @@ class Evaluation:
 
 
 def evaluate(
-    run: SavedRun,
+    run: RunReader,
     annotations: Path | None = None,
     model_figures: ModelFigures | None = None,
     what: Mapping[str, Any] | None = None,
@@ -156,7 +156,7 @@ class EvaluationFile:
 
 
 @contextmanager
-def evaluation_file(run: SavedRun) -> Iterator[EvaluationFile]:
+def evaluation_file(run: RunReader) -> Iterator[EvaluationFile]:
     """Have a new evaluation.json in the run's folder, which takes the old one's place when all went well.
 
     Raises:
@@ -171,7 +171,7 @@ def evaluation_file(run: SavedRun) -> Iterator[EvaluationFile]:
 
 
 def _figures_of(
-    image: SavedImage, annotations: Annotations | None, further: Mapping[int, Metrics]
+    image: ImageResult, annotations: Annotations | None, further: Mapping[int, Metrics]
 ) -> Iterator[MapFigures]:
     others = _centres(image)
     for number, record in enumerate(image.manifest.maps):
@@ -194,7 +194,7 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and np.isfinite(value) else None
 
 
-def _centres(image: SavedImage) -> dict[tuple[str, str], list[tuple[int, tuple[float, float]]]]:
+def _centres(image: ImageResult) -> dict[tuple[str, str], list[tuple[int, tuple[float, float]]]]:
     """Return for each layer and method the classes that have a map, in order, and each map's centre of attention."""
     found = defaultdict(list)
     for record in image.manifest.maps:

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from cam_cli.config import RunConfig
+from cam_cli.decoding.image import DecodeSettings
 from cam_cli.engine.device import choose_device
 from cam_cli.errors import UsageError
-from cam_cli.evaluate.run import SavedRun
 from cam_cli.models.applications import applications
 from cam_cli.models.bundled import bundled_models
 from cam_cli.models.load import Network, Overrides, load_network
 from cam_cli.models.source import find_source, sha256_of
-from cam_cli.runs.cache import Cache, cache_folder
-from cam_cli.runs.files import from_printable, shown
-from cam_cli.runs.prepare import Preparation
-from cam_cli.runs.recall import recall_key
+from cam_cli.plan.cache import Cache, cache_folder
+from cam_cli.plan.recall import recall_key
+from cam_cli.results.files import from_printable, shown
+from cam_cli.results.reader import RunReader
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,16 @@ class OpenedModel:
     precision: str
 
     @property
-    def preparation(self) -> Preparation:
+    def decode_settings(self) -> DecodeSettings:
         """How photos become inputs, and stay as they were read beside."""
-        return Preparation(self.network.input_shape[:2], self.network.preprocessing, None, self.config.max_pixels)
+        return DecodeSettings(self.network.input_shape[:2], self.network.preprocessing, None, self.config.max_pixels)
 
     def cache(self) -> Cache:
         """Return where the run keeps its traced graphs, which are the same here."""
         return Cache(cache_folder(os.environ) if self.config.cache else None, recall_key(self.config))
 
 
-def open_model_of(run: SavedRun, model: str | None = None, *, unsafe_lambda: bool = False) -> OpenedModel:
+def open_model_of(run: RunReader, model: str | None = None, *, unsafe_lambda: bool = False) -> OpenedModel:
     """Open a run's model.
 
     A relative path is looked up from here and from where the run was started; the file with the recorded sha256 counts.
@@ -85,14 +85,14 @@ def open_model_of(run: SavedRun, model: str | None = None, *, unsafe_lambda: boo
     return OpenedModel(found, network, precision)
 
 
-def _another(chosen: str, run: SavedRun) -> UsageError:
+def _another(chosen: str, run: RunReader) -> UsageError:
     return UsageError(
         f"{shown(chosen)} is another model than the one {shown(run.folder)} was made with; name that one with --model, or run "
         "`smoothcam explain` again"
     )
 
 
-def _model(name: str | None, recorded: str, started_in: Path, run: SavedRun) -> str | None:
+def _model(name: str | None, recorded: str, started_in: Path, run: RunReader) -> str | None:
     """Return what opens the model: a name as it is, of a file that place where it is the recorded one."""
     if name is None or name in bundled_models():
         return name

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cam_cli.decoding.image import DecodedImage
+from cam_cli.decoding.pool import DecoderPool
 from cam_cli.engine.anatomy import examine
 from cam_cli.engine.explain import Explainer, Subject
 from cam_cli.engine.scorer import Scorer
@@ -18,17 +20,15 @@ from cam_cli.errors import UsageError
 from cam_cli.evaluate.evaluation import Metrics, ModelFigures
 from cam_cli.evaluate.faithfulness import faithfulness_of_all
 from cam_cli.evaluate.opened import OpenedModel
-from cam_cli.evaluate.run import SavedImage, SavedRun, photos_of
 from cam_cli.evaluate.sanity import Sanity, sanity
 from cam_cli.evaluate.stability import stability
 from cam_cli.images.decode import Photo
 from cam_cli.images.fit import fit
 from cam_cli.models.calls import trace
-from cam_cli.render.place import place
-from cam_cli.runs.decoders import Decoders
-from cam_cli.runs.manifest import MapRecord
-from cam_cli.runs.plan import request_of
-from cam_cli.runs.prepare import Prepared
+from cam_cli.plan.plan import request_of
+from cam_cli.render.upsample import place
+from cam_cli.results.manifest import MapRecord
+from cam_cli.results.reader import ImageResult, RunReader, photos_of
 
 Array = NDArray[np.float32]
 MAPS_OF_THE_LAYER = ("smoothgradcam++", "gradcam++", "gradcam", "cam", "layercam", "hirescam", "activations")
@@ -48,7 +48,7 @@ def model_figures(opened: OpenedModel, perturbation: str | None, *, stability: b
     return _ModelFigures(opened, perturbation, stability=stability)
 
 
-def sanity_of(run: SavedRun, opened: OpenedModel, most: int) -> Sanity:
+def sanity_of(run: RunReader, opened: OpenedModel, most: int) -> Sanity:
     """Randomise the model's weights, and see whether the maps of the run's first images change (see `sanity`).
 
     Raises:
@@ -68,10 +68,10 @@ def sanity_of(run: SavedRun, opened: OpenedModel, most: int) -> Sanity:
     return sanity(opened.network.model, x, layers, request, targets, tokens=opened.network.tokens)
 
 
-def _photos(images: Iterable[SavedImage], opened: OpenedModel) -> Iterator[tuple[SavedImage, Prepared | None]]:
+def _photos(images: Iterable[ImageResult], opened: OpenedModel) -> Iterator[tuple[ImageResult, DecodedImage | None]]:
     """Yield each image with its photo; None where its file is gone or another one by now."""
-    with Decoders(_DECODERS, opened.config.image_timeout) as decoders:
-        for image, now in photos_of(images, decoders, opened.preparation):
+    with DecoderPool(_DECODERS, opened.config.image_timeout) as decoders:
+        for image, now in photos_of(images, decoders, opened.decode_settings):
             yield image, now.image if now.sha256 == image.manifest.image.sha256 else None
 
 
@@ -85,7 +85,7 @@ class _ModelFigures:
         self._score = Scorer(network.model, network.input_shape, precision=opened.precision) if perturbation else None
         self._stable = _Stability(opened) if stability else None
 
-    def __call__(self, images: Iterable[SavedImage]) -> Iterator[tuple[SavedImage, Mapping[int, Metrics]]]:
+    def __call__(self, images: Iterable[ImageResult]) -> Iterator[tuple[ImageResult, Mapping[int, Metrics]]]:
         for image, photo in _photos(images, self._opened):
             found: dict[int, dict[str, float | None]] = {}
             if photo is not None:
@@ -96,7 +96,9 @@ class _ModelFigures:
                         found[number] |= metrics
             yield image, found
 
-    def _faithful(self, image: SavedImage, photo: Prepared, numbers: Sequence[int]) -> Iterator[tuple[int, Metrics]]:
+    def _faithful(
+        self, image: ImageResult, photo: DecodedImage, numbers: Sequence[int]
+    ) -> Iterator[tuple[int, Metrics]]:
         """Yield the figures of faithfulness; maps of a class that are alike to the last bit are measured once."""
         if self._score is None or self._perturbation is None:
             return
@@ -113,7 +115,9 @@ class _ModelFigures:
             found = faithfulness_of_all(photo.x, heats, probability, self._perturbation)
             yield from ((n, metrics) for (_, same), metrics in zip(maps.values(), found, strict=True) for n in same)
 
-    def _stable_ones(self, image: SavedImage, photo: Prepared, numbers: Sequence[int]) -> Iterator[tuple[int, Metrics]]:
+    def _stable_ones(
+        self, image: ImageResult, photo: DecodedImage, numbers: Sequence[int]
+    ) -> Iterator[tuple[int, Metrics]]:
         if self._stable is None:
             return
         records = {number: image.manifest.maps[number] for number in numbers}
@@ -132,7 +136,7 @@ class _Stability:
         self._cache = opened.cache()
         self._explainers: dict[tuple[object, ...], Explainer] = {}
 
-    def of(self, photo: Prepared, records: Sequence[MapRecord]) -> dict[_Key, Mapping[str, float | None]]:
+    def of(self, photo: DecodedImage, records: Sequence[MapRecord]) -> dict[_Key, Mapping[str, float | None]]:
         """Return the figures of maps by layer, method and target."""
         if not records:
             return {}

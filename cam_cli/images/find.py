@@ -18,7 +18,7 @@ IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif",
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ImageFile:
     """An image file: the path to open, and its path relative to the root, which names its output."""
 
     path: Location
@@ -40,7 +40,7 @@ def find_images(
     prune: Collection[Location] = (),
     prune_if: Callable[[Location], bool] = lambda _: False,
     on_error: Callable[[Location, OSError], None] = _ignore,
-) -> Iterator[Found]:
+) -> Iterator[ImageFile]:
     """Yield every image that `paths` name, each once, in the order given; then every image on the lists.
 
     A path that is not a folder is always yielded, whatever its ending and even if it is missing, so that
@@ -52,7 +52,7 @@ def find_images(
     Args:
         paths: files, folders and globs, in any form; what several of them reach is yielded at the place of the one that starts
             deepest (a glob starts from its last folder without a wildcard), and of the first of those.
-        root: the folder that `Found.relative` starts from; must hold all of `paths` and of the lists.
+        root: the folder that `ImageFile.relative` starts from; must hold all of `paths` and of the lists.
         tree: where all of them are; this machine's folders when left out.
         lists: further files and folders, taken one by one as they are needed and yielded as often as they are listed.
         extensions: endings of the files taken from folders, in lower case without the dot.
@@ -201,10 +201,10 @@ class _Walk:
                 starting.setdefault(str(start.relative), []).append(start)
         return replace(self, files=frozenset(files), starting=starting)
 
-    def images(self, start: _Start) -> Iterator[Found]:
+    def images(self, start: _Start) -> Iterator[ImageFile]:
         """Yield the images one start stands for."""
         if start.pattern is None:
-            yield Found(start.path, start.relative)
+            yield ImageFile(start.path, start.relative)
             return
         waiting = [iter([self._first(start)])]
         while waiting:
@@ -220,7 +220,7 @@ class _Walk:
                 if identity in place.above:
                     continue
                 for name, path in self.tree.files(place.path, partial(self._takes, place), folders):
-                    yield Found(path, place.relative / name)
+                    yield ImageFile(path, place.relative / name)
             except OSError as error:
                 is_absent = isinstance(error, FileNotFoundError | NotADirectoryError)
                 if place.above or not (start.pattern.parts and is_absent):

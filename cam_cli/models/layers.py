@@ -11,9 +11,9 @@ import keras
 import tensorflow as tf
 
 from cam_cli.errors import ModelError, UsageError
+from cam_cli.models.bottleneck import operations_between, ways_through
 from cam_cli.models.calls import Trace
 from cam_cli.models.grid import Grid, Tokens, grid_of
-from cam_cli.models.passage import operations_between, ways_through
 
 _NONNEGATIVE = {"Relu", "Relu6", "Sigmoid", "Softmax", "Softplus", "Exp", "Abs", "Square"}
 _KEEPS_SIGN = {

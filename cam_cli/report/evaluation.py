@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
 from cam_cli.errors import UsageError
-from cam_cli.runs.files import read_regular
-from cam_cli.runs.manifest import MapRecord, SelectionRecord
+from cam_cli.results.files import read_regular
+from cam_cli.results.manifest import MapRecord, SelectionRecord
 
 
 class _Which(BaseModel):

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cam_cli.evaluate.run import SavedImage, SavedRun, photos_of
+from cam_cli.decoding.image import Decoded, DecodeSettings
+from cam_cli.decoding.pool import DecoderPool
 from cam_cli.images.fit import Preprocessing, input_box
 from cam_cli.report.evaluation import Evaluation, finite
 from cam_cli.report.thumbnails import Detail, encoded, overlay_thumbnail
-from cam_cli.runs.decoders import Decoders
-from cam_cli.runs.manifest import MANIFEST, MapRecord
-from cam_cli.runs.prepare import Opened, Preparation
+from cam_cli.results.manifest import MANIFEST, MapRecord
+from cam_cli.results.reader import ImageResult, RunReader, photos_of
 from cam_cli.storage.location import Location, Url
 
 WORRIES: Final = ("failed", "nonfinite", "blank", "suspicious", "ok")
@@ -54,7 +54,7 @@ class Gathering:
         beside: the folder that the page will lie in, which its links start from. detail: how much of each image is there.
     """
 
-    def __init__(self, run: SavedRun, evaluation: Evaluation, beside: Path, detail: Detail) -> None:
+    def __init__(self, run: RunReader, evaluation: Evaluation, beside: Path, detail: Detail) -> None:
         self._run = run
         self._evaluation = evaluation
         self._beside = beside
@@ -64,14 +64,14 @@ class Gathering:
         self._settings: dict[str, int] = {}
         self.shown = 0
 
-    def entries(self, decoders: Decoders, max_pixels: int) -> Iterator[Entry]:
+    def entries(self, decoders: DecoderPool, max_pixels: int) -> Iterator[Entry]:
         """Yield every image in the order of its path.
 
         Args:
             decoders: open the photos, of no more than `max_pixels` each.
         """
         half = max(1, self._much.side // 2)
-        how = Preparation((half, half), Preprocessing(), self._much.side, max_pixels)
+        how = DecodeSettings((half, half), Preprocessing(), self._much.side, max_pixels)
         for image, opened in photos_of(self._run.images(), decoders, how):
             self.shown += 1
             yield self._entry(image, opened)
@@ -90,7 +90,7 @@ class Gathering:
             "images": self.shown,
         }
 
-    def _entry(self, image: SavedImage, opened: Opened) -> Entry:
+    def _entry(self, image: ImageResult, opened: Decoded) -> Entry:
         manifest = image.manifest
         photo = opened.image.picture if opened.image and opened.sha256 == manifest.image.sha256 else None
         rows: list[list[Any]] = []
@@ -122,13 +122,13 @@ class Gathering:
         }
         return Entry(row, detail)
 
-    def _photo(self, image: SavedImage, opened: Opened, photo: NDArray[np.uint8] | None) -> dict[str, Any]:
+    def _photo(self, image: ImageResult, opened: Decoded, photo: NDArray[np.uint8] | None) -> dict[str, Any]:
         known = image.manifest.image.sha256
         state = "gone" if opened.sha256 is None else "changed" if known not in (None, opened.sha256) else "same"
         small = None if photo is None else encoded(Image.fromarray(photo), self._much.side)
         return {"href": self._href(image.photo), "state": state, "small": small}
 
-    def _map(self, image: SavedImage, record: MapRecord) -> dict[str, Any]:
+    def _map(self, image: ImageResult, record: MapRecord) -> dict[str, Any]:
         shown = record.model_dump(mode="json", exclude={"files"})
         files = {
             kind: self._href(image.folder / name)
@@ -173,7 +173,7 @@ def _worry(record: MapRecord, metrics: dict[str, float | None]) -> int:
     return WORRIES.index("suspicious" if found else "ok")
 
 
-def _box(image: SavedImage) -> list[float] | None:
+def _box(image: ImageResult) -> list[float] | None:
     """Return left, top, right, bottom of the network's input, as shares of the photo's width and height."""
     width, height = image.size
     if not width or not height:
@@ -185,7 +185,7 @@ def _box(image: SavedImage) -> list[float] | None:
     return [box.left / width, box.top / height, box.right / width, box.bottom / height]
 
 
-def _cells(image: SavedImage, record: MapRecord, most: int) -> dict[str, Any] | None:
+def _cells(image: ImageResult, record: MapRecord, most: int) -> dict[str, Any] | None:
     """Return a map's values in 16 bits each, row by row, the least significant byte first.
 
     0 is `low`, 65534 is `high`, 65535 is not finite. None where there is no raw file, or more than `most` cells.

@@ -12,9 +12,9 @@ from PIL import Image
 
 from cam_cli.errors import UsageError
 from cam_cli.evaluate.compare import Comparison, ImageChange, MapPair
-from cam_cli.evaluate.run import SavedRun
-from cam_cli.runs.files import read_regular, whole
-from cam_cli.runs.manifest import TargetRecord
+from cam_cli.results.files import read_regular, whole
+from cam_cli.results.manifest import TargetRecord
+from cam_cli.results.reader import RunReader
 
 MOST_IMAGES = 200
 """So many of the worst are shown, or the page would not open."""
@@ -34,7 +34,7 @@ figcaption, .figures { color: var(--muted); font-size: .9rem; } strong { color: 
 """
 
 
-def write_page(comparison: Comparison, before: SavedRun, after: SavedRun, path: Path) -> None:
+def write_page(comparison: Comparison, before: RunReader, after: RunReader, path: Path) -> None:
     """Write the page: one file, which needs no network and no script.
 
     Raises:
@@ -48,7 +48,7 @@ def write_page(comparison: Comparison, before: SavedRun, after: SavedRun, path: 
         raise UsageError(f"'{path}' cannot be written: {error.strerror or error}") from error
 
 
-def _page(comparison: Comparison, before: SavedRun, after: SavedRun) -> Iterator[str]:
+def _page(comparison: Comparison, before: RunReader, after: RunReader) -> Iterator[str]:
     a, b = escape(str(before.folder)), escape(str(after.folder))
     yield (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
@@ -72,7 +72,7 @@ def _page(comparison: Comparison, before: SavedRun, after: SavedRun) -> Iterator
     yield "</body></html>\n"
 
 
-def _image(image: ImageChange, before: SavedRun, after: SavedRun) -> Iterator[str]:
+def _image(image: ImageChange, before: RunReader, after: RunReader) -> Iterator[str]:
     said = {
         "newly failed": image.newly_failed,
         "newly blank": image.newly_blank,
@@ -120,7 +120,7 @@ def _thumbnail(path: Path) -> str | None:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def _made_with(run: SavedRun) -> str:
+def _made_with(run: RunReader) -> str:
     return f"{run.record['model']['name']}, {run.record['started']}"
 
 

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cam_cli.evaluate.run import SavedImage
 from cam_cli.render.picture import normalise, overlay
-from cam_cli.runs.files import read_regular
-from cam_cli.runs.manifest import MapRecord
+from cam_cli.results.files import read_regular
+from cam_cli.results.manifest import MapRecord
+from cam_cli.results.reader import ImageResult
 
 _QUALITY = 60
 _EFFORT = 2
@@ -52,7 +52,7 @@ def encoded(picture: Image.Image, side: int) -> str:
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def overlay_thumbnail(image: SavedImage, record: MapRecord, photo: NDArray[np.uint8] | None, side: int) -> str | None:
+def overlay_thumbnail(image: ImageResult, record: MapRecord, photo: NDArray[np.uint8] | None, side: int) -> str | None:
     """Return the thumbnail of a map over its photo, base64 of a WebP file; None where there is nothing to draw.
 
     Taken from the overlay or the heatmap that the run wrote; of a run that wrote raw maps only, drawn from those.

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cam_cli.decoding.pool import DecoderPool
 from cam_cli.errors import SmoothcamError, UsageError
 from cam_cli.evaluate.evaluation import EVALUATION
-from cam_cli.evaluate.run import SavedRun
 from cam_cli.images.decode import MAX_PIXELS
 from cam_cli.report.evaluation import read_evaluation
 from cam_cli.report.gather import Entry, Gathering
 from cam_cli.report.page import MARK, write_page
 from cam_cli.report.thumbnails import detail_for
-from cam_cli.runs.decoders import Decoders
-from cam_cli.runs.files import shown, whole
-from cam_cli.runs.index import Index
+from cam_cli.results.files import shown, whole
+from cam_cli.results.index import Index
+from cam_cli.results.reader import RunReader
 
 REPORT = "report.html"
 _DECODERS = 2
@@ -51,7 +51,7 @@ def write_report(
     Raises:
         UsageError: there is no such run, or the file's place is taken or cannot be used. SmoothcamError: it cannot be written.
     """
-    run = SavedRun(folder)
+    run = RunReader(folder)
     path = output or folder / REPORT
     _check_place(path)
     evaluation = read_evaluation(folder / EVALUATION)
@@ -66,7 +66,7 @@ def write_report(
 
     max_pixels = run.record.get("config", {}).get("max_pixels", MAX_PIXELS)
     try:
-        with Decoders(_DECODERS, _SECONDS_FOR_A_PHOTO) as decoders, whole(path) as stream:
+        with DecoderPool(_DECODERS, _SECONDS_FOR_A_PHOTO) as decoders, whole(path) as stream:
             write_page(stream, _about(run, total), told(gathering.entries(decoders, max_pixels)), gathering.closing)
             size = stream.tell()
     except OSError as error:
@@ -76,7 +76,7 @@ def write_report(
     return Report(path, gathering.shown, total - gathering.shown, size)
 
 
-def _about(run: SavedRun, total: int) -> dict[str, Any]:
+def _about(run: RunReader, total: int) -> dict[str, Any]:
     known = {key: run.record[key] for key in _OF_A_RUN if key in run.record}
     return known | {
         "photos": run.root.name,

@@ -23,8 +23,8 @@ from statistics import median
 
 from bench import LITE, LITE_LAYER, explainer, photos_of_two_megapixels, subjects
 
+from cam_cli.decoding.image import DecodeSettings, decode_image
 from cam_cli.models.load import load_network
-from cam_cli.runs.prepare import Preparation, open_image
 
 CORES = len(os.sched_getaffinity(0))
 SHARDS = (1, 2, 4)
@@ -140,8 +140,8 @@ def measured(folder: Path) -> Costs:
     """Measure every stage alone."""
     photo = next((folder / "photos").iterdir())
     network = load_network(LITE)
-    how = Preparation(network.input_shape[:2], network.preprocessing, 640, 10**9)
-    decode = processor_seconds(lambda: open_image(photo, None, how))
+    how = DecodeSettings(network.input_shape[:2], network.preprocessing, 640, 10**9)
+    decode = processor_seconds(lambda: decode_image(photo, None, how))
     alone, together = engine_seconds(1), engine_seconds(CORES)
     parallel = (1 - together / alone) / (1 - 1 / CORES) if CORES > 1 else 0.0
     one = [run_of(folder, 1, 1) for _ in range(4)][1:]

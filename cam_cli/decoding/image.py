@@ -1,0 +1,189 @@
+"""From a path to what the engine and the pictures need of the photo there, or the reason why there is nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cam_cli.errors import ImageError
+from cam_cli.images.decode import Photo, decode
+from cam_cli.images.fit import Box, Preprocessing, fit
+from cam_cli.render.size import picture_size
+from cam_cli.storage.location import Location, Stat, Url
+from cam_cli.storage.store import Store
+
+if TYPE_CHECKING:
+    from cam_cli.results.manifest import Failure  # pydantic, which would double a decoder's time to start
+
+_OVERSAMPLING = 2
+"""A photo is read with at least so many pixels a side for each of the network's input."""
+
+_NO_MEMORY = "it needs more memory than a decoder may use; shrink the image, or raise max_pixels, which sets that bound"
+
+
+@dataclass(frozen=True)
+class DecodeSettings:
+    """How files become inputs.
+
+    size: rows and columns of the network's input. picture_size: the most pixels a side of the pictures may have; None: the
+    picture is the photo as it was read.
+    max_pixels: the most pixels an image may have.
+    """
+
+    size: tuple[int, int]
+    preprocessing: Preprocessing
+    picture_size: int | None
+    max_pixels: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the file system said of a photo's file before its bytes were read; of one in a store, see `Stat`."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def told(cls, status: os.stat_result) -> Source:
+        """Return what a file's status says."""
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+    def record(self) -> dict[str, int]:
+        """Return this as it stands in a row of the index."""
+        return {"size": self.size, "mtime_ns": self.mtime_ns, "ctime_ns": self.ctime_ns}
+
+
+def source_of(path: Location) -> Source | Stat | None:
+    """Return what is said of a photo before its bytes are read; None where there is none."""
+    try:
+        if isinstance(path, Url):
+            return path.stat or Store(path.protocol).stat(path)
+        return Source.told(os.stat(path))  # noqa: PTH116 - one an image, also of a million that are finished
+    except (OSError, ValueError):
+        return None
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """One image, ready to be explained.
+
+    x: (H, W, C) float32, the network's input. picture: (h, w, 3) uint8, the photo at the size of the pictures. box: where
+    the input lies in the picture (left, top, right, bottom, in picture pixels).
+    """
+
+    sha256: str
+    width: int
+    height: int
+    notes: tuple[str, ...]
+    x: NDArray[np.float32]
+    picture: NDArray[np.uint8]
+    box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What became of opening one file.
+
+    source: None where there is no file, or it was not looked at. sha256: of its bytes; None where they could not be read. image
+    and error: one of them, or neither where the bytes are those already known. seconds: what it took.
+    """
+
+    source: Source | Stat | None
+    sha256: str | None
+    image: DecodedImage | None = None
+    error: Failure | None = None
+    seconds: float = 0.0
+
+
+def decode_image(path: Location, known: str | None, how: DecodeSettings) -> Decoded:
+    """Read a file once, and make an image ready of it; whatever is wrong with it is in the result.
+
+    Args:
+        known: sha256 of bytes that need not be decoded again.
+    """
+    started = time.perf_counter()
+    source: Source | Stat | None = None
+    digest: str | None = None
+    image: DecodedImage | None = None
+    error: Failure | None = None
+    stage = "read"
+    try:
+        source = source_of(path)
+        data, source = _read(path, source)
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != known:
+            stage = "decode"
+            photo = decode(data, max_pixels=how.max_pixels, enough=_OVERSAMPLING * max(how.size))
+            stage = "fit"
+            image = _prepare(digest, photo, data, how)
+    except Exception as problem:  # noqa: BLE001 - decoders fail in every way there is, and each is this image's failure
+        error = _failure(problem, stage)
+    return Decoded(source, digest, image, error, time.perf_counter() - started)
+
+
+def _read(path: Location, told: Source | Stat | None = None) -> tuple[bytes, Source | Stat | None]:
+    """Return a file's bytes, and what was said of it before they were read; wait for no writer at a pipe's other end."""
+    try:
+        if isinstance(path, Url):
+            return Store(path.protocol).read(path), told
+        _check_regular(path.stat())  # to open a device may do something
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        with open(file, "rb", buffering=0) as stream:  # noqa: PTH123 - a descriptor, which Path cannot open
+            status = os.fstat(file)
+            _check_regular(status)
+            os.set_blocking(file, True)
+            return stream.read(), Source.told(status)
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror or error}", stage="read") from error
+    except ValueError as error:
+        raise ImageError(f"cannot be read: {error}", stage="read") from error
+
+
+def _check_regular(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageError("not a regular file", stage="read")
+
+
+def _prepare(sha256: str, photo: Photo, data: bytes, how: DecodeSettings) -> DecodedImage:
+    """Fit a photo to the network and shrink it to the size of the pictures, so that the large original can go.
+
+    How large the pictures are does not touch the input: where they want more pixels of a photo, it is read once more.
+    """
+    x, box = fit(photo, how.size, how.preprocessing)
+    if not np.isfinite(x).all():
+        raise ImageError("the network's input is not finite with these values of mean and std", stage="fit")
+    height, width = photo.pixels.shape[:2]
+    if how.picture_size is not None:
+        width, height = picture_size(photo.width, photo.height, how.picture_size)
+    if width > photo.pixels.shape[1]:
+        photo = decode(data, max_pixels=how.max_pixels, enough=min(width, height))
+    picture = photo.pixels
+    if picture.shape[:2] != (height, width):
+        shrunk = Image.fromarray(picture).resize((width, height), Image.Resampling.HAMMING, reducing_gap=2.0)
+        picture = np.asarray(shrunk)
+    in_picture = _scaled(box, width / photo.width, height / photo.height)
+    return DecodedImage(sha256, photo.width, photo.height, photo.notes, x, picture, in_picture)
+
+
+def _scaled(box: Box, across: float, down: float) -> tuple[float, float, float, float]:
+    return box.left * across, box.top * down, box.right * across, box.bottom * down
+
+
+def _failure(error: Exception, stage: str) -> Failure:
+    from cam_cli.results.manifest import Failure
+
+    if isinstance(error, MemoryError):
+        return Failure(stage=stage, type="MemoryError", message=_NO_MEMORY)
+    if isinstance(error, ImageError):
+        stage = error.stage
+    kind = type(error).__name__
+    return Failure(stage=stage, type=kind, message=" ".join(str(error).split()) or kind)

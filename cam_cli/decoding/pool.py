@@ -1,0 +1,303 @@
+"""Images opened ahead of the engine, in processes that a hang or a crash may cost without costing more than one image."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, suppress
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from cam_cli.decoding.image import Decoded, DecodeSettings
+from cam_cli.errors import SmoothcamError
+from cam_cli.results.manifest import Failure
+from cam_cli.storage.location import Location
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+_FOR_THE_MAIN_THREAD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGPIPE)
+_STARTS = 3
+_START_SECONDS = 120.0
+_END_SECONDS = 1.0
+_LOOK_SECONDS = 0.5
+_LONGEST_ALARM = 1e8
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def decoders_for(cores: int) -> int:
+    """Return how many decoder processes keep an engine on so many cores busy."""
+    return max(1, min(4, cores // 2))
+
+
+class DecoderPool(AbstractContextManager["DecoderPool"]):
+    """Decoder processes, each with a thread that hands it jobs and takes its answers; a context manager.
+
+    Args:
+        workers: how many. timeout: seconds that reading and decoding one image may take.
+    """
+
+    def __init__(self, workers: int, timeout: float) -> None:
+        self._decoders = [_Decoder(timeout) for _ in range(workers)]
+        self._idle: SimpleQueue[_Decoder] = SimpleQueue()
+        for decoder in self._decoders:
+            self._idle.put(decoder)
+        self._threads = ThreadPoolExecutor(workers, "decoder", initializer=_leave_signals_to_the_main_thread)
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Have the processes started, those that are not running, without waiting for them."""
+        for _ in self._decoders:
+            self._threads.submit(self._lend, _Decoder.start)  # where that fails, the first job tries again, and tells
+
+    def opened(
+        self, jobs: Iterable[tuple[T, Location, str | None]], how: DecodeSettings, ahead: int
+    ) -> Iterator[tuple[T, Decoded]]:
+        """Yield what becomes of each job, in their order, while the next ones are worked on.
+
+        Args:
+            jobs: what to yield with the result, the file, and the sha256 of bytes that need not be decoded again; taken one by
+                one, in the caller's thread, when they are needed. ahead: how many are taken beyond the one yielded.
+
+        Raises:
+            SmoothcamError: no decoder process can be started.
+        """
+        waiting: deque[tuple[T, Future[Decoded]]] = deque()
+        try:
+            for token, path, known in jobs:
+                waiting.append((token, self._threads.submit(self._lend, _Decoder.open, path, known, how)))
+                if len(waiting) > ahead:
+                    yield _result(*waiting.popleft())
+            while waiting:
+                yield _result(*waiting.popleft())
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+    def close(self) -> None:
+        """End the processes at once, whatever they are doing."""
+        for decoder in self._decoders:
+            decoder.kill()
+        self._threads.shutdown(cancel_futures=True)
+        for decoder in self._decoders:
+            decoder.discard()
+
+    def _lend(self, use: Callable[..., R], *arguments: object) -> R:
+        decoder = self._idle.get()
+        try:
+            return use(decoder, *arguments)
+        finally:
+            self._idle.put(decoder)
+
+
+class _Decoder:
+    """A decoder process, replaced when it has died; used by one thread at a time, and killed by any."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._process: _Process | None = None
+        self._closed = False
+
+    def start(self) -> _Process:
+        """Return the process, started if none is running; it may not be ready yet.
+
+        Raises:
+            OSError: it cannot be started. SmoothcamError: it must not be, after `kill`.
+        """
+        if self._process is not None and not self._process.alive:
+            self.discard()
+        with self._lock:
+            if self._closed:
+                raise SmoothcamError("the decoder processes are closed")
+            if self._process is None:
+                self._process = _Process()
+            return self._process
+
+    def open(self, path: Location, known: str | None, how: DecodeSettings) -> Decoded:
+        """Return what becomes of a file; that its decoder hung or died is the file's failure.
+
+        Raises:
+            SmoothcamError: no process can be started.
+        """
+        alarm = min(2 * self._timeout + 10, _LONGEST_ALARM)
+        for _ in range(2):
+            process = self._ready()
+            try:
+                opened: Decoded = process.answer((path, known, how, alarm), self._timeout)
+            except TimeoutError:
+                process.kill()
+                self.discard()
+                break
+            except Exception:  # noqa: BLE001 - whatever can be left of an answer when its sender dies
+                code = self.discard()
+            else:
+                return opened
+            if code != -signal.SIGALRM:  # which went off while all of us were suspended: once more
+                return _failed("DecoderCrash", f"the process that decoded it {_ended(code)}; {_advice(code)}")
+        slow = f"reading and decoding took longer than {self._timeout:g} s; repair the file, or raise image_timeout"
+        return _failed("DecoderHang", slow)
+
+    def kill(self) -> None:
+        """End the process at once, and start no other."""
+        with self._lock:
+            self._closed = True
+            if self._process is not None:
+                self._process.kill()
+
+    def discard(self) -> int | None:
+        """End the process and return its exit code; see `_Process.end`."""
+        with self._lock:
+            process, self._process = self._process, None
+        return process.end() if process is not None else None
+
+    def _ready(self) -> _Process:
+        reason = ""
+        for _ in range(_STARTS):
+            try:
+                process = self.start()
+            except OSError as error:
+                reason = f"{error.strerror or error}; free memory, or use fewer workers"
+                continue
+            try:
+                process.wait_until_ready()
+            except (OSError, EOFError):
+                reason = (
+                    f"it {_ended(self.discard())}; `{sys.executable} -m cam_cli.decoding.child </dev/null` may show why"
+                )
+            else:
+                return process
+        raise SmoothcamError(f"no process to decode images in can be started: {reason}")
+
+
+class _Process:
+    """One decoder process, from its start to its end.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+
+    def __init__(self) -> None:
+        self._socket, theirs = socket.socketpair()
+        self._socket.settimeout(_LOOK_SECONDS)
+        with theirs:
+            try:
+                self._popen = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "cam_cli.decoding.child"],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env=os.environ | _environment(),
+                )
+            except OSError:
+                self._socket.close()
+                raise
+        self._ready = False
+        self._killed = False
+        self._patience = 0.0
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._popen.poll() is None
+
+    def wait_until_ready(self) -> None:
+        """Wait for its first word.
+
+        Raises:
+            OSError, EOFError: it did not come.
+        """
+        if not self._ready:
+            self._patience = _START_SECONDS
+            self._read(1)
+            self._ready = True
+
+    def answer(self, job: tuple[Location, str | None, DecodeSettings, float], seconds: float) -> Any:
+        """Return its answer to a job; see `decoder.serve`.
+
+        Raises:
+            TimeoutError: it did not come in time. Exception: the process has died.
+        """
+        self._patience = seconds
+        self._socket.sendall(pickle.dumps(job))
+        sizes, rest = pickle.loads(self._read(int.from_bytes(self._read(8))))
+        return pickle.loads(rest, buffers=[self._read(size) for size in sizes])
+
+    def kill(self) -> None:
+        """End it at once; the thread that waits for its answer is told in time."""
+        self._killed = True
+        self._popen.kill()
+
+    def end(self) -> int | None:
+        """Let it end, or make it, and return its exit code; None: it hangs in the kernel, where no signal reaches it."""
+        self._socket.close()
+        for _ in range(2):
+            with suppress(subprocess.TimeoutExpired):
+                return int(self._popen.wait(_END_SECONDS))
+            self._popen.kill()
+        return None
+
+    def _read(self, size: int) -> bytearray:
+        data = bytearray(size)
+        rest = memoryview(data)
+        while rest:
+            try:
+                received = self._socket.recv_into(rest)
+            except TimeoutError:  # of one look: however long all of us were suspended, as by Ctrl-Z, it counts as one
+                self._patience -= _LOOK_SECONDS
+                if self._killed or self._patience <= 0:
+                    raise
+                continue
+            if not received:
+                raise EOFError
+            rest = rest[received:]
+        return data
+
+
+def _leave_signals_to_the_main_thread() -> None:
+    """Block them in this thread, and so in the processes that it starts, until these ignore them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_MAIN_THREAD)
+
+
+def _environment() -> dict[str, str]:
+    """Return what makes a process find what this one finds, and do its arithmetic in one thread."""
+    found = {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUTF8": str(sys.flags.utf8_mode)}
+    return found | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+
+def _result(token: T, future: Future[Decoded]) -> tuple[T, Decoded]:
+    return token, future.result()
+
+
+def _failed(kind: str, message: str) -> Decoded:
+    return Decoded(source=None, sha256=None, error=Failure(stage="decode", type=kind, message=message))
+
+
+def _ended(code: int | None) -> str:
+    if code is None:
+        return "hangs in the kernel"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    with suppress(ValueError):
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"was killed by signal {-code}"
+
+
+def _advice(code: int | None) -> str:
+    if code == -signal.SIGKILL:
+        return "the memory may have run out: use fewer workers, or shrink the image"
+    return "repair the file, or leave it out"

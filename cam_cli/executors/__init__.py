@@ -1,0 +1,1 @@
+"""Where images are explained: in this process, or in actors on a Ray cluster."""

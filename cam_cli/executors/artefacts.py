@@ -1,0 +1,167 @@
+"""From an explanation to its files: raw maps, pictures, and the records of the manifest."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cam_cli.decoding.image import DecodedImage
+from cam_cli.engine.explain import Explanation
+from cam_cli.engine.head import Head
+from cam_cli.engine.maps import SaliencyMap
+from cam_cli.engine.selection import Selection
+from cam_cli.models.labels import Labels
+from cam_cli.render.joint import MOST_CLASSES, Claim, joint
+from cam_cli.render.picture import heatmap, normalise, overlay, placard
+from cam_cli.render.png import png
+from cam_cli.render.upsample import place
+from cam_cli.results.files import write_new
+from cam_cli.results.layout import stem
+from cam_cli.results.manifest import JointRecord, MapFiles, MapRecord, Prediction, SelectionRecord, TargetRecord
+
+_WHY_NOT = {"blank": "blank map: nothing speaks for the class", "nonfinite": "no map: the numbers are not finite"}
+_TOWERING = ("gradient", "smoothgrad", "guided-backprop", "deconvnet", "integrated-gradients")
+TOP = 5
+
+
+@dataclass(frozen=True)
+class Artefacts:
+    """Which files are written for a map, and how its pictures look."""
+
+    write: tuple[str, ...] = ("raw", "heatmap", "overlay")
+    colormap: str = "inferno"
+    opacity: float = 0.6
+
+
+def publish_map(saliency: SaliencyMap, image: DecodedImage, labels: Labels, folder: Path, how: Artefacts) -> MapRecord:
+    """Write one map's files into `folder` and return its record.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    name = stem(saliency)
+    files = {}
+    for kind, data in _files(saliency, image, how).items():
+        ending = "npy" if kind == "raw" else f"{kind}.png"
+        files[kind] = f"{name}.{ending}"
+        write_new(folder / files[kind], data)
+    finite = saliency.state != "nonfinite"
+    return MapRecord(
+        layer=saliency.layer,
+        method=saliency.method,
+        target=_target(saliency.target, labels),
+        selection=_selection(saliency.selection),
+        state=saliency.state,
+        grid=saliency.values.shape,
+        min=float(saliency.values.min()) if finite else None,
+        max=float(saliency.values.max()) if finite else None,
+        derivatives="exact" if saliency.exact else "approximate",
+        head=saliency.head.value,
+        noise=_noise(saliency),
+        guarded_cells=saliency.guarded_cells,
+        noise_effect=saliency.noise_effect,
+        standard_error=saliency.standard_error,
+        files=MapFiles(**files),
+    )
+
+
+def publish_joint(
+    maps: Sequence[SaliencyMap], image: DecodedImage, labels: Labels, folder: Path, opacity: float
+) -> tuple[JointRecord, ...]:
+    """Write a picture of all targets for each layer, method and selection that has several, and return their records.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    groups: dict[str, list[SaliencyMap]] = {}
+    for saliency in maps:
+        if saliency.state == "ok":
+            groups.setdefault(stem(saliency, "joint"), []).append(saliency)
+    height, width = image.picture.shape[:2]
+    records = []
+    for name, group in groups.items():
+        shown = group[:MOST_CLASSES]
+        if len(shown) < 2:
+            continue
+        claims = [
+            Claim(place(drawn(m), image.box, (width, height)), f"{labels[m.target].name} ({m.target})") for m in shown
+        ]
+        file = f"{name}.png"
+        write_new(folder / file, png(joint(image.picture, claims, opacity)))
+        selection = _selection(shown[0].selection)
+        targets = tuple(m.target for m in shown)
+        records.append(
+            JointRecord(layer=shown[0].layer, method=shown[0].method, selection=selection, targets=targets, file=file)
+        )
+    return tuple(records)
+
+
+def drawn(saliency: SaliencyMap) -> NDArray[np.float32]:
+    """Return a map as its pictures show it, 0..1.
+
+    `twoscale` is drawn as map^(2/3), as its half maximum covers too little; `rise` from its minimum, as it rides on an
+    offset; gradients at the pixels up to their 99th percentile (Smilkov et al. 2017, section 3.1), as single pixels tower
+    above the rest.
+    """
+    if saliency.method in _TOWERING:
+        ceiling = max(float(np.percentile(saliency.values, 99)), float(np.finfo(np.float32).tiny))
+        return np.clip(np.maximum(saliency.values, 0) / np.float32(ceiling), 0, 1)
+    if saliency.method == "rise" and saliency.values.min() < saliency.values.max():
+        return normalise(saliency.values - saliency.values.min())
+    values = normalise(saliency.values)
+    return values ** np.float32(2 / 3) if saliency.method == "twoscale" else values
+
+
+def predictions(explanation: Explanation, labels: Labels) -> tuple[Prediction, ...]:
+    """Return the five classes the network finds most likely, the most likely first."""
+    order = np.argsort(-explanation.logits, kind="stable")[:TOP]
+    return tuple(
+        Prediction(
+            **_target(int(i), labels).model_dump(),
+            probability=float(explanation.probabilities[i]),
+            logit=float(explanation.logits[i]),
+        )
+        for i in order
+        if np.isfinite(explanation.logits[i]) and np.isfinite(explanation.probabilities[i])
+    )
+
+
+def _files(saliency: SaliencyMap, image: DecodedImage, how: Artefacts) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    if "raw" in how.write:
+        buffer = io.BytesIO()
+        np.save(buffer, saliency.values, allow_pickle=False)
+        files["raw"] = buffer.getvalue()
+    pictures: Sequence[str] = [kind for kind in ("heatmap", "overlay") if kind in how.write]
+    if pictures and saliency.state != "ok":
+        grey = np.full_like(image.picture, 96)
+        for kind in pictures:
+            files[kind] = png(placard(grey if kind == "heatmap" else image.picture, _WHY_NOT[saliency.state]))
+    elif pictures:
+        height, width = image.picture.shape[:2]
+        values = place(drawn(saliency), image.box, (width, height))
+        if "heatmap" in pictures:
+            files["heatmap"] = png(heatmap(values, how.colormap))
+        if "overlay" in pictures:
+            files["overlay"] = png(overlay(image.picture, values, how.colormap, how.opacity))
+    return files
+
+
+def _selection(chosen: Selection) -> SelectionRecord:
+    return SelectionRecord(filters=chosen.filters, region=chosen.region, subset=chosen.subset, top=chosen.top)
+
+
+def _noise(saliency: SaliencyMap) -> str:
+    if saliency.method == "smoothgradcam++" and saliency.head is Head.AFFINE:
+        return "no effect, affine head"
+    return f"{saliency.samples} samples"
+
+
+def _target(index: int, labels: Labels) -> TargetRecord:
+    label = labels[index]
+    return TargetRecord(index=index, label=label.name, wnid=label.wnid)

@@ -1,0 +1,1 @@
+"""Images explained in actors on a Ray cluster."""

@@ -1,0 +1,1 @@
+"""One run: discover images, skip what is finished, explain the rest, record every one."""

@@ -1,0 +1,120 @@
+"""One picture of a whole run: each photo beside its overlays."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from PIL import Image
+
+from cam_cli.decoding.image import DecodedImage, DecodeSettings
+from cam_cli.decoding.pool import DecoderPool
+from cam_cli.images.fit import Preprocessing
+from cam_cli.render.sheet import Cell, contact_sheet
+from cam_cli.results.files import from_printable
+from cam_cli.results.store import ResultStore
+from cam_cli.storage.location import Location
+
+_CELL = 256
+_AHEAD = 4
+Key = tuple[str, str, str, int]
+
+
+def write_sheet(
+    folder: ResultStore,
+    root: Location,
+    rows: Sequence[dict[str, Any]],
+    images: int,
+    decoders: DecoderPool,
+    max_pixels: int,
+) -> str:
+    """Write OUT/sheet.jpg: a line for each image, a column for each kind of map.
+
+    Args:
+        rows: of this run's first images (see `Manifest.row`). images: how many there were in all. decoders: open the photos, of
+            no more than `max_pixels` each.
+
+    Returns:
+        A line for the person who ran it.
+    """
+    keyed = [dict(zip(_keys(row["maps"]), row["maps"], strict=True)) for row in rows]
+    columns = list(dict.fromkeys(key for maps in keyed for key in maps))
+    if not columns:
+        return "no contact sheet: there is no map to show"
+    several_layers = len({layer for _, layer, _, _ in columns}) > 1
+    titles = ["photo", *(_title(key, with_layer=several_layers) for key in columns)]
+    paths = [root / from_printable(row["path"]) for row in rows]
+    how = DecodeSettings((_CELL, _CELL), Preprocessing(), _CELL, max_pixels)
+    jobs = (
+        (row, path, row["sha256"] if row["status"] == "failed" else None) for row, path in zip(rows, paths, strict=True)
+    )
+    photos = [opened.image for _, opened in decoders.opened(jobs, how, ahead=_AHEAD)]
+    cells = [_cells(row, maps, columns, folder, photo) for row, maps, photo in zip(rows, keyed, photos, strict=True)]
+    buffer = io.BytesIO()
+    contact_sheet(cells, titles, _CELL).save(buffer, "JPEG", quality=88)
+    place = folder.write_sheet(buffer.getvalue())
+    left_out = f" (the first {len(rows)} of {images} images)" if images > len(rows) else ""
+    return f"contact sheet: {place}{left_out}"
+
+
+def _keys(maps: Sequence[dict[str, Any]]) -> list[Key]:
+    """Return for each map what its column is: its method, layer and selection, and which of the image's targets it shows."""
+    keys: list[Key] = []
+    met: Counter[tuple[str, str, str]] = Counter()
+    for entry in maps:
+        selection = entry["selection"]
+        shown = selection | {"subset": None} if selection["top"] else selection
+        kind = (entry["method"], entry["layer"], json.dumps(shown, sort_keys=True))
+        met[kind] += 1
+        keys.append((*kind, met[kind]))
+    return keys
+
+
+def _cells(
+    row: dict[str, Any],
+    maps: dict[Key, dict[str, Any]],
+    columns: Sequence[Key],
+    folder: ResultStore,
+    opened: DecodedImage | None,
+) -> list[Cell]:
+    photo = Cell(Image.fromarray(opened.picture) if opened else None, row["path"])
+    if row["status"] == "failed":
+        return [photo, Cell(None, f"failed: {row['error']['message']}")]
+    probability = {entry["index"]: entry["probability"] for entry in row["predictions"]}
+    place = folder.place(from_printable(row["path"]))
+    return [
+        photo,
+        *(_map_cell(maps[key], folder, place, probability) if key in maps else Cell(None, "") for key in columns),
+    ]
+
+
+def _map_cell(entry: dict[str, Any], folder: ResultStore, place: str, probability: dict[int, float]) -> Cell:
+    index = entry["target"]["index"]
+    sure = f" {probability[index]:.2f}" if index in probability else ""
+    state = "" if entry["state"] == "ok" else f", {entry['state']}"
+    name = entry["files"]["overlay"] or entry["files"]["heatmap"]
+    return Cell(_opened(folder, place, name) if name else None, f"{entry['target']['label']}{sure}{state}")
+
+
+def _title(key: Key, *, with_layer: bool) -> str:
+    method, layer, selected, target = key
+    selection = json.loads(selected)
+    filters = selection["filters"]
+    parts = [method, *([layer] if with_layer else [])]
+    parts += [f"filters {','.join(map(str, filters))}"] if filters is not None else []
+    parts += [f"{'region' if selection['region'] else 'neurons'} {selection['subset']}"] if selection["subset"] else []
+    parts += [f"top {selection['top']}"] if selection["top"] else []
+    parts += [f"target {target}"] if target > 1 else []
+    return " ".join(parts)
+
+
+def _opened(folder: ResultStore, place: str, name: str) -> Image.Image | None:
+    try:
+        with Image.open(io.BytesIO(folder.read(place, name))) as image:
+            image.load()
+            return image
+    except OSError:
+        return None

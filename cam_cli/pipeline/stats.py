@@ -1,0 +1,95 @@
+"""The count of what became of the images; it is what the command's exit code and last lines are made from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+MOST_ROWS = 60
+"""So many of a run's first images are kept in mind, for its contact sheet."""
+
+
+@dataclass
+class Stats:
+    """Counts of one run, added to as it goes on; `failed_before` is the part of `failed` that was not tried again."""
+
+    explained: int = 0
+    skipped: int = 0
+    failed: int = 0
+    failed_before: int = 0
+    outside_shard: int = 0
+    maps: int = 0
+    unreadable_folders: int = 0
+    states: Counter[str] = field(default_factory=Counter)
+    _first: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+
+    @property
+    def images(self) -> int:
+        """Number of images met."""
+        return self.explained + self.skipped + self.failed
+
+    @property
+    def exit_code(self) -> int:
+        """0 all done, 3 finished but some images failed or folders could not be read, 4 nothing matched."""
+        if self.images == 0 and not self.outside_shard:
+            return 4
+        return 3 if self.failed or self.unreadable_folders else 0
+
+    def figures(self) -> dict[str, float]:
+        """Return what an audit can bound: the shares of failed images and of blank maps."""
+        found = {"failed": self.failed / self.images} if self.images else {}
+        return found | ({"blank": self.states["blank"] / self.maps} if self.maps else {})
+
+    @property
+    def first_rows(self) -> list[dict[str, Any]]:
+        """The rows of the first images met, in the order they were met, whatever the order they were done in."""
+        return [row for row in self._first.values() if row is not None]
+
+    def meet(self, path: str) -> None:
+        """Take note of an image, by its path as its row will have it, that will be counted later."""
+        if len(self._first) < MOST_ROWS:
+            self._first.setdefault(path, None)
+
+    def count(self, row: dict[str, Any], *, skipped: bool = False) -> None:
+        """Count one image by its row (see `Manifest.row`)."""
+        if row["path"] in self._first:
+            self._first[row["path"]] = row
+        if row["status"] == "failed":
+            self.failed += 1
+            self.failed_before += skipped
+            return
+        if skipped:
+            self.skipped += 1
+        else:
+            self.explained += 1
+        self.maps += len(row["maps"])
+        self.states.update(entry["state"] for entry in row["maps"])
+
+    def totals(self) -> dict[str, Any]:
+        """Return the counts as they stand in run.json."""
+        return {
+            "images": self.images,
+            "outside_shard": self.outside_shard,
+            "explained": self.explained,
+            "skipped": self.skipped,
+            "failed": self.failed,
+            "unreadable_folders": self.unreadable_folders,
+            "maps": self.maps,
+            "blank_maps": self.states["blank"],
+            "nonfinite_maps": self.states["nonfinite"],
+            "exit_code": self.exit_code,
+        }
+
+    def summary(self, seconds: float) -> str:
+        """Return one line for the person who ran it."""
+        parts = [f"{self.explained} explained"]
+        parts += [f"{self.skipped} already done"] if self.skipped else []
+        tried = self.failed - self.failed_before
+        parts += [f"{tried} failed"] if tried else []
+        parts += [f"{self.failed_before} failed before (--retry-failed tries again)"] if self.failed_before else []
+        parts += [f"{self.outside_shard} left to other shards"] if self.outside_shard else []
+        parts += [f"{self.unreadable_folders} folders could not be read"] if self.unreadable_folders else []
+        parts += [f"{n} {state} map{'s' if n > 1 else ''}" for state, n in sorted(self.states.items()) if state != "ok"]
+        rate = f", {self.explained / seconds:.1f} images/s" if self.explained and seconds > 0 else ""
+        return f"{', '.join(parts)} in {seconds:.1f} s{rate}"

@@ -1,0 +1,24 @@
+"""Whoever follows a run: a terminal, a log, a pipe."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class Reporter(Protocol):
+    """What a run tells while it goes on; the command line decides where it is shown."""
+
+    def say(self, text: str) -> None:
+        """Take a line meant for a person."""
+
+    def warn(self, text: str) -> None:
+        """Take a line about something that went wrong."""
+
+    def detail(self, text: str) -> None:
+        """Take a line for a person who wants to know more."""
+
+    def expect(self, total: int) -> None:
+        """Take the number of images there will be, once it is known; comes from another thread."""
+
+    def image(self, row: dict[str, Any], *, skipped: bool) -> None:
+        """Take the row of an image that is done (see `Manifest.row`)."""

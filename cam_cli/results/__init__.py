@@ -1,0 +1,1 @@
+"""OUT and everything in it: file names, manifest, run record, index, locks, shards, on a disk or in an object store."""

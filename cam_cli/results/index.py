@@ -1,0 +1,287 @@
+"""The index of a run folder: a line of JSON for each image, appended as it is finished and found again by the image's path."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import ConfigDict, TypeAdapter
+from pydantic_core import from_json
+from typing_extensions import TypedDict
+
+from cam_cli.errors import SmoothcamError
+from cam_cli.results.files import to_json
+from cam_cli.results.shard import SHARD
+
+INDEX = re.compile(rf"index{SHARD}(\.part-[0-9]+)?\.jsonl")
+"""An index file; in a store, where nothing can be appended to, there are parts of one."""
+_LONGEST = 2**26
+"""No line is longer than this many bytes; what claims to be is not read into memory."""
+_MOST_OPEN = 128
+"""So many index files stay open for reading; a process may have 1024 files, and a run more shards."""
+_BLOCK = 2**16
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class _Failure(TypedDict):
+    stage: str
+    type: str
+    message: str
+
+
+class _Class(TypedDict):
+    index: int
+    label: str
+
+
+class _Map(TypedDict):
+    layer: str
+    method: str
+    state: Literal["ok", "blank", "nonfinite"]
+    files: dict[str, str | None]
+
+
+class _Joint(TypedDict):
+    file: str
+
+
+class _Row(TypedDict):
+    """What every reader of a row relies on; a line without it is no row."""
+
+    __pydantic_config__ = ConfigDict(strict=True)  # type: ignore[misc]  # pydantic's own way for a TypedDict
+
+    path: str
+    status: Literal["ok", "failed"]
+    error: _Failure | None
+    fingerprint: str
+    sha256: str | None
+    predictions: list[_Class]
+    maps: list[_Map]
+    joint: list[_Joint]
+    finished: str
+
+
+_ROW = TypeAdapter(_Row)
+
+
+def path_hash(path: str) -> int:
+    """Return the hash of an image's path as its row has it, 0..2**64 - 1; the index and the shards go by it."""
+    return int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest(), "big")
+
+
+class Index:
+    """The rows of all index files of a run; of several rows for one path the one with the latest `finished` counts.
+
+    Only where a row lies is held, 24 bytes an image; rows are read when they are asked for. Lines that are no rows are passed
+    over and counted in `skipped_lines`; a last line without its end is not, as somebody may just be writing it. Not for several
+    threads.
+
+    Args:
+        folder: where the index files are, or several such folders. keep: says by an image's path hash whether its row is
+            wanted.
+
+    Raises:
+        SmoothcamError: an index file cannot be read.
+    """
+
+    def __init__(self, folder: Path | Sequence[Path], keep: Callable[[int], bool] = lambda _: True) -> None:
+        self.skipped_lines = 0
+        self._open: dict[int, int] = {}
+        self._paths = [path for one in ([folder] if isinstance(folder, Path) else folder) for path in _files_in(one)]
+        hashes, finished, starts, lengths, files = array("Q"), array("q"), array("Q"), array("I"), array("I")
+        for number, path in enumerate(self._paths):
+            for start, line in _complete_lines(path):
+                try:
+                    row = _ROW.validate_json(line)
+                    when = (datetime.fromisoformat(row["finished"]) - _EPOCH) // _MICROSECOND
+                except (ValueError, TypeError):  # no row; a time without its zone
+                    self.skipped_lines += 1
+                    continue
+                hashed = path_hash(row["path"])
+                if keep(hashed):
+                    hashes.append(hashed)
+                    finished.append(when)
+                    starts.append(start)
+                    lengths.append(len(line))
+                    files.append(number)
+        every = np.array(hashes, np.uint64)
+        order = np.lexsort((np.array(finished, np.int64), every))
+        ordered = every[order]
+        latest = np.ones(len(order), bool)
+        latest[:-1] = ordered[1:] != ordered[:-1]
+        counting = order[latest]
+        self._hashes = every[counting]
+        self._starts = np.array(starts, np.uint64)[counting]
+        self._lengths = np.array(lengths, np.uint32)[counting]
+        self._files = np.array(files, np.uint32)[counting]
+
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def row(self, path: str) -> dict[str, Any] | None:
+        """Return the row of an image by its path as it stands there; None where there is none."""
+        wanted = path_hash(path)
+        at = int(self._hashes.searchsorted(np.uint64(wanted)))
+        if at == len(self._hashes) or int(self._hashes[at]) != wanted:
+            return None
+        try:
+            row = self._read(at)
+        except (OSError, ValueError):
+            return None
+        return row if row["path"] == path else None
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the row of every image, one at a time, in the order they lie in the files.
+
+        Raises:
+            SmoothcamError: an index file has vanished or was changed since it was opened.
+        """
+        for at in np.lexsort((self._starts, self._files)):
+            try:
+                yield self._read(int(at))
+            except (OSError, ValueError):
+                path = self._paths[self._files[at]]
+                raise SmoothcamError(f"'{path}' was changed while it was read; run the same command again") from None
+
+    def close(self) -> None:
+        """Close the files."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+    def _read(self, at: int) -> dict[str, Any]:
+        line = os.pread(self._descriptor(int(self._files[at])), int(self._lengths[at]), int(self._starts[at]))
+        row = from_json(line, cache_strings="keys")
+        if not isinstance(row, dict) or "path" not in row:
+            raise ValueError
+        return row
+
+    def _descriptor(self, number: int) -> int:
+        """Return an index file, open; those asked for last stay open."""
+        file = self._open.pop(number, None)
+        if file is None:
+            if len(self._open) >= _MOST_OPEN:
+                os.close(self._open.pop(next(iter(self._open))))
+            file = os.open(self._paths[number], os.O_RDONLY | os.O_CLOEXEC)
+        self._open[number] = file
+        return file
+
+
+class IndexWriter:
+    """Appends rows to an index file, each with one write, so that a reader meets whole lines only.
+
+    A last line that a crash tore is cut off at the start; `repaired` says whether there was one.
+
+    Raises:
+        SmoothcamError: the file cannot be opened or is a link.
+    """
+
+    def __init__(self, path: Path) -> None:
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            self._file = os.open(path, flags, 0o666)
+            self.repaired = _cut_torn_line(self._file)
+        except OSError as error:
+            raise SmoothcamError(
+                f"the index '{path}' cannot be written: {error.strerror}; move it away or choose another output folder"
+            ) from error
+
+    def __enter__(self) -> IndexWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Append one row.
+
+        Raises:
+            OSError: it cannot be written; the file is as it was before. ValueError: it holds a NaN.
+        """
+        line = memoryview(f"{to_json(row)}\n".encode())
+        start = os.fstat(self._file).st_size
+        try:
+            while line:
+                line = line[os.write(self._file, line) :]
+        except BaseException:
+            with suppress(OSError):
+                os.ftruncate(self._file, start)
+            raise
+
+    def sync(self) -> None:
+        """Bring what was appended to the disk.
+
+        Raises:
+            OSError: it cannot be.
+        """
+        os.fsync(self._file)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+
+def _cut_torn_line(file: int) -> bool:
+    """Cut off what follows the last newline, and say whether there was anything."""
+    size = end = os.fstat(file).st_size
+    while end > 0:
+        start = max(0, end - _BLOCK)
+        newline = os.pread(file, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            end = start + newline + 1
+            break
+        end = start
+    if end < size:
+        os.ftruncate(file, end)
+    return end < size
+
+
+def _files_in(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry) for entry in entries if INDEX.fullmatch(entry.name) and entry.is_file())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise SmoothcamError(f"'{folder}' cannot be read: {error.strerror}") from error
+
+
+def _complete_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield each complete line and where it starts; of one that is too long, nothing but that it is there."""
+    start = 0
+    within = False
+    try:
+        with path.open("rb", buffering=_BLOCK) as file:
+            while piece := file.readline(_LONGEST):
+                ended = piece.endswith(b"\n")
+                if not ended and len(piece) < _LONGEST:
+                    return
+                if ended:
+                    yield start, b"" if within else piece
+                within = not ended
+                start += len(piece)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise SmoothcamError(
+            f"the index '{path}' cannot be read: {error.strerror}; see to it, and run again"
+        ) from error

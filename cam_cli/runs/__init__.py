@@ -1,1 +1,0 @@
-"""The only room that knows files and order: plan, execute, manifest, resume, summary."""

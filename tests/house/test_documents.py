@@ -1,0 +1,83 @@
+"""What is written by the code is as the code is now, the options and the picture of the rooms; links lead somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from cam_cli.cli import smoothcam
+from cam_cli.config import RunConfig
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+TOOLS = ROOT / "docs" / "tools"
+sys.path.insert(0, str(TOOLS))
+
+import architecture  # noqa: E402
+import reference  # noqa: E402
+
+
+def test_the_reference_is_current() -> None:
+    """In a process of its own, as click remembers how a command was first asked for its help."""
+    code = "import sys, reference; sys.stdout.write(reference.page())"
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join([str(TOOLS), str(ROOT)]), "PYTHONUTF8": "1"}
+    written = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
+    assert reference.PAGE.read_text("utf-8") == written.stdout, "make reference"
+
+
+def parameters(command: click.Command, path: str) -> Iterator[tuple[str, click.Parameter]]:
+    yield from ((path, parameter) for parameter in command.params)
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from parameters(inner, f"{path} {name}")
+
+
+def test_every_command_option_and_setting_is_in_the_reference() -> None:
+    page = reference.PAGE.read_text("utf-8")
+    sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE))
+    for path, parameter in parameters(smoothcam, "smoothcam"):
+        for option in [*parameter.opts, *parameter.secondary_opts] if isinstance(parameter, click.Option) else []:
+            assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", sections[path]), f"{path} {option}"
+    for key in RunConfig.model_fields:
+        assert f"\n{key}: " in sections["Settings"]
+
+
+def test_every_option_says_what_it_does_in_a_sentence() -> None:
+    for path, parameter in parameters(smoothcam, "smoothcam"):
+        if isinstance(parameter, click.Option):
+            assert parameter.help, f"{path} {parameter.opts}"
+            assert re.match(r"[A-Z].*[.\])]$", parameter.help), f"{path} {parameter.opts}: {parameter.help}"
+
+
+def test_the_picture_of_the_rooms_is_current() -> None:
+    assert architecture.PICTURE.read_text("utf-8") == architecture.picture(), "make architecture"
+
+
+def test_every_room_is_in_the_picture() -> None:
+    rooms = {path.name for path in architecture.PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    assert rooms <= architecture.ROOMS.keys()
+    modules = {path.stem for path in architecture.PACKAGE.glob("*.py") if not path.stem.startswith("__")}
+    assert rooms | modules == architecture.ROOMS.keys() | set(architecture.COMMON)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_the_documents_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
+        if not target.startswith("http"):
+            file, _, heading = target.partition("#")
+            place = (page.parent / file).resolve() if file else page
+            assert place.exists(), f"{page.name}: {target}"
+            if heading:
+                headings = re.findall(r"^#+ (.+)$", place.read_text("utf-8"), re.MULTILINE)
+                anchors = [re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in headings]
+                assert heading in anchors, f"{page.name}: {target}"

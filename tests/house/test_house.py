@@ -1,0 +1,185 @@
+"""The house rules of the source: which room may use which, what costs a TensorFlow import, what every module has."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent.parent / "cam_cli"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+LONGEST_FILE = 400
+
+# A room is a folder or a module of `cam_cli`; an entry with a dot allows one module of another room.
+MAY_USE: dict[str, set[str]] = {
+    "": {"version", "quiet", "api", "engine", "models"},
+    "__main__": {"cli"},
+    "api": {"engine", "models", "render", "errors"},
+    "cli": {
+        "pipeline",
+        "results",
+        "evaluate",
+        "report",
+        "models",
+        "config",
+        "interruption",
+        "text",
+        "yaml_source",
+        "quiet",
+        "errors",
+        "version",
+        "storage.location",
+    },
+    "config": {"config_values", "yaml_source", "errors"},
+    "config_values": {"storage.location"},
+    "decoding": {"images", "render.size", "results.manifest", "storage", "errors"},
+    "engine": {"models.calls", "models.grid", "models.bottleneck", "quiet", "errors"},
+    "errors": set(),
+    "evaluate": {
+        "results",
+        "plan",
+        "decoding",
+        "images",
+        "engine",
+        "models",
+        "render.upsample",
+        "config",
+        "errors",
+        "storage.location",
+    },
+    "executors": {
+        "plan",
+        "decoding",
+        "results",
+        "pipeline.resume",
+        "images",
+        "engine",
+        "models",
+        "render",
+        "config",
+        "interruption",
+        "reporter",
+        "quiet",
+        "errors",
+        "storage.location",
+        "version",
+    },
+    "images": {"storage", "errors"},
+    "interruption": set(),
+    "models": {"images.fit", "yaml_source", "quiet", "errors"},
+    "pipeline": {
+        "executors",
+        "plan",
+        "decoding",
+        "results",
+        "images",
+        "render",
+        "models",
+        "config",
+        "interruption",
+        "reporter",
+        "errors",
+        "storage",
+    },
+    "plan": {"results", "engine", "models", "images", "config", "errors", "storage.location"},
+    "quiet": set(),
+    "render": {"errors"},
+    "report": {"evaluate", "results", "decoding", "render", "images", "errors", "storage.location"},
+    "reporter": set(),
+    "results": {"images", "engine", "models", "render", "decoding", "errors", "storage", "version"},
+    "storage": {"errors"},
+    "text": set(),
+    "version": set(),
+    "yaml_source": {"errors"},
+}
+MAY_USE_TENSORFLOW = {"engine", "models", "api"}
+TENSORFLOW = {"tensorflow", "keras", "tf_keras"}
+
+
+def tree_of(source: Path) -> ast.Module:
+    return ast.parse(source.read_text("utf-8"), str(source))
+
+
+def room_of(source: Path) -> str:
+    first = source.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return "" if first == "__init__" else first
+
+
+def imported(source: Path) -> Iterator[tuple[int, str]]:
+    """Every module a file imports, at whatever depth, as (line, absolute dotted name)."""
+    for node in ast.walk(tree_of(source)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{source}:{node.lineno}: imports are absolute here"
+            module = node.module or ""
+            for alias in node.names:
+                inner = PACKAGE.parent.joinpath(*module.split("."), alias.name)
+                is_module = inner.is_dir() or inner.with_suffix(".py").is_file()
+                yield node.lineno, f"{module}.{alias.name}" if is_module else module
+
+
+def test_every_room_is_in_the_plan() -> None:
+    assert {room_of(source) for source in SOURCES} == set(MAY_USE)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_follow_the_arrows_of_the_design(source: Path) -> None:
+    room = room_of(source)
+    wrong = []
+    for line, name in imported(source):
+        root, *inside = name.split(".")
+        if root in TENSORFLOW and room not in MAY_USE_TENSORFLOW:
+            wrong.append(f"{source.name}:{line}: {name} belongs in {sorted(MAY_USE_TENSORFLOW)}")
+        if root != "cam_cli" or not inside or inside[0] == room:
+            continue
+        if inside[0] not in MAY_USE[room] and ".".join(inside[:2]) not in MAY_USE[room]:
+            wrong.append(f"{source.name}:{line}: {room or 'cam_cli'} may not use {name}")
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    "module", ["cam_cli", "cam_cli.cli", "cam_cli.cli.explain", "cam_cli.config", "cam_cli.results.manifest"]
+)
+def test_importing_the_front_rooms_costs_no_tensorflow(module: str) -> None:
+    code = f"import sys, {module}; print(sorted({TENSORFLOW!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def public(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.AST]]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not child.name.startswith("_"):
+            yield f"{prefix}{child.name}", child
+            if isinstance(child, ast.ClassDef):
+                yield from public(child, f"{child.name}.")
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_every_public_name_says_what_it_is(source: Path) -> None:
+    tree = tree_of(source)
+    assert ast.get_docstring(tree)
+    undocumented = [
+        name
+        for name, node in public(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not ast.get_docstring(node)
+    ]
+    assert not undocumented
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_are_short_finished_and_silent(source: Path) -> None:
+    text = source.read_text("utf-8")
+    assert len(text.splitlines()) <= LONGEST_FILE
+    assert not re.search(r"\b(TODO|FIXME|XXX)\b", text)
+    printing = [
+        node.lineno
+        for node in ast.walk(tree_of(source))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+    assert not printing, "stdout is for data: use click.echo in cli, an Reporter in runs"

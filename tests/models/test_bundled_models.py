@@ -1,0 +1,127 @@
+"""The two models that ship: what they predict, what they look at, and that their cards say what is true."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cam_cli.engine.anatomy import examine
+from cam_cli.engine.explain import Explainer, Explanation, Request, Subject
+from cam_cli.errors import UsageError
+from cam_cli.images.decode import Photo, read_photo
+from cam_cli.images.fit import Box, fit
+from cam_cli.models.bundled import bundled_models, choose_bundled
+from cam_cli.models.calls import trace
+from cam_cli.models.card import read_card
+from cam_cli.models.labels import read_labels
+from cam_cli.models.load import Network, load_network
+
+ROOT = Path(__file__).parent.parent.parent
+PHOTOS = sorted((ROOT / "sample_images").glob("*.jpg"))
+REFERENCE = json.loads((Path(__file__).parent.parent / "data" / "reference.json").read_text())
+BOXES = json.loads((ROOT / "sample_images" / "boxes.json").read_text())
+MODELS = ("efficientnet-lite0", "vgg16-lite")
+
+
+@cache
+def network(name: str) -> Network:
+    return load_network(name)
+
+
+@cache
+def explained(name: str) -> dict[str, tuple[Photo, Box, Explanation]]:
+    net = network(name)
+    anatomy = examine(trace(net.model, net.input_shape), [net.default_layer])
+    engine = Explainer(net.model, anatomy, Request())
+    found = {}
+    for path in PHOTOS:
+        photo = read_photo(path)
+        x, box = fit(photo, net.input_shape[:2], net.preprocessing)
+        found[path.name] = (photo, box, engine.explain([Subject(x, path.name)])[0])
+    return found
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_predictions_are_those_of_the_original_weights(name: str) -> None:
+    """Catches a wrong channel order, mean, resampling filter or a lost weight; figures come from other frameworks."""
+    assert len(PHOTOS) == 10
+    for photo, reference in REFERENCE[name].items():
+        logits = explained(name)[photo][2].logits
+        assert int(np.argmax(logits)) == reference[0]["index"], photo
+        for entry in reference:
+            assert logits[entry["index"]] == pytest.approx(entry["logit"], abs=0.06), photo
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_peak_of_the_map_lies_on_the_animal(name: str) -> None:
+    hits = []
+    for photo, truth in BOXES.items():
+        original, box, explanation = explained(name)[photo]
+        assert [original.width, original.height] == truth["size"]
+        values = explanation.maps[0].values
+        row, column = np.unravel_index(np.argmax(values), values.shape)
+        x = box.left + (column + 0.5) / values.shape[1] * (box.right - box.left)
+        y = box.top + (row + 0.5) / values.shape[0] * (box.bottom - box.top)
+        hits.append(any(x1 <= x <= x2 and y1 <= y <= y2 for x1, y1, x2, y2 in truth["boxes"]))
+    assert len(hits) == 9
+    assert sum(hits) >= 8, dict(zip(BOXES, hits, strict=True))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_card_describes_the_file(name: str) -> None:
+    path = bundled_models()[name]
+    card = read_card(path.with_suffix(".yaml"))
+    assert card.name == name
+    assert card.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert card.licence
+    assert card.source
+    assert card.labels is not None
+    assert len(read_labels(card.labels).entries) == network(name).model.output_shape[-1] == 1000
+    assert card.layer in [layer.name for layer in network(name).model.layers]
+
+
+def test_labels_agree_with_the_boxes() -> None:
+    labels = network("efficientnet-lite0").labels
+    for truth in BOXES.values():
+        entry = labels[truth["class_index"]]
+        assert entry.wnid == truth["wnid"]
+        assert labels.resolve(truth["wnid"], 1000) == labels.resolve(truth["label"], 1000) == (truth["class_index"],)
+
+
+def test_a_class_may_be_written_in_several_ways() -> None:
+    labels = network("efficientnet-lite0").labels
+    assert labels.resolve("predicted", 1000) == (-1,)
+    assert labels.resolve("top3", 1000) == (-1, -2, -3)
+    assert labels.resolve("235", 1000) == (235,)
+    assert labels.resolve("GERMAN SHEPHERD", 1000) == labels.resolve("alsatian", 1000) == (235,)
+    for wrong, text in (
+        ("1000", "1000 classes, 0 to 999"),
+        ("top1001", "top1 to top1000"),
+        ("German sheperd", "near it: 'German shepherd' \\(235\\)"),
+        ("crane", "names 2 classes; give the index: 134 or 517"),
+    ):
+        with pytest.raises(UsageError, match=text):
+            labels.resolve(wrong, 1000)
+
+
+def test_the_layer_chooses_the_model() -> None:
+    assert choose_bundled(["auto"]) == "efficientnet-lite0"
+    assert choose_bundled(["block5_conv3"]) == "vgg16-lite"
+    assert choose_bundled(["top_activation", "auto"]) == "efficientnet-lite0"
+    with pytest.raises(UsageError, match="no bundled model has the layer 'block5_conv3', 'top_conv'"):
+        choose_bundled(["block5_conv3", "top_conv"])
+
+
+def test_the_synonyms_are_those_of_the_table() -> None:
+    path = bundled_models()["vgg16-lite"].parent / "imagenet1k.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    entries = read_labels(path).entries
+    assert [e.wnid for e in entries] == [row["wnid"] for row in rows]
+    assert [e.name for e in entries] == [row["name"] for row in rows]
