@@ -45,7 +45,7 @@ class DecodeSettings:
 
 
 @dataclass(frozen=True)
-class Source:
+class FileStat:
     """What the file system said of a photo's file before its bytes were read; of one in a store, see `Stat`."""
 
     size: int
@@ -53,7 +53,7 @@ class Source:
     ctime_ns: int
 
     @classmethod
-    def told(cls, status: os.stat_result) -> Source:
+    def told(cls, status: os.stat_result) -> FileStat:
         """Return what a file's status says."""
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
@@ -62,12 +62,12 @@ class Source:
         return {"size": self.size, "mtime_ns": self.mtime_ns, "ctime_ns": self.ctime_ns}
 
 
-def source_of(path: Location) -> Source | Stat | None:
+def stat_of(path: Location) -> FileStat | Stat | None:
     """Return what is said of a photo before its bytes are read; None where there is none."""
     try:
         if isinstance(path, Url):
             return path.stat or Store(path.protocol).stat(path)
-        return Source.told(os.stat(path))  # noqa: PTH116 - one an image, also of a million that are finished
+        return FileStat.told(os.stat(path))  # noqa: PTH116 - one an image, also of a million that are finished
     except (OSError, ValueError):
         return None
 
@@ -88,6 +88,11 @@ class DecodedImage:
     picture: NDArray[np.uint8]
     box: tuple[float, float, float, float]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that its arrays take."""
+        return self.x.nbytes + self.picture.nbytes
+
 
 @dataclass(frozen=True)
 class Decoded:
@@ -97,7 +102,7 @@ class Decoded:
     and error: one of them, or neither where the bytes are those already known. seconds: what it took.
     """
 
-    source: Source | Stat | None
+    source: FileStat | Stat | None
     sha256: str | None
     image: DecodedImage | None = None
     error: Failure | None = None
@@ -111,13 +116,13 @@ def decode_image(path: Location, known: str | None, how: DecodeSettings) -> Deco
         known: sha256 of bytes that need not be decoded again.
     """
     started = time.perf_counter()
-    source: Source | Stat | None = None
+    source: FileStat | Stat | None = None
     digest: str | None = None
     image: DecodedImage | None = None
     error: Failure | None = None
     stage = "read"
     try:
-        source = source_of(path)
+        source = stat_of(path)
         data, source = _read(path, source)
         digest = hashlib.sha256(data).hexdigest()
         if digest != known:
@@ -130,7 +135,7 @@ def decode_image(path: Location, known: str | None, how: DecodeSettings) -> Deco
     return Decoded(source, digest, image, error, time.perf_counter() - started)
 
 
-def _read(path: Location, told: Source | Stat | None = None) -> tuple[bytes, Source | Stat | None]:
+def _read(path: Location, told: FileStat | Stat | None = None) -> tuple[bytes, FileStat | Stat | None]:
     """Return a file's bytes, and what was said of it before they were read; wait for no writer at a pipe's other end."""
     try:
         if isinstance(path, Url):
@@ -141,7 +146,7 @@ def _read(path: Location, told: Source | Stat | None = None) -> tuple[bytes, Sou
             status = os.fstat(file)
             _check_regular(status)
             os.set_blocking(file, True)
-            return stream.read(), Source.told(status)
+            return stream.read(), FileStat.told(status)
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror or error}", stage="read") from error
     except ValueError as error:

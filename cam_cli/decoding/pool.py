@@ -64,7 +64,7 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
         for _ in self._decoders:
             self._threads.submit(self._lend, _Decoder.start)  # where that fails, the first job tries again, and tells
 
-    def opened(
+    def decode(
         self, jobs: Iterable[tuple[T, Location, str | None]], how: DecodeSettings, ahead: int
     ) -> Iterator[tuple[T, Decoded]]:
         """Yield what becomes of each job, in their order, while the next ones are worked on.

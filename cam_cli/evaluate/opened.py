@@ -17,7 +17,7 @@ from cam_cli.models.bundled import bundled_models
 from cam_cli.models.load import Network, Overrides, load_network
 from cam_cli.models.source import find_source, sha256_of
 from cam_cli.plan.cache import Cache, cache_folder
-from cam_cli.plan.recall import recall_key
+from cam_cli.plan.plan import PlanInputs
 from cam_cli.results.files import from_printable, shown
 from cam_cli.results.reader import RunReader
 
@@ -40,7 +40,7 @@ class OpenedModel:
 
     def cache(self) -> Cache:
         """Return where the run keeps its traced graphs, which are the same here."""
-        return Cache(cache_folder(os.environ) if self.config.cache else None, recall_key(self.config))
+        return Cache(cache_folder(os.environ) if self.config.cache else None, PlanInputs.of(self.config, Path()).key)
 
 
 def open_model_of(run: RunReader, model: str | None = None, *, unsafe_lambda: bool = False) -> OpenedModel:

@@ -25,7 +25,7 @@ from cam_cli.evaluate.stability import stability
 from cam_cli.images.decode import Photo
 from cam_cli.images.fit import fit
 from cam_cli.models.calls import trace
-from cam_cli.plan.plan import request_of
+from cam_cli.plan.resolve import request_of
 from cam_cli.render.upsample import place
 from cam_cli.results.manifest import MapRecord
 from cam_cli.results.reader import ImageResult, RunReader, photos_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from PIL import Image
@@ -26,7 +26,7 @@ Key = tuple[str, str, str, int]
 def write_sheet(
     folder: ResultStore,
     root: Location,
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[Mapping[str, Any]],
     images: int,
     decoders: DecoderPool,
     max_pixels: int,
@@ -51,7 +51,7 @@ def write_sheet(
     jobs = (
         (row, path, row["sha256"] if row["status"] == "failed" else None) for row, path in zip(rows, paths, strict=True)
     )
-    photos = [opened.image for _, opened in decoders.opened(jobs, how, ahead=_AHEAD)]
+    photos = [opened.image for _, opened in decoders.decode(jobs, how, ahead=_AHEAD)]
     cells = [_cells(row, maps, columns, folder, photo) for row, maps, photo in zip(rows, keyed, photos, strict=True)]
     buffer = io.BytesIO()
     contact_sheet(cells, titles, _CELL).save(buffer, "JPEG", quality=88)
@@ -74,7 +74,7 @@ def _keys(maps: Sequence[dict[str, Any]]) -> list[Key]:
 
 
 def _cells(
-    row: dict[str, Any],
+    row: Mapping[str, Any],
     maps: dict[Key, dict[str, Any]],
     columns: Sequence[Key],
     folder: ResultStore,

@@ -1,4 +1,4 @@
-"""`smoothcam explain` as one call: from paths and settings to a finished run folder."""
+"""`smoothcam explain` as one call: from paths and settings to a finished folder of results."""
 
 from __future__ import annotations
 
@@ -19,21 +19,19 @@ from cam_cli.errors import SmoothcamError
 from cam_cli.executors.executor import Executor
 from cam_cli.executors.local import LocalExecutor
 from cam_cli.executors.ray.cluster import check_installed
-from cam_cli.executors.ray.executor import RayExecutor
-from cam_cli.executors.writer import Writer
 from cam_cli.interruption import Interruption
 from cam_cli.pipeline.contact_sheet import write_sheet
 from cam_cli.pipeline.discover import Discovery, discovery_for
-from cam_cli.pipeline.execute import Execution
+from cam_cli.pipeline.loop import Loop
 from cam_cli.pipeline.recorder import Recorder
 from cam_cli.pipeline.resume import Resume
 from cam_cli.pipeline.stats import Stats
-from cam_cli.plan.recall import Recollection, recall, recall_key, recipe_of
+from cam_cli.plan.plan import Plan, PlanInputs, plan_from
 from cam_cli.reporter import Reporter
 from cam_cli.results.files import printable, to_json
 from cam_cli.results.index import Index, path_hash
 from cam_cli.results.shard import Shard
-from cam_cli.results.store import result_store_at
+from cam_cli.results.store import ResultStore, result_store_at
 from cam_cli.results.versions import versions
 from cam_cli.storage.location import Location
 
@@ -48,87 +46,54 @@ def explain_run(
     """Explain every image that `paths` and the lists in `config` name, and return the counts.
 
     Args:
-        paths: files, folders and globs. origin: where each setting came from, for the record. interruption: decides when a
-            signal ends the run.
+        paths: files, folders and globs.
+        origin: where each setting came from, for the record.
+        interruption: decides when a signal ends the run.
 
     Raises:
         UsageError: something asked for does not exist. NoImagesError: nothing matched. ModelError: the model cannot be
-            explained. RunLockedError: another run is at work there. TooManyFailuresError: more than were allowed.
+            explained. RunLockedError: another run writes to the same folder. TooManyFailuresError: more than were allowed.
             SmoothcamError: the output folder cannot be written to. Interrupted: a signal came.
     """
     if config.on:
         check_installed()
-    started = time.monotonic()
-    stats = Stats()
     shard = Shard.parse(config.shard)
-    search = discovery_for(paths, config)
+    discovery = discovery_for(paths, config)
+    started, stats = time.monotonic(), Stats()
 
-    def unreadable(path: Location, error: OSError) -> None:
+    def on_unreadable(path: Location, error: OSError) -> None:
         stats.unreadable_folders += 1
         reporter.warn(f"{printable(path)}: folder skipped: {error.strerror}")
 
-    images = search.some_images(unreadable)
-    folder = result_store_at(config.output, shard)
-    folder.make()
+    images = discovery.some_images(on_unreadable)
+    store = result_store_at(config.output, shard)
+    store.make()
     with ExitStack() as stack:
-        stack.enter_context(
-            folder.locked(
-                config.lock_wait,
-                waiting=lambda: reporter.say(
-                    f"'{printable(config.output)}' is in use; waiting up to {config.lock_wait:g} s"
-                ),
-                holder=lambda: _holder(folder.last_run()),
-            )
-        )
-        stack.enter_context(folder.staging())
-        last = folder.last_run()
+        stack.enter_context(_locked(store, config, reporter))
+        stack.enter_context(store.staging())
+        last_run = store.last_run()
+        inputs = PlanInputs.of(config, discovery.root)
         decoders = stack.enter_context(DecoderPool(config.workers or decoders_for(cores()), config.image_timeout))
-        executor: Executor = (
-            RayExecutor(config, search.root, folder, reporter, interruption)
-            if config.on
-            else LocalExecutor(config, search.root, folder, decoders, reporter, interruption)
-        )
-        stack.enter_context(executor)
-        run = _Run(config, search, shard, reporter, executor, recall(last, recall_key(config)))
-        recollection = run.recollection
-        record = {
-            "schema_version": 1,
-            "root": printable(search.root),
-            "cwd": printable(Path.cwd()),
-            "paths": [printable(path) for path in paths],
-            "config": config.model_dump(mode="json"),
-            "origin": dict(origin),
-            "versions": versions(),
-            "shard": shard.record(),
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "started": _now(),
-            **recollection.record(),
-        }
-        if difference := _difference(last, record):
+        executor = stack.enter_context(_executor(inputs, store, decoders, reporter, interruption))
+        start = _Start(executor, discovery, shard, reporter, plan_from(last_run, inputs))
+        plan = start.plan
+        record = _record(paths, config, origin, discovery, shard) | plan.record()
+        if difference := _difference(last_run, record):
             reporter.say(
                 f"{printable(config.output)}/ was made with {difference}; results of the same images are replaced"
             )
-        for remark in recollection.remarks:
+        for remark in plan.remarks:
             reporter.say(remark)
-        index = stack.enter_context(Index(stack.enter_context(folder.index_files()), shard.owns))
-        rows = stack.enter_context(folder.open_rows())
-        folder.describe(record | {"state": "running"})
-        recipe = recipe_of(recollection, config, search.root)
-        execution = Execution(
-            run.open_executor,
-            recipe,
-            Resume(folder, index, recipe, retry_failed=config.retry_failed),
-            Recorder(folder, index, rows, Writer(folder, recipe), reporter, stats),
-            shard,
-            reporter,
-            stats,
-            interruption,
-            0 if config.fail_fast else config.max_failures,
-        )
+        index = stack.enter_context(Index(stack.enter_context(store.index_files()), shard.owns))
+        rows = stack.enter_context(store.open_rows())
+        store.describe(record | {"state": "running"})
+        recorder = Recorder(store, index, rows, plan, reporter, stats, interruption)
+        resume = Resume(store, index, plan, retry_failed=config.retry_failed)
+        most_failures = 0 if config.fail_fast else config.max_failures
+        loop = Loop(start, plan, shard, resume, recorder, stats, interruption, most_failures)
         state = "stopped"
         try:
-            execution.run(images)
+            loop.run(images)
             state = "finished"
         finally:
             tell = reporter.warn if stats.exit_code else reporter.say  # cron mails only what a quiet run says
@@ -136,73 +101,102 @@ def explain_run(
             try:
                 rows.sync()
             except OSError as error:
-                raise folder.stopped_by(error) from error
-            folder.describe(record | {"state": state, "finished": _now(), "totals": stats.totals()})
+                raise store.stopped_by(error) from error
+            store.describe(record | {"state": state, "finished": _now(), "totals": stats.totals()})
         if config.sheet:
-            reporter.say(write_sheet(folder, search.root, stats.first_rows, stats.images, decoders, config.max_pixels))
+            reporter.say(
+                write_sheet(store, discovery.root, stats.first_rows, stats.images, decoders, config.max_pixels)
+            )
     return stats
 
 
-class _Run:
-    """The executor of a run, opened when it is first needed, and what is known of the model before."""
+class _Start:
+    """Starts the executor when it is first needed: for the plan, if the last run did not keep it, or for an image."""
 
     def __init__(
-        self,
-        config: RunConfig,
-        search: Discovery,
-        shard: Shard,
-        reporter: Reporter,
-        executor: Executor,
-        recalled: Recollection | None,
+        self, executor: Executor, discovery: Discovery, shard: Shard, reporter: Reporter, known: Plan | None
     ) -> None:
-        self._config = config
-        self._search = search
+        self._executor = executor
+        self._discovery = discovery
         self._shard = shard
-        self._audience = reporter
-        self._workshop = executor
-        self._recalled = recalled
-        self._found: Recollection | None = None
+        self._reporter = reporter
+        self._known = known
+        self._started: Plan | None = None
 
     @property
-    def recollection(self) -> Recollection:
-        """What the plan found out, this run's or the last one's."""
-        return self._recalled or self._opened()
+    def plan(self) -> Plan:
+        """The plan that the last run kept or the executor has made."""
+        return self._known or self._plan_of_executor()
 
-    def open_executor(self) -> Executor:
+    def __call__(self) -> Executor:
         """Return the executor, its model loaded.
 
         Raises:
-            UsageError, ModelError: it cannot be explained so. SmoothcamError: it is not what the last run's record says.
+            UsageError, ModelError: the model cannot be explained so. SmoothcamError: it is not the one that run.json describes.
         """
-        self._opened()
-        return self._workshop
+        self._plan_of_executor()
+        return self._executor
 
-    def _opened(self) -> Recollection:
-        if self._found is None:
-            _count_in_background(self._search, self._shard, self._audience)
-            self._found = found = self._workshop.open(self._recalled)
-            if self._recalled is not None and self._recalled.digest != found.digest:
+    def _plan_of_executor(self) -> Plan:
+        if self._started is None:
+            _count_in_background(self._discovery, self._shard, self._reporter)
+            self._started = self._executor.start(self._known)
+            if self._known is not None and self._known.digest != self._started.digest:
                 raise SmoothcamError(
-                    f"run.json in '{self._config.output}' does not describe this model any more, though nothing it was "
-                    "made from has changed; choose another folder with -o"
+                    "run.json in the output folder does not describe this model any more, though nothing it was made from has "
+                    "changed; choose another folder with -o"
                 )
-        return self._found
+        return self._started
 
 
-def _count_in_background(search: Discovery, shard: Shard, reporter: Reporter) -> None:
-    """Tell the reporter how many images there will be, once they are counted.
+def _executor(
+    inputs: PlanInputs, store: ResultStore, decoders: DecoderPool, reporter: Reporter, interruption: Interruption
+) -> Executor:
+    if inputs.config.on:
+        from cam_cli.executors.ray.executor import RayExecutor
 
-    The run does not wait for it, and one that finds nothing to do is over before it would be known.
-    """
+        return RayExecutor(inputs, store, reporter, interruption)
+    return LocalExecutor(inputs, store, decoders, reporter, interruption)
+
+
+def _locked(store: ResultStore, config: RunConfig, reporter: Reporter) -> Any:
+    return store.locked(
+        config.lock_wait,
+        waiting=lambda: reporter.say(f"'{printable(config.output)}' is in use; waiting up to {config.lock_wait:g} s"),
+        holder=lambda: _holder(store.last_run()),
+    )
+
+
+def _record(
+    paths: Sequence[Location], config: RunConfig, origin: Mapping[str, str], discovery: Discovery, shard: Shard
+) -> dict[str, Any]:
+    """Return what run.json says of a run, but for its plan and its end."""
+    return {
+        "schema_version": 1,
+        "root": printable(discovery.root),
+        "cwd": printable(Path.cwd()),
+        "paths": [printable(path) for path in paths],
+        "config": config.model_dump(mode="json"),
+        "origin": dict(origin),
+        "versions": versions(),
+        "shard": shard.record(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "started": _now(),
+    }
+
+
+def _count_in_background(discovery: Discovery, shard: Shard, reporter: Reporter) -> None:
+    """Report how many images there will be, once they are counted; the run does not wait for it."""
 
     def count() -> None:
         try:
-            images = search.images(lambda *_: None)
-            reporter.expect(sum(shard.owns(path_hash(printable(found.relative))) for found in images))
+            images = discovery.images(lambda *_: None)
+            reporter.expect(sum(shard.owns(path_hash(printable(image.relative))) for image in images))
         except SmoothcamError:
             pass  # the run meets the same mistake, and tells it
 
-    if search.repeatable:
+    if discovery.repeatable:
         threading.Thread(target=count, name="count", daemon=True).start()
 
 
@@ -213,7 +207,7 @@ def _holder(run: Mapping[str, Any]) -> str:
 
 
 def _difference(last: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
-    """Say in a few words how the last run into this folder differs from this one, where it does."""
+    """Say in a few words how the last run into this folder differs from this one, if it does."""
     now = json.loads(to_json(record))
     words = {"root": "another root", "model": "another model", "settings": "other settings"}
     return " and ".join(text for name, text in words.items() if name in last and last[name] != now[name]) or None

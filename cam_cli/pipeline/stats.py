@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,7 @@ class Stats:
     maps: int = 0
     unreadable_folders: int = 0
     states: Counter[str] = field(default_factory=Counter)
-    _first: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    _first: dict[str, Mapping[str, Any] | None] = field(default_factory=dict)
 
     @property
     def images(self) -> int:
@@ -42,7 +43,7 @@ class Stats:
         return found | ({"blank": self.states["blank"] / self.maps} if self.maps else {})
 
     @property
-    def first_rows(self) -> list[dict[str, Any]]:
+    def first_rows(self) -> list[Mapping[str, Any]]:
         """The rows of the first images met, in the order they were met, whatever the order they were done in."""
         return [row for row in self._first.values() if row is not None]
 
@@ -51,7 +52,7 @@ class Stats:
         if len(self._first) < MOST_ROWS:
             self._first.setdefault(path, None)
 
-    def count(self, row: dict[str, Any], *, skipped: bool = False) -> None:
+    def count(self, row: Mapping[str, Any], *, skipped: bool = False) -> None:
         """Count one image by its row (see `Manifest.row`)."""
         if row["path"] in self._first:
             self._first[row["path"]] = row

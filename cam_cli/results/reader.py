@@ -137,4 +137,4 @@ def photos_of(
         (image, image.photo, image.manifest.image.sha256 if image.manifest.status == "failed" else None)
         for image in images
     )
-    yield from decoders.opened(known, how, _AHEAD)
+    yield from decoders.decode(known, how, _AHEAD)
