@@ -27,8 +27,6 @@ from cam_cli.text import escaped
 _FRAME = 0.2
 """Seconds between two drawings of the bar."""
 
-_USUAL_WIDTH = 80
-
 
 class Console:
     """Shows a run on stderr and in a log file and, when asked, writes one line of JSON for each image to stdout.
@@ -64,7 +62,7 @@ class Console:
         self._stderr = _own_stderr()
         self._live = not quiet and _is_terminal(self._stderr)
         self._data_beside_bar = self._live and _is_terminal(sys.stdout)
-        self._drawn = 0
+        self._bar = _Bar(self._stderr, live=self._live)
 
     def __enter__(self) -> Console:
         if self._log is not None or not self._quiet:
@@ -174,25 +172,26 @@ class Console:
 
     def _print(self, lines: str, *, bar: bool = True) -> None:
         """Write whole lines to stderr, and the bar below them where there is one."""
-        erased = f"\r{' ' * self._drawn}\r" if self._drawn else ""
-        drawn = self._bar() if bar and self._live and self._progress.begun else ""
-        self._drawn = len(drawn)
         with suppress(OSError, ValueError):
-            self._stderr.write(f"{erased}{lines}{drawn}")
+            self._bar.clear()
+            self._stderr.write(lines)
+            if bar and self._live and self._progress.begun:
+                done, total = self._progress.share
+                self._bar.n, self._bar.total = done, total or None
+                self._bar.bar_format = "{percentage:3.0f}%|{bar}| {desc}" if total else "{desc}"
+                self._bar.set_description_str(self._progress.brief)
             self._stderr.flush()
 
-    def _bar(self) -> str:
-        done, total = self._progress.share
-        with_bar = "{percentage:3.0f}%|{bar}| {desc}" if total else "{desc}{bar}"
-        return tqdm.format_meter(
-            done,
-            total,
-            elapsed=0,
-            ncols=_columns(self._stderr) - 1,
-            prefix=self._progress.brief,
-            ascii=not self._stderr.encoding.lower().startswith("utf"),
-            bar_format=with_bar,
-        )
+
+class _Bar(tqdm):  # type: ignore[type-arg]
+    """A bar that is drawn when it is told to, and has no thread of its own."""
+
+    monitor_interval = 0
+    _lock = threading.RLock()
+
+    def __init__(self, file: TextIO, *, live: bool) -> None:
+        unicode = (getattr(file, "encoding", None) or "").lower().startswith("utf")
+        super().__init__(file=file, disable=not live, delay=1, leave=False, dynamic_ncols=True, ascii=not unicode)
 
 
 def _own_stderr() -> TextIO:
@@ -206,13 +205,6 @@ def _own_stderr() -> TextIO:
 
 def _is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and not stream.closed and stream.isatty()
-
-
-def _columns(terminal: TextIO) -> int:
-    try:
-        return os.get_terminal_size(terminal.fileno()).columns or _USUAL_WIDTH
-    except (OSError, ValueError):
-        return _USUAL_WIDTH
 
 
 def _opened(path: Path) -> io.FileIO:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from cam_cli.engine.network import Network, Pass
 from cam_cli.engine.selection import Selection
 from cam_cli.engine.tracing import INPUT, FrozenGraph, Graphs, Noise, Shape, Wanted, trace_pass
 from cam_cli.errors import UsageError
+from cam_cli.machine import cores
 
 PLUS_PLUS = ("smoothgradcam++", "gradcam++")
 INPUT_METHODS = ("gradient", "smoothgrad")
@@ -129,7 +129,7 @@ class Explainer:
         self._graphs = graphs
         self._rows = ROWS_IN_A_PASS
         self._images = images
-        self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "evidence")
+        self._threads = ThreadPoolExecutor(cores(), "evidence")
         self.halvings = 0
         self._network = self._traced()
         peers = [method for method in request.methods if method in BASELINES]

@@ -22,13 +22,14 @@ class Loop:
     """Explains images and records what becomes of each; no image stops another.
 
     Args:
-        start: returns the executor, its model loaded; called when the first image needs it.
+        start: starts the executor; called when the first image needs it.
         most_failures: the run stops after one more than these; None: never.
     """
 
     def __init__(
         self,
-        start: Callable[[], Executor],
+        executor: Executor,
+        start: Callable[[], object],
         plan: Plan,
         shard: Shard,
         resume: Resume,
@@ -37,6 +38,7 @@ class Loop:
         interruption: Interruption,
         most_failures: int | None,
     ) -> None:
+        self._executor = executor
         self._start = start
         self._plan = plan
         self._shard = shard
@@ -58,9 +60,10 @@ class Loop:
                 first = next(tasks, None)
                 if first is None:
                     return
-                executor = self._start()
-            lost = [result.task for result in executor.explain(chain([first], tasks)) if not self._record(result)]
-            for result in executor.explain(lost):  # somebody removed the staging folder with their files
+                self._start()
+            explain = self._executor.explain
+            lost = [result.task for result in explain(chain([first], tasks)) if not self._record(result)]
+            for result in explain(lost):  # somebody removed the staging folder with their files
                 if not self._record(result):
                     raise self._recorder.stopped_by_loss(result)
 

@@ -7,19 +7,21 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from cam_cli.config import RunConfig
-from cam_cli.decoding.pool import DecoderPool, cores, decoders_for
+from cam_cli.decoding.pool import DecoderPool, decoders_for
 from cam_cli.errors import SmoothcamError
 from cam_cli.executors.executor import Executor
 from cam_cli.executors.local import LocalExecutor
 from cam_cli.executors.ray.cluster import check_installed
 from cam_cli.interruption import Interruption
+from cam_cli.machine import cores
 from cam_cli.pipeline.contact_sheet import write_sheet
 from cam_cli.pipeline.discover import Discovery, discovery_for
 from cam_cli.pipeline.loop import Loop
@@ -75,8 +77,9 @@ def explain_run(
         inputs = PlanInputs.of(config, discovery.root)
         decoders = stack.enter_context(DecoderPool(config.workers or decoders_for(cores()), config.image_timeout))
         executor = stack.enter_context(_executor(inputs, store, decoders, reporter, interruption))
-        start = _Start(executor, discovery, shard, reporter, plan_from(last_run, inputs))
-        plan = start.plan
+        known = plan_from(last_run, inputs)
+        start = _starter(executor, discovery, shard, reporter, known)
+        plan = known or start()
         record = _record(paths, config, origin, discovery, shard) | plan.record()
         if difference := _difference(last_run, record):
             reporter.say(
@@ -90,7 +93,7 @@ def explain_run(
         recorder = Recorder(store, index, rows, plan, reporter, stats, interruption)
         resume = Resume(store, index, plan, retry_failed=config.retry_failed)
         most_failures = 0 if config.fail_fast else config.max_failures
-        loop = Loop(start, plan, shard, resume, recorder, stats, interruption, most_failures)
+        loop = Loop(executor, start, plan, shard, resume, recorder, stats, interruption, most_failures)
         state = "stopped"
         try:
             loop.run(images)
@@ -110,43 +113,23 @@ def explain_run(
     return stats
 
 
-class _Start:
-    """Starts the executor when it is first needed: for the plan, if the last run did not keep it, or for an image."""
+def _starter(
+    executor: Executor, discovery: Discovery, shard: Shard, reporter: Reporter, known: Plan | None
+) -> Callable[[], Plan]:
+    """Return what starts the executor, once, when it is first needed: for the plan or for an image."""
 
-    def __init__(
-        self, executor: Executor, discovery: Discovery, shard: Shard, reporter: Reporter, known: Plan | None
-    ) -> None:
-        self._executor = executor
-        self._discovery = discovery
-        self._shard = shard
-        self._reporter = reporter
-        self._known = known
-        self._started: Plan | None = None
+    @cache
+    def start() -> Plan:
+        _count_in_background(discovery, shard, reporter)
+        plan = executor.start(known)
+        if known is not None and known.digest != plan.digest:
+            raise SmoothcamError(
+                f"run.json in '{discovery.output}' does not describe this model any more, though nothing it was made from has "
+                "changed; choose another folder with -o"
+            )
+        return plan
 
-    @property
-    def plan(self) -> Plan:
-        """The plan that the last run kept or the executor has made."""
-        return self._known or self._plan_of_executor()
-
-    def __call__(self) -> Executor:
-        """Return the executor, its model loaded.
-
-        Raises:
-            UsageError, ModelError: the model cannot be explained so. SmoothcamError: it is not the one that run.json describes.
-        """
-        self._plan_of_executor()
-        return self._executor
-
-    def _plan_of_executor(self) -> Plan:
-        if self._started is None:
-            _count_in_background(self._discovery, self._shard, self._reporter)
-            self._started = self._executor.start(self._known)
-            if self._known is not None and self._known.digest != self._started.digest:
-                raise SmoothcamError(
-                    "run.json in the output folder does not describe this model any more, though nothing it was made from has "
-                    "changed; choose another folder with -o"
-                )
-        return self._started
+    return start
 
 
 def _executor(

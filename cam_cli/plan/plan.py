@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from cam_cli.config import RunConfig
+from cam_cli.machine import processor
 from cam_cli.models.labels import Labels, read_labels
 from cam_cli.models.source import Source, find_source
 from cam_cli.plan.targets import Targets, read_targets
@@ -48,7 +48,7 @@ class PlanInputs:
             "engine": ENGINE_VERSION,
         }
         if config.precision == "auto":
-            parts["machine"] = _processor()  # which decides on the precision
+            parts["machine"] = processor()  # which decides on the precision
         return cls(config, root, source, hashlib.sha256(to_json(parts).encode()).hexdigest())
 
     def labels(self) -> Labels:
@@ -157,11 +157,3 @@ def digest_of(model_sha256: str, settings: Mapping[str, Any]) -> str:
     """Return one sha256 over a model, the settings in any order, and the version of the engine."""
     parts = {"model": model_sha256, "settings": dict(settings), "engine": ENGINE_VERSION}
     return hashlib.sha256(to_json(parts).encode()).hexdigest()
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
