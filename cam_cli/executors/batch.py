@@ -13,6 +13,7 @@ from cam_cli.errors import ImageError, SmoothcamError
 from cam_cli.executors.writer import Explained
 from cam_cli.images.find import ImageFile
 from cam_cli.results.manifest import Failure
+from cam_cli.text import one_line
 
 if TYPE_CHECKING:
     from cam_cli.executors.worker import Worker
@@ -65,13 +66,5 @@ def explained(worker: Worker, batch: Sequence[Ready], warn: Callable[[str], None
 def failure_of(error: Exception) -> Failure:
     """Return an image's failure as its manifest records it."""
     stage = error.stage if isinstance(error, ImageError) else "explain"
-    message = str(error) if isinstance(error, ImageError) else _gist(error)
+    message = str(error) if isinstance(error, ImageError) else one_line(error, _LONGEST_MESSAGE)
     return Failure(stage=stage, type=type(error).__name__, message=message)
-
-
-def _gist(error: Exception) -> str:
-    """Return in one line what an error says, without the stack that TensorFlow puts into its messages."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    stack = [number for number, line in enumerate(lines) if line.startswith('File "')]
-    words = " ".join(" ".join(lines[stack[-1] + 1 if stack else 0 :]).split())
-    return words[:_LONGEST_MESSAGE] or type(error).__name__

@@ -12,10 +12,10 @@ from cam_cli.decoding.image import Decoded, DecodedImage
 from cam_cli.executors.executor import Written
 from cam_cli.images.find import ImageFile
 from cam_cli.plan.recipe import Recipe
-from cam_cli.results.files import printable
 from cam_cli.results.manifest import ImageRecord, Manifest
 from cam_cli.results.store import ResultStore
 from cam_cli.results.versions import versions
+from cam_cli.text import printable
 
 
 @dataclass(frozen=True)

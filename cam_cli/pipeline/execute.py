@@ -17,10 +17,10 @@ from cam_cli.pipeline.resume import Resume
 from cam_cli.pipeline.stats import Stats
 from cam_cli.plan.recipe import Recipe
 from cam_cli.reporter import Reporter
-from cam_cli.results.files import printable
 from cam_cli.results.index import path_hash
 from cam_cli.results.manifest import Failure
 from cam_cli.results.shard import Shard
+from cam_cli.text import printable
 
 _MOST_NOTES = 10
 

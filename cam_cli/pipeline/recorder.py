@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from cam_cli.decoding.image import Decoded
 from cam_cli.errors import ImageError
@@ -13,10 +12,10 @@ from cam_cli.executors.writer import Writer
 from cam_cli.images.find import ImageFile
 from cam_cli.pipeline.stats import Stats
 from cam_cli.reporter import Reporter
-from cam_cli.results.files import printable
 from cam_cli.results.index import Index
-from cam_cli.results.manifest import Failure, ImageRecord, Manifest, files_of
-from cam_cli.results.store import ResultStore, Rows, Stamp
+from cam_cli.results.manifest import Failure, ImageRecord, Manifest, Row, Stamp, files_of, without_index_fields
+from cam_cli.results.store import ResultStore, Rows
+from cam_cli.text import printable
 
 
 class Recorder:
@@ -71,19 +70,19 @@ class Recorder:
             written = None
         self._finish(manifest, opened, written)
 
-    def unchanged(self, row: dict[str, Any], opened: Decoded) -> None:
+    def unchanged(self, row: Row, opened: Decoded) -> None:
         """Record that a photo is what it was, under another time stamp.
 
         Raises:
             SmoothcamError: the output folder cannot be written to; what is finished stays.
         """
-        self._append({**row, "source": opened.source and opened.source.record()})
+        self._append(row, opened)
         self.tell(row, skipped=True)
 
-    def tell(self, row: dict[str, Any], *, skipped: bool) -> None:
+    def tell(self, row: Row, *, skipped: bool) -> None:
         """Count an image and tell the reporter."""
         self._outcome.count(row, skipped=skipped)
-        self._audience.image({key: value for key, value in row.items() if key not in _INDEX_ONLY}, skipped=skipped)
+        self._audience.image(without_index_fields(row), skipped=skipped)
 
     def _put(self, staged: Path, found: ImageFile, manifest: Manifest) -> Stamp:
         """Bring a staged image to its place.
@@ -107,15 +106,14 @@ class Recorder:
 
     def _finish(self, manifest: Manifest, opened: Decoded, written: Stamp | None) -> None:
         row = manifest.row()
-        self._append({**row, "source": opened.source and opened.source.record(), self._folder.stamp_name: written})
+        row[self._folder.stamp_name] = written
+        self._append(row, opened)
         self.tell(row, skipped=False)
 
-    def _append(self, row: dict[str, Any]) -> None:
+    def _append(self, row: Row, opened: Decoded) -> None:
+        source: dict[str, int | str] | None = {**opened.source.record()} if opened.source else None
+        now = datetime.now(UTC).isoformat(timespec="microseconds")
         try:
-            self._rows.append({**row, "finished": datetime.now(UTC).isoformat(timespec="microseconds")})
+            self._rows.append({**row, "source": source, "finished": now})
         except OSError as error:
             raise self._folder.stopped_by(error) from error
-
-
-_INDEX_ONLY = ("source", "manifest_mtime_ns", "manifest_tag", "finished")
-"""What a row of the index has beyond a row of `--json`."""

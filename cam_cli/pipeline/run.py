@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import threading
@@ -11,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from cam_cli.config import RunConfig
 from cam_cli.decoding.pool import DecoderPool, cores, decoders_for
@@ -30,12 +29,13 @@ from cam_cli.pipeline.resume import Resume
 from cam_cli.pipeline.stats import Stats
 from cam_cli.plan.recall import Recollection, recall, recall_key, recipe_of
 from cam_cli.reporter import Reporter
-from cam_cli.results.files import printable, to_json
 from cam_cli.results.index import Index, path_hash
+from cam_cli.results.run_record import PlanRecord, RunRecord
 from cam_cli.results.shard import Shard
 from cam_cli.results.store import result_store_at
 from cam_cli.results.versions import versions
 from cam_cli.storage.location import Location
+from cam_cli.text import printable
 
 
 def explain_run(
@@ -91,20 +91,22 @@ def explain_run(
         stack.enter_context(executor)
         run = _Run(config, search, shard, reporter, executor, recall(last, recall_key(config)))
         recollection = run.recollection
-        record = {
-            "schema_version": 1,
-            "root": printable(search.root),
-            "cwd": printable(Path.cwd()),
-            "paths": [printable(path) for path in paths],
-            "config": config.model_dump(mode="json"),
-            "origin": dict(origin),
-            "versions": versions(),
-            "shard": shard.record(),
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "started": _now(),
-            **recollection.record(),
-        }
+        record = RunRecord(
+            root=printable(search.root),
+            cwd=printable(Path.cwd()),
+            paths=tuple(printable(path) for path in paths),
+            config=config.model_dump(mode="json"),
+            origin=dict(origin),
+            versions=versions(),
+            shard=shard if shard.count > 1 else None,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started=_now(),
+            state="running",
+            model=recollection.model,
+            settings=dict(recollection.settings),
+            plan=PlanRecord(key=recollection.key, classes=recollection.classes, remarks=recollection.remarks),
+        )
         if difference := _difference(last, record):
             reporter.say(
                 f"{printable(config.output)}/ was made with {difference}; results of the same images are replaced"
@@ -113,7 +115,7 @@ def explain_run(
             reporter.say(remark)
         index = stack.enter_context(Index(stack.enter_context(folder.index_files()), shard.owns))
         rows = stack.enter_context(folder.open_rows())
-        folder.describe(record | {"state": "running"})
+        folder.write_run_record(record)
         recipe = recipe_of(recollection, config, search.root)
         execution = Execution(
             run.open_executor,
@@ -126,7 +128,7 @@ def explain_run(
             interruption,
             0 if config.fail_fast else config.max_failures,
         )
-        state = "stopped"
+        state: Literal["stopped", "finished"] = "stopped"
         try:
             execution.run(images)
             state = "finished"
@@ -137,7 +139,9 @@ def explain_run(
                 rows.sync()
             except OSError as error:
                 raise folder.stopped_by(error) from error
-            folder.describe(record | {"state": state, "finished": _now(), "totals": stats.totals()})
+            folder.write_run_record(
+                record.model_copy(update={"state": state, "finished": _now(), "totals": stats.totals()})
+            )
         if config.sheet:
             reporter.say(write_sheet(folder, search.root, stats.first_rows, stats.images, decoders, config.max_pixels))
     return stats
@@ -206,17 +210,19 @@ def _count_in_background(search: Discovery, shard: Shard, reporter: Reporter) ->
         threading.Thread(target=count, name="count", daemon=True).start()
 
 
-def _holder(run: Mapping[str, Any]) -> str:
-    if run.get("state") != "running":
+def _holder(run: RunRecord | None) -> str:
+    if run is None or run.state != "running":
         return ""
-    return f" (process {run.get('pid')} on {run.get('host')}, since {run.get('started')})"
+    return f" (process {run.pid} on {run.host}, since {run.started})"
 
 
-def _difference(last: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
-    """Say in a few words how the last run into this folder differs from this one, where it does."""
-    now = json.loads(to_json(record))
+def _difference(last: RunRecord | None, record: RunRecord) -> str | None:
+    """Return in a few words how the last run into this folder differs from this one; None if it does not."""
+    now = RunRecord.from_json(record.to_json())
     words = {"root": "another root", "model": "another model", "settings": "other settings"}
-    return " and ".join(text for name, text in words.items() if name in last and last[name] != now[name]) or None
+    return (
+        " and ".join(text for name, text in words.items() if last and getattr(last, name) != getattr(now, name)) or None
+    )
 
 
 def _now() -> str:

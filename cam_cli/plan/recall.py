@@ -16,6 +16,7 @@ from cam_cli.plan.recipe import Recipe, digest_of
 from cam_cli.plan.targets import read_targets
 from cam_cli.results.files import to_json
 from cam_cli.results.manifest import ENGINE_VERSION, ModelRecord
+from cam_cli.results.run_record import RunRecord
 from cam_cli.results.versions import versions
 from cam_cli.storage.location import Location
 
@@ -41,14 +42,6 @@ class Recollection:
     def digest(self) -> str:
         """One sha256 over the model and the settings."""
         return digest_of(self.model.sha256, self.settings)
-
-    def record(self) -> dict[str, Any]:
-        """Return this as it stands in run.json."""
-        return {
-            "model": self.model.model_dump(mode="json"),
-            "settings": dict(self.settings),
-            "plan": {"key": self.key, "classes": self.classes, "remarks": list(self.remarks)},
-        }
 
 
 def recollection_of(plan: Plan, config: RunConfig) -> Recollection:
@@ -76,17 +69,12 @@ def recall_key(config: RunConfig) -> str:
     return hashlib.sha256(to_json(parts).encode()).hexdigest()
 
 
-def recall(last_run: Mapping[str, Any], key: str) -> Recollection | None:
+def recall(last_run: RunRecord | None, key: str) -> Recollection | None:
     """Return what the last run into this folder found out, if a plan would find the same; None if it might not."""
-    try:
-        plan = last_run["plan"]
-        model = ModelRecord.model_validate(last_run["model"])
-        found = Recollection(
-            plan["key"], model, int(plan["classes"]), dict(last_run["settings"]), tuple(plan["remarks"])
-        )
-    except (KeyError, TypeError, ValueError):
+    if last_run is None or last_run.model is None or last_run.plan is None or last_run.plan.key != key:
         return None
-    return found if found.key == key else None
+    plan = last_run.plan
+    return Recollection(key, last_run.model, plan.classes, last_run.settings, plan.remarks)
 
 
 def recipe_of(found: Recollection, config: RunConfig, root: Location) -> Recipe:
