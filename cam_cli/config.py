@@ -36,7 +36,8 @@ from cam_cli.config_values import (
     Text,
 )
 from cam_cli.errors import ConfigError
-from cam_cli.yaml_source import KeyedError, Tree, file_name, near, read_tree, validated
+from cam_cli.text import shown_if_odd
+from cam_cli.yaml_source import KeyedError, Tree, near, read_tree, validated
 
 NOT_IN_FINGERPRINT = frozenset(
     {
@@ -289,7 +290,7 @@ def resolve(flags: Mapping[str, object], environ: Mapping[str, str], file: Path 
 
 def _file_tree(file: Path | None, variable: str | None) -> Tree:
     if file is None and variable and not Path(variable).exists():
-        raise ConfigError(f"no such file {file_name(Path(variable))}; correct or unset it", CONFIG_VARIABLE)
+        raise ConfigError(f"no such file {shown_if_odd(Path(variable))}; correct or unset it", CONFIG_VARIABLE)
     path = file or (Path(variable) if variable else None)
     return read_tree(path) if path else Tree()
 

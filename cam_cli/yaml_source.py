@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from cam_cli.errors import ConfigError
+from cam_cli.text import one_line, shown_if_odd
 
 MAX_BYTES = 1 << 20
 MAX_NODES = 10_000
@@ -85,7 +86,7 @@ def read_tree(path: Path) -> Tree:
         ConfigError: no such file, a folder, not UTF-8, not YAML, several documents, a top level that is no
             mapping, a key given twice, a key or tag that is not plain, an anchor that holds itself, too much.
     """
-    name = file_name(path)
+    name = shown_if_odd(path)
     loader = _Loader(_read_text(path, name))
     loader.name = name
     try:
@@ -105,11 +106,6 @@ def read_tree(path: Path) -> Tree:
     builder = _Builder()
     data = builder.mapping(root, ())
     return Tree(name, data, builder.places, builder.key_places)
-
-
-def file_name(path: Path) -> str:
-    """Return the path as messages show it: quoted when it holds characters that would garble a terminal."""
-    return str(path) if str(path).isprintable() else repr(str(path))
 
 
 def validated(tree: Tree, model: type[M]) -> M:
@@ -267,7 +263,7 @@ def _explained(details: ErrorDetails, tree: Tree, model: type[BaseModel]) -> Con
         return ConfigError(f"unknown key {_shown(loc[-1])}{hint}", tree.key_places.get(loc, place))
     cause = details.get("ctx", {}).get("error")
     if cause is not None:
-        return ConfigError(f"{key} {' '.join(str(cause).split())}", place)
+        return ConfigError(f"{key} {one_line(cause)}", place)
     absent_item = details["type"] == "missing" and isinstance(loc[-1], int)
     wanted = _schema_at(schema, loc[:-1] if absent_item else loc)
     phrase = _phrase(wanted, schema)

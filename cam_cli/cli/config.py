@@ -9,7 +9,7 @@ import click
 
 from cam_cli.cli.options import RunCommand, resolve_options, run_options
 from cam_cli.errors import ConfigError, UsageError
-from cam_cli.text import escaped
+from cam_cli.text import escaped, shown_if_odd
 
 
 @click.group()
@@ -23,7 +23,6 @@ def config() -> None:
 def init(file: Path, force: bool) -> None:
     """Write every setting at its default, with its meaning, to FILE, or to stdout without FILE or for `-`."""
     from cam_cli.config import starter_yaml
-    from cam_cli.yaml_source import file_name
 
     if str(file) == "-":
         click.echo(starter_yaml(), nl=False)
@@ -32,9 +31,9 @@ def init(file: Path, force: bool) -> None:
         with file.open("w" if force else "x", encoding="utf-8") as stream:
             stream.write(starter_yaml())
     except FileExistsError:
-        raise UsageError(f"{file_name(file)} exists; choose another name, or replace it with --force") from None
+        raise UsageError(f"{shown_if_odd(file)} exists; choose another name, or replace it with --force") from None
     except OSError as error:
-        raise UsageError(f"cannot write {file_name(file)}: {error.strerror}; choose another place") from None
+        raise UsageError(f"cannot write {shown_if_odd(file)}: {error.strerror}; choose another place") from None
 
 
 @config.command()
@@ -43,7 +42,6 @@ def init(file: Path, force: bool) -> None:
 def check(context: click.Context, files: tuple[Path, ...]) -> None:
     """Check that each FILE can be used with --config; exit code 2 if any cannot."""
     from cam_cli.config import resolve
-    from cam_cli.yaml_source import file_name
 
     failed = False
     for file in files:
@@ -53,7 +51,7 @@ def check(context: click.Context, files: tuple[Path, ...]) -> None:
             failed = True
             click.echo(escaped(str(error)), err=True)
         else:
-            click.echo(f"{file_name(file)}: ok")
+            click.echo(f"{shown_if_odd(file)}: ok")
     if failed:
         context.exit(ConfigError.exit_code)
 

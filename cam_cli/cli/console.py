@@ -14,7 +14,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 from tqdm import tqdm
@@ -23,6 +23,9 @@ from cam_cli.cli.progress import Progress
 from cam_cli.errors import SmoothcamError, UsageError
 from cam_cli.interruption import Interrupted
 from cam_cli.text import escaped
+
+if TYPE_CHECKING:
+    from cam_cli.results.manifest import Row
 
 _FRAME = 0.2
 """Seconds between two drawings of the bar."""
@@ -112,7 +115,7 @@ class Console:
         with self._lock:
             self._progress.total = total
 
-    def image(self, row: dict[str, Any], *, skipped: bool) -> None:
+    def image(self, row: Row, *, skipped: bool) -> None:
         """Count an image, and print its row where rows are wanted; what failed now was told by `warn`.
 
         Raises:
@@ -126,7 +129,7 @@ class Console:
             self.detail(_words(row, skipped=skipped))
         if self._json_lines:
             try:
-                self._print_data(json.dumps(row | {"skipped": skipped}, sort_keys=True))
+                self._print_data(json.dumps({**row, "skipped": skipped}, sort_keys=True))
             except BrokenPipeError:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise Interrupted(signal.SIGPIPE) from None
@@ -214,7 +217,7 @@ def _opened(path: Path) -> io.FileIO:
         raise UsageError(f"log file '{path}' cannot be opened: {error.strerror}; choose another place") from None
 
 
-def _words(row: dict[str, Any], *, skipped: bool) -> str:
+def _words(row: Row, *, skipped: bool) -> str:
     """Return an image's row in a few words."""
     parts = ["already done" if row["status"] == "ok" else "failed before"] if skipped else []
     parts += [f"{row['error']['stage']}: {row['error']['message']}"] if row["error"] else []

@@ -19,6 +19,7 @@ from cam_cli.images.fit import Box, Preprocessing, fit
 from cam_cli.render.size import picture_size
 from cam_cli.storage.location import Location, Stat, Url
 from cam_cli.storage.store import Store
+from cam_cli.text import one_line
 
 if TYPE_CHECKING:
     from cam_cli.results.manifest import Failure  # pydantic, which would double a decoder's time to start
@@ -191,4 +192,4 @@ def _failure(error: Exception, stage: str) -> Failure:
     if isinstance(error, ImageError):
         stage = error.stage
     kind = type(error).__name__
-    return Failure(stage=stage, type=kind, message=" ".join(str(error).split()) or kind)
+    return Failure(stage=stage, type=kind, message=one_line(error))

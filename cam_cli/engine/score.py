@@ -11,6 +11,7 @@ from cam_cli.engine.anatomy import logits_of
 from cam_cli.errors import ModelError, UsageError
 from cam_cli.models.calls import run_model
 from cam_cli.quiet import native_chatter_silenced
+from cam_cli.text import first_line
 
 
 class ReluRule(StrEnum):
@@ -70,8 +71,9 @@ class LogitScore:
         except ModelError:
             raise
         except Exception as error:
-            first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise ModelError(f"the model does not take a batch of images of shape {input_shape}: {first}") from error
+            raise ModelError(
+                f"the model does not take a batch of images of shape {input_shape}: {first_line(error)}"
+            ) from error
         self.classes = int(self._run.structured_outputs[1].shape[-1])
         if rule:
             _check_reach(self._run.graph, rule)

@@ -22,8 +22,8 @@ from cam_cli.evaluate.shapes import Box, Mask, Polygons, Runs, Shape, Size, chec
 from cam_cli.images.decode import read_bytes
 from cam_cli.images.find import IMAGE_EXTENSIONS
 from cam_cli.images.pillow import strict_and_unlimited
-from cam_cli.results.files import from_printable, shown
 from cam_cli.results.manifest import TargetRecord
+from cam_cli.text import from_printable, one_line, shown
 
 _WNID = re.compile(r"n\d{8}")
 _VOID = 255
@@ -175,7 +175,7 @@ class _Masks:
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - damaged PNGs make Pillow fail in many ways
-            raise UsageError(f"mask {shown(path)}: {' '.join(str(error).split())}") from None
+            raise UsageError(f"mask {shown(path)}: {one_line(error)}") from None
         present = [value for value in np.unique(values) if value]
         if values.dtype == np.uint8 and len(present) > 1:
             present = [value for value in present if value != _VOID]

@@ -17,9 +17,10 @@ from cam_cli.evaluate.annotations import Annotations, read_annotations
 from cam_cli.evaluate.bootstrap import interval
 from cam_cli.evaluate.localisation import localise
 from cam_cli.evaluate.signals import centre_of_attention, signals
-from cam_cli.results.files import shown, to_json, whole
+from cam_cli.results.files import to_json, whole
 from cam_cli.results.manifest import MapRecord
 from cam_cli.results.reader import ImageResult, RunReader
+from cam_cli.text import shown
 
 EVALUATION = "evaluation.json"
 _Values = dict[tuple[str, str, str], "array[float]"]

@@ -18,8 +18,8 @@ from cam_cli.models.load import Network, Overrides, load_network
 from cam_cli.models.source import find_source, sha256_of
 from cam_cli.plan.cache import Cache, cache_folder
 from cam_cli.plan.plan import PlanInputs
-from cam_cli.results.files import from_printable, shown
 from cam_cli.results.reader import RunReader
+from cam_cli.text import from_printable, shown
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,14 @@ def open_model_of(run: RunReader, model: str | None = None, *, unsafe_lambda: bo
         ModelError, ConfigError: as `load_network` does.
     """
     try:
-        recorded, settings = run.record["model"]["sha256"], run.record["settings"]
-        config = RunConfig.model_validate({**run.record["config"], "unsafe_lambda": unsafe_lambda})
+        if run.record.model is None:
+            raise ValueError("it does not name the model")
+        recorded, settings = run.record.model.sha256, run.record.settings
+        config = RunConfig.model_validate({**run.record.config, "unsafe_lambda": unsafe_lambda})
         precision, fed = str(settings["precision"]), settings["input"]
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"run.json of {shown(run.folder)} does not say how its model was opened ({error})") from error
-    started_in = Path(from_printable(str(run.record.get("cwd", "."))))
+    started_in = Path(from_printable(run.record.cwd))
     found = config.model_copy(
         update={
             "model": _model(model or config.model, recorded, started_in, run),

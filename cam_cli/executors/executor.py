@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from cam_cli.decoding.image import Decoded, DecodedImage, FileStat
 from cam_cli.errors import ImageError
 from cam_cli.images.find import ImageFile
 from cam_cli.plan.plan import Plan
-from cam_cli.results.manifest import Failure, Manifest
+from cam_cli.results.manifest import Failure, Manifest, Row
 from cam_cli.storage.location import Stat
+from cam_cli.text import one_line
 
 _LONGEST_MESSAGE = 500
 
@@ -29,7 +30,7 @@ class Task:
 
     image: ImageFile
     targets: tuple[int, ...]
-    known: Mapping[str, Any] | None = None
+    known: Row | None = None
 
     @property
     def known_sha256(self) -> str | None:
@@ -100,13 +101,5 @@ class Executor(AbstractContextManager["Executor"], Protocol):
 def failure_of(error: Exception) -> Failure:
     """Return the failure of an image as its manifest records it."""
     stage = error.stage if isinstance(error, ImageError) else "explain"
-    message = str(error) if isinstance(error, ImageError) else _without_stack(error)
+    message = str(error) if isinstance(error, ImageError) else one_line(error, _LONGEST_MESSAGE)
     return Failure(stage=stage, type=type(error).__name__, message=message)
-
-
-def _without_stack(error: Exception) -> str:
-    """Return in one line what an error says, without the stack that TensorFlow puts into its messages."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    stack = [number for number, line in enumerate(lines) if line.startswith('File "')]
-    words = " ".join(" ".join(lines[stack[-1] + 1 if stack else 0 :]).split())
-    return words[:_LONGEST_MESSAGE] or type(error).__name__

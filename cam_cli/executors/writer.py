@@ -14,9 +14,9 @@ from cam_cli.executors.artefacts import Artefacts, predictions, publish_joint, p
 from cam_cli.executors.executor import Ready, Result
 from cam_cli.models.labels import Labels
 from cam_cli.plan.plan import Plan
-from cam_cli.results.files import printable
 from cam_cli.results.manifest import ImageRecord, Manifest
 from cam_cli.results.store import ResultStore
+from cam_cli.text import printable
 
 
 class Writer:

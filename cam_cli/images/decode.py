@@ -14,6 +14,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from cam_cli.errors import ImageError
 from cam_cli.images.modes import to_rgb
 from cam_cli.images.pillow import strict_and_unlimited
+from cam_cli.text import one_line
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 200_000_000
@@ -92,8 +93,7 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, enough: int | None = No
             stage="decode",
         ) from error
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ImageError(f"damaged or cut short: {reason}; fetch the file again", stage="decode") from error
+        raise ImageError(f"damaged or cut short: {one_line(error)}; fetch the file again", stage="decode") from error
     pixels.flags.writeable = False
     return Photo(
         pixels,

@@ -18,9 +18,10 @@ import keras
 from cam_cli.errors import ModelError
 from cam_cli.models.bundled import bundled_models
 from cam_cli.models.card import InputCard, ModelCard
-from cam_cli.models.files import load_weights, one_line
+from cam_cli.models.files import load_weights
 from cam_cli.models.source import imagenet_labels
 from cam_cli.quiet import native_chatter_silenced
+from cam_cli.text import first_line
 
 _STALLED_AFTER = 30.0  # seconds without a byte
 _CAFFE = InputCard(fit="crop", channels="bgr", mean=(103.939, 116.779, 123.68))
@@ -105,9 +106,9 @@ def _with_fetched_weights(name: str) -> keras.Model:
     except Exception as error:
         place = _where_keras_looks(error)
         if place is None:
-            raise ModelError(f"{name!r} cannot be built: {one_line(error)}; try --weights FILE") from error
+            raise ModelError(f"{name!r} cannot be built: {first_line(error)}; try --weights FILE") from error
         raise ModelError(
-            f"no weights for {name!r}: Keras could not fetch them ({one_line(error)}); give a file with --weights FILE, "
+            f"no weights for {name!r}: Keras could not fetch them ({first_line(error)}); give a file with --weights FILE, "
             f"put it at {place!r}, or take a bundled model ({', '.join(bundled_models())})"
         ) from error
 

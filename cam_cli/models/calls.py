@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from cam_cli.errors import ModelError
 from cam_cli.quiet import native_chatter_silenced
+from cam_cli.text import first_line
 
 
 def walk(model: keras.Layer, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:
@@ -161,6 +162,5 @@ def trace(model: keras.Model, input_shape: tuple[int, int, int]) -> Trace:
     except ModelError:
         raise
     except Exception as error:
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ModelError(f"the model does not take an image of shape {input_shape}: {first}") from error
+        raise ModelError(f"the model does not take an image of shape {input_shape}: {first_line(error)}") from error
     return found[-1]

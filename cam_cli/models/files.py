@@ -14,6 +14,7 @@ from cam_cli.models.description import code_runners, read_description, strangers
 from cam_cli.models.formats import Format, recognise, under_its_suffix
 from cam_cli.models.legacy import readable_by_keras_3
 from cam_cli.quiet import native_chatter_silenced
+from cam_cli.text import first_line
 
 _RECORDED_BY_KERAS_2 = {"TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer"}
 
@@ -42,7 +43,7 @@ def open_model(path: Path, *, unsafe_lambda: bool = False) -> keras.Model:
             with reading as readable, native_chatter_silenced():
                 model = keras.saving.load_model(readable, compile=False, safe_mode=not unsafe_lambda)
     except Exception as error:
-        reason = _is_strange(description) or f"cannot be opened as a Keras model: {one_line(error)}"
+        reason = _is_strange(description) or f"cannot be opened as a Keras model: {first_line(error)}"
         raise ModelError(f"{str(path)!r} {reason}") from error
     if not isinstance(model, keras.Model):
         raise ModelError(f"{str(path)!r} holds a {type(model).__name__}, not a model")
@@ -61,13 +62,7 @@ def load_weights(model: keras.Model, path: Path) -> None:
         with under_its_suffix(source, kind.suffix) as named, native_chatter_silenced():
             model.load_weights(named)
     except Exception as error:
-        raise ModelError(f"weights {str(path)!r} do not fit {model.name}: {one_line(error)}") from error
-
-
-def one_line(error: Exception) -> str:
-    """Return the first line of an error's message that says something."""
-    lines = (line.strip() for line in str(error).splitlines())
-    return next((line for line in lines if line), type(error).__name__)
+        raise ModelError(f"weights {str(path)!r} do not fit {model.name}: {first_line(error)}") from error
 
 
 def _read(path: Path, kind: Format) -> Any:
@@ -75,7 +70,7 @@ def _read(path: Path, kind: Format) -> Any:
         return read_description(path, kind)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ModelError(
-            f"{str(path)!r} is damaged: the description of its layers cannot be read ({one_line(error)}); copy or fetch "
+            f"{str(path)!r} is damaged: the description of its layers cannot be read ({first_line(error)}); copy or fetch "
             "it again"
         ) from error
 

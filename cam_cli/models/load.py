@@ -14,11 +14,12 @@ from cam_cli.models.applications import applications, load_application, sha256_o
 from cam_cli.models.bundled import bundled_models
 from cam_cli.models.calls import choose_output
 from cam_cli.models.card import ModelCard
-from cam_cli.models.files import one_line, open_model
+from cam_cli.models.files import open_model
 from cam_cli.models.grid import Tokens
 from cam_cli.models.inputs import Overrides, settle_input
 from cam_cli.models.labels import Labels, read_labels
 from cam_cli.models.source import find_source
+from cam_cli.text import first_line
 
 __all__ = ["Network", "Overrides", "load_network"]
 
@@ -104,7 +105,7 @@ def _output_remarks(model: keras.Model, input_shape: tuple[int, int, int]) -> li
         try:
             outputs = model.compute_output_spec(keras.KerasTensor((1, *input_shape)))
         except Exception as error:
-            raise ModelError(f"the model does not take an image of shape {input_shape}: {one_line(error)}") from error
+            raise ModelError(f"the model does not take an image of shape {input_shape}: {first_line(error)}") from error
     name, _ = choose_output(model, outputs)
     count = len(keras.tree.flatten(outputs))
     return [] if count == 1 else [f"the model has {count} outputs: taking '{name}', the only row of scores"]

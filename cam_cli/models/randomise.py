@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from cam_cli.errors import ModelError
 from cam_cli.models.calls import run_model, trace, walk
-from cam_cli.models.files import one_line
 from cam_cli.quiet import native_chatter_silenced
+from cam_cli.text import first_line
 
 
 def randomised(model: keras.Model, input_shape: tuple[int, int, int], seed: int) -> Iterator[tuple[str, keras.Model]]:
@@ -88,7 +88,7 @@ def _copied(model: keras.Model, input_shape: tuple[int, int, int]) -> keras.Mode
             copied.name = own.name
     except Exception as error:
         raise ModelError(
-            f"the model cannot be copied, which randomising its weights needs ({one_line(error)}); leave the sanity check out"
+            f"the model cannot be copied, which randomising its weights needs ({first_line(error)}); leave the sanity check out"
         ) from error
     return copy
 

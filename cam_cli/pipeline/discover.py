@@ -14,10 +14,10 @@ from cam_cli.images.find import IMAGE_EXTENSIONS, ImageFile, common_root, find_i
 from cam_cli.images.globs import is_glob
 from cam_cli.images.lists import listed
 from cam_cli.images.tree import LocalTree, StoreTree, Tree
-from cam_cli.results.files import printable
 from cam_cli.results.store import run_folders_in
 from cam_cli.storage.location import Location, Url
 from cam_cli.storage.store import Store
+from cam_cli.text import printable
 
 STDIN = Path("-")
 

@@ -12,11 +12,11 @@ from cam_cli.pipeline.discover import Discovery, discovery_for
 from cam_cli.pipeline.resume import FAILED, TOUCHED, Resume, Verdict
 from cam_cli.plan.plan import PlanInputs, plan_from
 from cam_cli.reporter import Reporter
-from cam_cli.results.files import printable
 from cam_cli.results.index import Index, path_hash
 from cam_cli.results.shard import Shard
 from cam_cli.results.store import ResultStore, result_store_at
 from cam_cli.storage.location import Location
+from cam_cli.text import printable
 
 Action = Literal["explain", "check", "skip", "collide"]
 

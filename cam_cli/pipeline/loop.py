@@ -13,9 +13,9 @@ from cam_cli.pipeline.recorder import Recorder
 from cam_cli.pipeline.resume import TOUCHED, Resume
 from cam_cli.pipeline.stats import Stats
 from cam_cli.plan.plan import Plan
-from cam_cli.results.files import printable
 from cam_cli.results.index import path_hash
 from cam_cli.results.shard import Shard
+from cam_cli.text import printable
 
 
 class Loop:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from cam_cli.decoding.image import FileStat, stat_of
 from cam_cli.errors import ImageError, SmoothcamError
@@ -18,11 +16,11 @@ from cam_cli.interruption import Interrupted, Interruption
 from cam_cli.pipeline.stats import Stats
 from cam_cli.plan.plan import Plan
 from cam_cli.reporter import Reporter
-from cam_cli.results.files import printable
 from cam_cli.results.index import Index
-from cam_cli.results.manifest import ImageRecord, Manifest, files_of
-from cam_cli.results.store import ResultStore, Rows, Stamp
+from cam_cli.results.manifest import ImageRecord, Manifest, Row, Stamp, files_of, without_index_fields
+from cam_cli.results.store import ResultStore, Rows
 from cam_cli.storage.location import Stat
+from cam_cli.text import printable
 
 _MOST_NOTES = 10
 
@@ -64,11 +62,11 @@ class Recorder:
             self._record_unchanged(result)
         return True
 
-    def tell(self, row: Mapping[str, Any], *, skipped: bool) -> None:
+    def tell(self, row: Row, *, skipped: bool) -> None:
         """Count an image and report it."""
         self._stats.count(row, skipped=skipped)
         try:
-            self._reporter.image({key: value for key, value in row.items() if key not in _INDEX_ONLY}, skipped=skipped)
+            self._reporter.image(without_index_fields(row), skipped=skipped)
         except Interrupted as reason:
             self._interruption.stop(reason)
 
@@ -109,7 +107,7 @@ class Recorder:
         """Record that an image has the bytes it had, under another time stamp."""
         row = result.task.known
         assert row is not None
-        self._append({**row, "source": result.source and result.source.record()})
+        self._append(row, result.source)
         self.tell(row, skipped=True)
 
     def _put(self, staged: Path, image: ImageFile, manifest: Manifest) -> Stamp:
@@ -135,12 +133,15 @@ class Recorder:
 
     def _finish(self, manifest: Manifest, source: FileStat | Stat | None, stamp: Stamp | None) -> None:
         row = manifest.row()
-        self._append({**row, "source": source and source.record(), self._store.stamp_name: stamp})
+        row[self._store.stamp_name] = stamp
+        self._append(row, source)
         self.tell(row, skipped=False)
 
-    def _append(self, row: dict[str, Any]) -> None:
+    def _append(self, row: Row, source: FileStat | Stat | None) -> None:
+        told: dict[str, int | str] | None = {**source.record()} if source else None
+        now = datetime.now(UTC).isoformat(timespec="microseconds")
         try:
-            self._rows.append({**row, "finished": datetime.now(UTC).isoformat(timespec="microseconds")})
+            self._rows.append({**row, "source": told, "finished": now})
         except OSError as error:
             raise self._store.stopped_by(error) from error
 
@@ -154,7 +155,3 @@ class Recorder:
                 self._reporter.say(
                     "further notes of this kind are told with --verbose only, and stand in the manifests"
                 )
-
-
-_INDEX_ONLY = ("source", "manifest_mtime_ns", "manifest_tag", "finished")
-"""What a row of the index has beyond a row of `--json`."""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from cam_cli.decoding.image import stat_of
 from cam_cli.errors import ImageError
 from cam_cli.images.find import ImageFile
 from cam_cli.plan.plan import Plan
-from cam_cli.results.files import printable
 from cam_cli.results.index import Index
-from cam_cli.results.manifest import files_of
-from cam_cli.results.store import ResultStore, Stamp
+from cam_cli.results.manifest import Row, Stamp, files_of
+from cam_cli.results.store import ResultStore
+from cam_cli.text import printable
 
 NEW = "new"
 OTHERWISE = "made with other settings"
@@ -31,7 +30,7 @@ class Verdict:
     """
 
     reason: str | None
-    row: dict[str, Any] | None = None
+    row: Row | None = None
 
 
 class Resume:
@@ -52,7 +51,7 @@ class Resume:
         """Return the verdict on one image; without a plan every earlier result counts as made with other settings."""
         place = self._folder.place(found.relative)
         path = printable(found.relative)
-        row = self._index.row(path)
+        row: Row | None = self._index.row(path)
         written = self._folder.stamp(place)
         if row is None or written is None or row.get(self._folder.stamp_name) != written:
             row = self._read(place, path, written) if written is not None else self._without_folder(row)
@@ -76,13 +75,15 @@ class Resume:
         except ImageError:
             return ()
 
-    def _read(self, place: str, path: str, written: Stamp) -> dict[str, Any] | None:
+    def _read(self, place: str, path: str, written: Stamp) -> Row | None:
         manifest = self._folder.manifest(place)
         if manifest is None or manifest.image.path != path:
             return None
-        return {**manifest.row(), self._folder.stamp_name: written}
+        row = manifest.row()
+        row[self._folder.stamp_name] = written
+        return row
 
-    def _without_folder(self, row: dict[str, Any] | None) -> dict[str, Any] | None:
+    def _without_folder(self, row: Row | None) -> Row | None:
         """Return the row of an image that failed because no manifest could be written for it."""
         failed = row is not None and row["status"] == "failed" and row.get(self._folder.stamp_name) is None
         return row if failed else None

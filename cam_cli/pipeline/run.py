@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import threading
@@ -12,7 +11,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cam_cli.config import RunConfig
 from cam_cli.decoding.pool import DecoderPool, decoders_for
@@ -30,12 +29,13 @@ from cam_cli.pipeline.resume import Resume
 from cam_cli.pipeline.stats import Stats
 from cam_cli.plan.plan import Plan, PlanInputs, plan_from
 from cam_cli.reporter import Reporter
-from cam_cli.results.files import printable, to_json
 from cam_cli.results.index import Index, path_hash
+from cam_cli.results.run_record import PlanRecord, RunRecord
 from cam_cli.results.shard import Shard
 from cam_cli.results.store import ResultStore, result_store_at
 from cam_cli.results.versions import versions
 from cam_cli.storage.location import Location
+from cam_cli.text import printable
 
 
 def explain_run(
@@ -80,7 +80,7 @@ def explain_run(
         known = plan_from(last_run, inputs)
         start = _starter(executor, discovery, shard, reporter, known)
         plan = known or start()
-        record = _record(paths, config, origin, discovery, shard) | plan.record()
+        record = _record(paths, config, origin, discovery, shard, plan)
         if difference := _difference(last_run, record):
             reporter.say(
                 f"{printable(config.output)}/ was made with {difference}; results of the same images are replaced"
@@ -89,12 +89,12 @@ def explain_run(
             reporter.say(remark)
         index = stack.enter_context(Index(stack.enter_context(store.index_files()), shard.owns))
         rows = stack.enter_context(store.open_rows())
-        store.describe(record | {"state": "running"})
+        store.write_run_record(record)
         recorder = Recorder(store, index, rows, plan, reporter, stats, interruption)
         resume = Resume(store, index, plan, retry_failed=config.retry_failed)
         most_failures = 0 if config.fail_fast else config.max_failures
         loop = Loop(executor, start, plan, shard, resume, recorder, stats, interruption, most_failures)
-        state = "stopped"
+        state: Literal["stopped", "finished"] = "stopped"
         try:
             loop.run(images)
             state = "finished"
@@ -105,7 +105,8 @@ def explain_run(
                 rows.sync()
             except OSError as error:
                 raise store.stopped_by(error) from error
-            store.describe(record | {"state": state, "finished": _now(), "totals": stats.totals()})
+            ended = {"state": state, "finished": _now(), "totals": stats.totals()}
+            store.write_run_record(record.model_copy(update=ended))
         if config.sheet:
             reporter.say(
                 write_sheet(store, discovery.root, stats.first_rows, stats.images, decoders, config.max_pixels)
@@ -151,22 +152,30 @@ def _locked(store: ResultStore, config: RunConfig, reporter: Reporter) -> Any:
 
 
 def _record(
-    paths: Sequence[Location], config: RunConfig, origin: Mapping[str, str], discovery: Discovery, shard: Shard
-) -> dict[str, Any]:
-    """Return what run.json says of a run, but for its plan and its end."""
-    return {
-        "schema_version": 1,
-        "root": printable(discovery.root),
-        "cwd": printable(Path.cwd()),
-        "paths": [printable(path) for path in paths],
-        "config": config.model_dump(mode="json"),
-        "origin": dict(origin),
-        "versions": versions(),
-        "shard": shard.record(),
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "started": _now(),
-    }
+    paths: Sequence[Location],
+    config: RunConfig,
+    origin: Mapping[str, str],
+    discovery: Discovery,
+    shard: Shard,
+    plan: Plan,
+) -> RunRecord:
+    """Return what run.json says while the run goes on."""
+    return RunRecord(
+        root=printable(discovery.root),
+        cwd=printable(Path.cwd()),
+        paths=tuple(printable(path) for path in paths),
+        config=config.model_dump(mode="json"),
+        origin=dict(origin),
+        versions=versions(),
+        shard=shard if shard.count > 1 else None,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        started=_now(),
+        state="running",
+        model=plan.model,
+        settings=dict(plan.settings),
+        plan=PlanRecord(key=plan.key, classes=plan.classes, remarks=plan.remarks),
+    )
 
 
 def _count_in_background(discovery: Discovery, shard: Shard, reporter: Reporter) -> None:
@@ -183,17 +192,19 @@ def _count_in_background(discovery: Discovery, shard: Shard, reporter: Reporter)
         threading.Thread(target=count, name="count", daemon=True).start()
 
 
-def _holder(run: Mapping[str, Any]) -> str:
-    if run.get("state") != "running":
+def _holder(run: RunRecord | None) -> str:
+    if run is None or run.state != "running":
         return ""
-    return f" (process {run.get('pid')} on {run.get('host')}, since {run.get('started')})"
+    return f" (process {run.pid} on {run.host}, since {run.started})"
 
 
-def _difference(last: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
-    """Say in a few words how the last run into this folder differs from this one, if it does."""
-    now = json.loads(to_json(record))
+def _difference(last: RunRecord | None, record: RunRecord) -> str | None:
+    """Return in a few words how the last run into this folder differs from this one; None if it does not."""
+    now = RunRecord.from_json(record.to_json())
     words = {"root": "another root", "model": "another model", "settings": "other settings"}
-    return " and ".join(text for name, text in words.items() if name in last and last[name] != now[name]) or None
+    return (
+        " and ".join(text for name, text in words.items() if last and getattr(last, name) != getattr(now, name)) or None
+    )
 
 
 def _now() -> str:

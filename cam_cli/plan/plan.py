@@ -15,6 +15,7 @@ from cam_cli.models.source import Source, find_source
 from cam_cli.plan.targets import Targets, read_targets
 from cam_cli.results.files import to_json
 from cam_cli.results.manifest import ENGINE_VERSION, ImageRecord, Manifest, ModelRecord
+from cam_cli.results.run_record import RunRecord
 from cam_cli.results.versions import versions
 from cam_cli.storage.location import Location
 
@@ -118,30 +119,18 @@ class Plan:
             **fields,
         )
 
-    def record(self) -> dict[str, Any]:
-        """Return this as run.json has it."""
-        return {
-            "model": self.model.model_dump(mode="json"),
-            "settings": dict(self.settings),
-            "plan": {"key": self.key, "classes": self.classes, "remarks": list(self.remarks)},
-        }
 
-
-def plan_from(last_run: Mapping[str, Any], inputs: PlanInputs) -> Plan | None:
+def plan_from(last_run: RunRecord | None, inputs: PlanInputs) -> Plan | None:
     """Return the plan that run.json keeps; None if these inputs may lead to another plan.
 
     Raises:
         UsageError: the labels or targets cannot be read, or a target is no class of the model.
     """
-    try:
-        kept = last_run["plan"]
-        if kept["key"] != inputs.key:
-            return None
-        model, settings = ModelRecord.model_validate(last_run["model"]), dict(last_run["settings"])
-        classes, remarks = int(kept["classes"]), tuple(kept["remarks"])
-    except (KeyError, TypeError, ValueError):
+    if last_run is None or last_run.plan is None or last_run.model is None or last_run.plan.key != inputs.key:
         return None
-    return Plan(inputs.key, model, classes, settings, remarks, targets_for(inputs, inputs.labels(), classes))
+    classes = last_run.plan.classes
+    targets = targets_for(inputs, inputs.labels(), classes)
+    return Plan(inputs.key, last_run.model, classes, last_run.settings, last_run.plan.remarks, targets)
 
 
 def targets_for(inputs: PlanInputs, labels: Labels, classes: int) -> Targets:

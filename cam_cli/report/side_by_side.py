@@ -121,7 +121,7 @@ def _thumbnail(path: Path) -> str | None:
 
 
 def _made_with(run: RunReader) -> str:
-    return f"{run.record['model']['name']}, {run.record['started']}"
+    return ", ".join(([run.record.model.name] if run.record.model else []) + [run.record.started])
 
 
 def _label(target: TargetRecord | None) -> str:

@@ -6,12 +6,10 @@ import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
-from pydantic_core import from_json
 
 from cam_cli.decoding.image import Decoded, DecodeSettings
 from cam_cli.decoding.pool import DecoderPool
@@ -19,11 +17,13 @@ from cam_cli.errors import UsageError
 from cam_cli.images.fit import Preprocessing, input_box
 from cam_cli.render.upsample import place
 from cam_cli.results.disk_store import DiskResultStore
-from cam_cli.results.files import from_printable, read_regular
+from cam_cli.results.files import read_regular
 from cam_cli.results.index import Index
 from cam_cli.results.manifest import Manifest, MapRecord, read_manifest
+from cam_cli.results.run_record import RunRecord
 from cam_cli.results.shard import Shard
 from cam_cli.storage.location import Location, location
+from cam_cli.text import from_printable
 
 Array = NDArray[np.float32]
 
@@ -103,9 +103,11 @@ class RunReader:
                 f"'{folder}' holds no run: it has no run.json; name a folder that `smoothcam explain` wrote"
             )
         try:
-            self.record: dict[str, Any] = from_json(read_regular(records[0]))
-            self.root = location(self.record["root"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            self.record = RunRecord.from_json(read_regular(records[0]))
+            if not self.record.root:
+                raise ValueError("it does not name its root")
+            self.root = location(self.record.root)
+        except (OSError, ValueError) as error:
             raise UsageError(f"'{records[0]}' cannot be read ({error}); run `smoothcam explain` again") from error
 
     def images(self) -> Iterator[ImageResult]:

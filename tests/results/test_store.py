@@ -39,6 +39,7 @@ from cam_cli.results.manifest import (
 from cam_cli.results.object_index import MOST_ROWS
 from cam_cli.results.object_lock import ObjectLock
 from cam_cli.results.object_store import ObjectResultStore
+from cam_cli.results.run_record import RunRecord
 from cam_cli.results.shard import Shard
 from cam_cli.storage.location import Url, escaped, location, unescaped
 from cam_cli.storage.store import Store, pages_of_any
@@ -284,7 +285,7 @@ def at_work(place: Url, s3: Store | None = None) -> Iterator[ObjectResultStore]:
     if s3 is not None:
         folder._store = s3
     folder.make()
-    folder.describe({"schema_version": 1, "root": "in", "settings": {}})
+    folder.write_run_record(RunRecord(root="in"))
     with folder.staging():
         yield folder
 
@@ -349,7 +350,7 @@ def test_a_run_that_lost_its_lock_over_an_image_changes_nothing_of_who_took_over
                 asleep._store.put_new({place / IMAGE / "conv1.3.npy": b"one"})
             with pytest.raises(RunLockedError):
                 asleep.publish(mine, IMAGE, ())
-            for write in (lambda: asleep.describe({}), lambda: asleep.send(mine, IMAGE)):
+            for write in (lambda: asleep.write_run_record(RunRecord()), lambda: asleep.send(mine, IMAGE)):
                 with pytest.raises(RunLockedError):
                     write()
         assert check_whole(store, place) == "two"
@@ -449,6 +450,7 @@ def test_shards_that_share_nothing_run_side_by_side_and_leave_no_ticket(store: O
 HOLD = """
 import sys, time
 from cam_cli.results.object_lock import ObjectLock
+from cam_cli.results.run_record import RunRecord
 from cam_cli.results.shard import Shard
 from cam_cli.storage.location import location
 from cam_cli.storage.store import Store
