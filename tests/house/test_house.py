@@ -27,6 +27,7 @@ MAY_USE: dict[str, set[str]] = {
         "report",
         "models",
         "config",
+        "methods",
         "interruption",
         "text",
         "yaml_source",
