@@ -86,7 +86,7 @@ _ROWS = (
     ),
     Method("lime", "peer", "Ribeiro et al. 2016, arXiv 1602.04938", "Weights of superpixels in a linear model."),
     Method(
-        "integrated-gradients", "peer", "Sundararajan et al. 2017, arXiv 1703.01365", "Gradients integrated from a plain image.",
+        "integrated-gradients", "peer", "Sundararajan et al. 2017, arXiv 1703.01365", "Gradients summed up from a plain image.",
         _SPARSE,
     ),
     Method("occlusion", "peer", "Zeiler and Fergus 2013, arXiv 1311.2901", "The drop of the score under a patch."),
