@@ -19,7 +19,7 @@ from cam_cli.models.labels import Labels
 from cam_cli.render.joint import MOST_CLASSES, Claim, joint
 from cam_cli.render.picture import heatmap, normalise, overlay, placard
 from cam_cli.render.png import png
-from cam_cli.render.upsample import place
+from cam_cli.render.upsample import upsample
 from cam_cli.results.files import write_new
 from cam_cli.results.layout import stem
 from cam_cli.results.manifest import JointRecord, MapFiles, MapRecord, Prediction, SelectionRecord, TargetRecord
@@ -89,7 +89,8 @@ def publish_joint(
         if len(shown) < 2:
             continue
         claims = [
-            Claim(place(drawn(m), image.box, (width, height)), f"{labels[m.target].name} ({m.target})") for m in shown
+            Claim(upsample(drawn(m), image.box, (width, height)), f"{labels[m.target].name} ({m.target})")
+            for m in shown
         ]
         file = f"{name}.png"
         write_new(folder / file, png(joint(image.picture, claims, opacity)))
@@ -144,7 +145,7 @@ def _files(saliency: SaliencyMap, image: DecodedImage, how: Artefacts) -> dict[s
             files[kind] = png(placard(grey if kind == "heatmap" else image.picture, _WHY_NOT[saliency.state]))
     elif pictures:
         height, width = image.picture.shape[:2]
-        values = place(drawn(saliency), image.box, (width, height))
+        values = upsample(drawn(saliency), image.box, (width, height))
         if "heatmap" in pictures:
             files["heatmap"] = png(heatmap(values, how.colormap))
         if "overlay" in pictures:

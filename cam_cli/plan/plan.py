@@ -18,7 +18,7 @@ from cam_cli.engine.tracing import Noise
 from cam_cli.engine.trial import try_bfloat16
 from cam_cli.errors import UsageError
 from cam_cli.images.fit import Preprocessing, fit
-from cam_cli.images.photolike import photolike
+from cam_cli.images.natural_noise import natural_noise
 from cam_cli.models.calls import Trace, trace
 from cam_cli.models.labels import Labels, read_labels
 from cam_cli.models.layers import LayerInfo, choose_layer, choose_scales, describe_layers, find_layer
@@ -141,8 +141,8 @@ def _with_precision(kept: _Kept, config: RunConfig, plan: Plan) -> _Kept:
     trial = try_bfloat16(
         build,
         [
-            Subject(fit(photo, (rows, columns), plan.preprocessing)[0], str(number), tuple(range(-1, -count - 1, -1)))
-            for number, photo in enumerate(photolike(rows, columns))
+            Subject(fit(image, (rows, columns), plan.preprocessing)[0], str(number), tuple(range(-1, -count - 1, -1)))
+            for number, image in enumerate(natural_noise(rows, columns))
         ],
     )
     remark = (

@@ -26,7 +26,7 @@ from cam_cli.results.manifest import MANIFEST, Manifest, files_of
 from cam_cli.results.object_index import ObjectIndexWriter, parts_of
 from cam_cli.results.object_lock import TICKET, ObjectLock
 from cam_cli.results.shard import Shard
-from cam_cli.storage.location import Url, escaped
+from cam_cli.storage.location import Url, quoted
 from cam_cli.storage.store import LONGEST_KEY, Store
 
 _TRIES = 3
@@ -172,7 +172,7 @@ class ObjectResultStore:
 
     def place(self, relative: PurePosixPath) -> str:
         """Return the key of one image's place, below this one."""
-        first, *rest = map(escaped, relative.parts)
+        first, *rest = map(quoted, relative.parts)
         return "/".join((set_apart(first), *rest))
 
     def obstacle(self, relative: PurePosixPath) -> str | None:
