@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cam_cli.errors import ImageError
-from cam_cli.images.decode import Photo, decode
-from cam_cli.images.fit import Box, Preprocessing, fit
+from cam_cli.images.decode import RgbImage, decode
+from cam_cli.images.fit import InputBox, Preprocessing, fit
 from cam_cli.render.size import picture_size
 from cam_cli.storage.location import Location, Stat, Url
 from cam_cli.storage.store import Store
@@ -87,7 +87,7 @@ class DecodedImage:
     notes: tuple[str, ...]
     x: NDArray[np.float32]
     picture: NDArray[np.uint8]
-    box: tuple[float, float, float, float]
+    box: InputBox
 
     @property
     def nbytes(self) -> int:
@@ -159,7 +159,7 @@ def _check_regular(status: os.stat_result) -> None:
         raise ImageError("not a regular file", stage="read")
 
 
-def _prepare(sha256: str, photo: Photo, data: bytes, how: DecodeSettings) -> DecodedImage:
+def _prepare(sha256: str, photo: RgbImage, data: bytes, how: DecodeSettings) -> DecodedImage:
     """Fit a photo to the network and shrink it to the size of the pictures, so that the large original can go.
 
     How large the pictures are does not touch the input: where they want more pixels of a photo, it is read once more.
@@ -176,12 +176,8 @@ def _prepare(sha256: str, photo: Photo, data: bytes, how: DecodeSettings) -> Dec
     if picture.shape[:2] != (height, width):
         shrunk = Image.fromarray(picture).resize((width, height), Image.Resampling.HAMMING, reducing_gap=2.0)
         picture = np.asarray(shrunk)
-    in_picture = _scaled(box, width / photo.width, height / photo.height)
+    in_picture = box.scaled(width / photo.width, height / photo.height)
     return DecodedImage(sha256, photo.width, photo.height, photo.notes, x, picture, in_picture)
-
-
-def _scaled(box: Box, across: float, down: float) -> tuple[float, float, float, float]:
-    return box.left * across, box.top * down, box.right * across, box.bottom * down
 
 
 def _failure(error: Exception, stage: str) -> Failure:

@@ -12,6 +12,7 @@ from PIL import Image
 from cam_cli.decoding.image import DecodedImage, DecodeSettings
 from cam_cli.decoding.pool import DecoderPool
 from cam_cli.images.fit import Preprocessing
+from cam_cli.render.encode import read_picture
 from cam_cli.render.sheet import Cell, contact_sheet
 from cam_cli.results.manifest import MapRow, Row
 from cam_cli.results.store import ResultStore
@@ -113,8 +114,6 @@ def _title(key: Key, *, with_layer: bool) -> str:
 
 def _opened(folder: ResultStore, place: str, name: str) -> Image.Image | None:
     try:
-        with Image.open(io.BytesIO(folder.read(place, name))) as image:
-            image.load()
-            return image
+        return read_picture(folder.read(place, name))
     except OSError:
         return None

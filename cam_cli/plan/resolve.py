@@ -19,7 +19,7 @@ from cam_cli.engine.tracing import Noise
 from cam_cli.engine.trial import try_bfloat16
 from cam_cli.errors import UsageError
 from cam_cli.images.fit import Preprocessing, fit
-from cam_cli.images.photolike import photolike
+from cam_cli.images.natural_noise import natural_noise
 from cam_cli.methods import METHODS, families
 from cam_cli.models.calls import Trace, trace
 from cam_cli.models.labels import Labels
@@ -141,7 +141,7 @@ def _with_precision(decided: _Decided, config: RunConfig, resolved: Resolved) ->
             Subject(
                 fit(image, (rows, columns), decided.preprocessing)[0], str(number), tuple(range(-1, -count - 1, -1))
             )
-            for number, image in enumerate(photolike(rows, columns))
+            for number, image in enumerate(natural_noise(rows, columns))
         ],
     )
     remark = (

@@ -26,7 +26,7 @@ from cam_cli.results.object_index import ObjectIndexWriter, parts_of
 from cam_cli.results.object_lock import TICKET, ObjectLock
 from cam_cli.results.run_record import RunRecord
 from cam_cli.results.shard import Shard
-from cam_cli.storage.location import Url, escaped
+from cam_cli.storage.location import Url, quoted
 from cam_cli.storage.store import LONGEST_KEY, Store
 from cam_cli.text import shown
 
@@ -173,7 +173,7 @@ class ObjectResultStore:
 
     def place(self, relative: PurePosixPath) -> str:
         """Return the key of one image's place, below this one."""
-        first, *rest = map(escaped, relative.parts)
+        first, *rest = map(quoted, relative.parts)
         return "/".join((set_apart(first), *rest))
 
     def obstacle(self, relative: PurePosixPath) -> str | None:

@@ -15,7 +15,7 @@ from cam_cli.decoding.image import Decoded, DecodeSettings
 from cam_cli.decoding.pool import DecoderPool
 from cam_cli.errors import UsageError
 from cam_cli.images.fit import Preprocessing, input_box
-from cam_cli.render.upsample import place
+from cam_cli.render.upsample import upsample
 from cam_cli.results.disk_store import DiskResultStore
 from cam_cli.results.files import read_regular
 from cam_cli.results.index import Index
@@ -81,10 +81,7 @@ class ImageResult:
         (width, height), rows_columns = self.size, self.manifest.model.input_size
         box = input_box(width, height, rows_columns, self.preprocessing)
         columns, rows = size or self.size
-        across, down = columns / width, rows / height
-        return place(
-            values, (box.left * across, box.top * down, box.right * across, box.bottom * down), (columns, rows)
-        )
+        return upsample(values, box.scaled(columns / width, rows / height), (columns, rows))
 
 
 class RunReader:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Protocol
 
 from cam_cli.errors import SmoothcamError
-from cam_cli.images.tree import StoreTree, Tree
+from cam_cli.images.tree import FileTree, StoreTree
 from cam_cli.results import disk_store, object_store
 from cam_cli.results.manifest import IndexRow, Manifest, Stamp
 from cam_cli.results.run_record import RunRecord
@@ -123,6 +123,6 @@ def result_store_at(place: Location, shard: Shard) -> ResultStore:
     )
 
 
-def run_folders_in(tree: Tree) -> Callable[[Any], bool]:
+def run_folders_in(tree: FileTree) -> Callable[[Any], bool]:
     """Return what says whether a folder was made by a run, so that its pictures are no photos to explain."""
     return partial(object_store.is_run_folder, tree.store) if isinstance(tree, StoreTree) else disk_store.is_run_folder

@@ -34,7 +34,7 @@ with native_chatter_silenced():
     from cam_cli.engine.anatomy import examine
     from cam_cli.engine.explain import Explainer, Request, Subject
     from cam_cli.engine.selection import Selection
-    from cam_cli.images.decode import read_photo
+    from cam_cli.images.decode import decode
     from cam_cli.images.fit import fit
     from cam_cli.models.bundled import bundled_models
     from cam_cli.models.calls import run_model, trace
@@ -171,7 +171,7 @@ def against_the_usual_recipe(rounds: int) -> None:
 def agreement(engines: dict[str, Explainer]) -> Times:
     network = load_network(VGG)
     found: list[list[NDArray[np.float32]]] = []
-    photos = [read_photo(path) for path in sorted(SAMPLES.glob("*.jpg"))]
+    photos = [decode(path.read_bytes()) for path in sorted(SAMPLES.glob("*.jpg"))]
     xs = [fit(photo, network.input_shape[:2], network.preprocessing)[0] for photo in photos]
     for engine in engines.values():
         found.append([e.maps[0].values for e in engine.explain([Subject(x, str(i)) for i, x in enumerate(xs)])])

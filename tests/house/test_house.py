@@ -17,7 +17,7 @@ LONGEST_FILE = 400
 
 # A room is a folder or a module of `cam_cli`. Every room may use the ground floor; an entry with a dot allows one module of
 # another room.
-GROUND = {"errors", "machine", "methods", "metrics", "quiet", "text", "version", "storage.location"}
+GROUND = {"errors", "machine", "methods", "quiet", "text", "version", "storage.location"}
 MAY_USE: dict[str, set[str]] = {
     "": {"api", "engine", "models"},
     "__main__": {"cli"},
