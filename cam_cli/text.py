@@ -1,6 +1,10 @@
-"""Text from outside, made harmless for a terminal and for a spreadsheet."""
+"""Text for messages, tables and records: file names, exceptions and cells, safe for a terminal and a spreadsheet."""
 
 from __future__ import annotations
+
+import os
+import re
+from pathlib import PurePosixPath
 
 
 def escaped(text: str) -> str:
@@ -12,3 +16,50 @@ def cell(value: object) -> str:
     """Return a value as a cell of CSV: text that a spreadsheet would take for a formula gets an apostrophe in front of it."""
     text = escaped(str(value))
     return f"'{text}" if isinstance(value, str) and text.startswith(("=", "+", "-", "@")) else text
+
+
+def printable(path: str | os.PathLike[str]) -> str:
+    """Return a file name as valid text: bytes that are not UTF-8 become `\\xNN`, and a backslash becomes two."""
+    return os.fsencode(path).replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
+
+
+def from_printable(text: str) -> PurePosixPath:
+    """Return the file name from which `printable` made `text`."""
+    parts = re.split(r"\\(\\|x[0-9a-f]{2})", text)
+    names = [os.fsencode(part) if i % 2 == 0 else _escaped_byte(part) for i, part in enumerate(parts)]
+    return PurePosixPath(os.fsdecode(b"".join(names)))
+
+
+def _escaped_byte(escape: str) -> bytes:
+    return b"\\" if escape == "\\" else bytes.fromhex(escape[1:])
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """Return a file name in quotes, on one line, for a message."""
+    return f"'{escaped(printable(path))}'"
+
+
+def shown_if_odd(path: str | os.PathLike[str]) -> str:
+    """Return a file name for a message, in quotes only if it holds characters that a terminal cannot show."""
+    text = os.fspath(path)
+    return text if text.isprintable() else repr(text)
+
+
+def one_line(error: BaseException, longest: int | None = None) -> str:
+    """Return an exception's message on one line, or its class if the message is empty.
+
+    A stack trace inside the message, as TensorFlow writes it, is left out.
+
+    Args:
+        longest: the message is cut after so many characters.
+    """
+    lines = [line.strip() for line in str(error).splitlines()]
+    stack = [number for number, line in enumerate(lines) if line.startswith('File "')]
+    words = " ".join(" ".join(lines[stack[-1] + 1 if stack else 0 :]).split())
+    return words[:longest] or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's message that is not blank, or its class if there is none."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line), type(error).__name__)

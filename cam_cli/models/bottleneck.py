@@ -1,8 +1,8 @@
-"""Which tensors of a traced model all information about the image goes through."""
+"""Bottlenecks of a traced model: the operations that all information about the image passes through."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
 
 import tensorflow as tf
 
@@ -10,30 +10,28 @@ _OF_SHAPE_ALONE = {"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"}
 """Operations whose output does not depend on the values of their input."""
 
 
-def ways_through(start: tf.Tensor, end: tf.Tensor) -> Mapping[str, bool]:
-    """Say for each operation between two tensors whether every way from one to the other goes through it.
+def bottlenecks(start: tf.Tensor, end: tf.Tensor) -> set[str]:
+    """Return the names of the operations that lie on every path from one tensor to another.
 
-    An operation lies on every way exactly when the number of ways to it times the number from it is the number of all:
-    what a residual connection leads around is no passage. Ways of whole numbers, such as shapes, do not count.
+    An operation lies on every path if (paths from the start to it) x (paths from it to the end) is the number of all
+    paths. Inside a residual block there is no such operation, because the shortcut is another path. Only tensors of
+    floating-point numbers count, not shapes.
     """
     operations = end.graph.get_operations()
-    into = {start.op.name: 1}
+    to_here = Counter({start.op.name: 1})
     for op in operations:
-        reached = sum(into.get(source.op.name, 0) for source in op.inputs if source.dtype.is_floating)
-        if reached:
-            into[op.name] = into.get(op.name, 0) + reached
-    out = {end.op.name: 1}
+        to_here[op.name] += sum(to_here[source.op.name] for source in op.inputs if source.dtype.is_floating)
+    from_here = Counter({end.op.name: 1})
     for op in reversed(operations):
-        leaving = out.get(op.name, 0)
-        for source in op.inputs if leaving else ():
+        for source in op.inputs:
             if source.dtype.is_floating:
-                out[source.op.name] = out.get(source.op.name, 0) + leaving
-    total = into.get(end.op.name, 0)
-    return {name: ways * out.get(name, 0) == total for name, ways in into.items() if name in out}
+                from_here[source.op.name] += from_here[op.name]
+    total = to_here[end.op.name]
+    return {name for name, paths in to_here.items() if paths * from_here[name] == total > 0}
 
 
 def operations_between(start: tf.Tensor, end: tf.Tensor) -> list[tf.Operation]:
-    """Return the operations on the ways from one tensor to another, in the order they were traced."""
+    """Return the operations on the paths from one tensor to another, in the order in which they were traced."""
     reached = {start.ref()}
     forward = []
     for op in end.graph.get_operations():

@@ -1,4 +1,4 @@
-"""What a model file is, told from its content and not from its name."""
+"""Recognise the format of a model file by its content, not by its name."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ _BEGINNINGS = {
     b"<": "is a web page or XML, not a model; download the file itself",
 }
 _MEMBERS = {"config.json", "metadata.json", "model.weights.h5", "model.weights.npz"}
-"""All that a `.keras` file of an image classifier holds; what else there is, Keras would unpack."""
+"""All members that a `.keras` file of an image classifier has; Keras would unpack others too."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """How Keras has to read a file: by the suffix it goes by, and whether it holds the network or weights alone."""
+    """How Keras has to read a file: by which suffix, and as a network or as weights alone."""
 
     suffix: str
     has_network: bool
 
 
 def recognise(path: Path) -> Format:
-    """Tell from its content how Keras has to read a file or folder.
+    """Return how Keras has to read a file or folder.
 
     Raises:
-        ModelError: it is nothing that Keras 3 reads; the message says what it is and what to do.
+        ModelError: Keras 3 cannot read it; the message says what it is and what to do.
     """
     if path.is_dir():
         return _folder(path)
@@ -52,8 +52,8 @@ def recognise(path: Path) -> Format:
 
 
 @contextmanager
-def under_its_suffix(path: Path, suffix: str) -> Iterator[Path]:
-    """Lend a path that ends in `suffix`, by which Keras chooses its reader; the file itself stays where it is."""
+def with_suffix(path: Path, suffix: str) -> Iterator[Path]:
+    """Yield a path to the same file that ends in `suffix`, by which Keras chooses its reader."""
     if path.name.endswith(suffix) and (suffix != ".h5" or not path.name.endswith(".weights.h5")):
         yield path
         return

@@ -38,7 +38,7 @@ MAY_USE: dict[str, set[str]] = {
     "config": {"config_values", "yaml_source", "errors"},
     "config_values": {"storage.location"},
     "decoding": {"images", "render.size", "results.manifest", "storage", "errors"},
-    "engine": {"models.calls", "models.grid", "models.bottleneck", "quiet", "errors"},
+    "engine": {"models.calls", "models.grid", "models.bottleneck", "quiet", "errors", "text"},
     "errors": set(),
     "evaluate": {
         "results",
@@ -71,7 +71,7 @@ MAY_USE: dict[str, set[str]] = {
     },
     "images": {"storage", "errors"},
     "interruption": set(),
-    "models": {"images.fit", "yaml_source", "quiet", "errors"},
+    "models": {"images.fit", "yaml_source", "quiet", "errors", "text"},
     "pipeline": {
         "executors",
         "plan",
