@@ -20,6 +20,7 @@ from cam_cli.engine.explain import Explainer, Explanation, Request, Subject
 from cam_cli.engine.selection import Selection
 from cam_cli.engine.tracing import Noise
 from cam_cli.errors import UsageError
+from cam_cli.methods import families
 from cam_cli.models.calls import trace
 from cam_cli.models.grid import Tokens
 from cam_cli.models.layers import choose_layer, choose_scales, describe_layers, find_layer
@@ -58,7 +59,7 @@ def explain(
     infos = describe_layers(traced, tokens)
     paths = [find_layer(traced.layers, choose_layer(infos).path if name == "auto" else name) for name in layers]
     request = request or Request()
-    scales = choose_scales(infos) if "twoscale" in request.methods else None
+    scales = choose_scales(infos) if "two layers" in families(request.methods) else None
     explainer = Explainer(model, examine(traced, paths, scales, tokens), request, len(targets))
     subjects = [Subject(x, hashlib.sha256(x.tobytes()).hexdigest(), tuple(targets)) for x in batch]
     step = explainer.images_in_a_pass

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cam_cli.errors import UsageError
+from cam_cli.methods import METHODS
 from cam_cli.quiet import native_chatter_silenced
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float32]
 
-BASELINES = ("guided-backprop", "deconvnet", "lime", "integrated-gradients", "occlusion", "rise")
+BASELINES = tuple(method.name for method in METHODS.values() if method.family == "peer")
 
 
 @dataclass(frozen=True)

@@ -15,19 +15,17 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from cam_cli.engine.anatomy import Anatomy, probabilities
-from cam_cli.engine.baselines import BASELINES, Baselines
+from cam_cli.engine.baselines import Baselines
 from cam_cli.engine.evidence import Array, RunningSums, clean_evidence
 from cam_cli.engine.head import Head
 from cam_cli.engine.maps import SaliencyMap, smooth_map
-from cam_cli.engine.methods import LAYER_METHODS, Findings, sensitivity, twoscale
+from cam_cli.engine.methods import INPUT_FORMULAS, LAYER_FORMULAS, TWO_LAYER_FORMULAS, Findings
 from cam_cli.engine.network import Network, Pass
 from cam_cli.engine.selection import Selection
 from cam_cli.engine.tracing import INPUT, FrozenGraph, Graphs, Noise, Shape, Wanted, trace_pass
 from cam_cli.errors import UsageError
+from cam_cli.methods import METHODS, Method, families
 
-PLUS_PLUS = ("smoothgradcam++", "gradcam++")
-INPUT_METHODS = ("gradient", "smoothgrad")
-METHODS = (*PLUS_PLUS, *LAYER_METHODS, "twoscale", *INPUT_METHODS, *BASELINES)
 ROWS_IN_A_PASS = 6
 
 
@@ -35,8 +33,8 @@ ROWS_IN_A_PASS = 6
 class Request:
     """What is asked of every image.
 
-    methods: out of METHODS. selections: the feature maps and neurons, a map for each. nsamples: noisy copies, n >= 0; with a
-    tolerance the most there may be. tolerance: largest standard error of a map at which no more noise is added.
+    methods: out of `cam_cli.methods`. selections: the feature maps and neurons, a map for each. nsamples: noisy copies,
+    n >= 0; with a tolerance the most there may be. tolerance: largest standard error of a map at which no more noise is added.
     score: `exp` weighs sample m by e^S_m as published, `logit` by 1/n. alpha_numerator: `second` (Eq. 5) or `first` (Eq. 7
     as printed). derivatives: `closed` form, or `exact` where the head is smooth and its second and third derivatives are
     diagonal. seed: of the noise, together with the image's identity.
@@ -101,8 +99,8 @@ class Explainer:
         graphs: where traced passes of this model are kept.
 
     Raises:
-        UsageError: a filter or a neuron that a layer does not have; `cam`, `twoscale` or exact derivatives where the
-            model's architecture does not allow them; bfloat16 for a model that cannot be frozen.
+        UsageError: an unknown method; a filter or a neuron that a layer does not have; `cam`, `twoscale` or exact
+            derivatives where the model's architecture does not allow them; bfloat16 for a model that cannot be frozen.
     """
 
     def __init__(
@@ -117,6 +115,9 @@ class Explainer:
     ) -> None:
         self.request = request
         self.anatomy = anatomy
+        if unknown := set(request.methods) - METHODS.keys():
+            raise UsageError(f"unknown method '{min(unknown)}': the methods are {', '.join(METHODS)}")
+        self._methods = [METHODS[name] for name in request.methods]
         for path in anatomy.explained:
             for selection in request.selections:
                 selection.checked(path, anatomy.grids[path].shape)
@@ -132,12 +133,13 @@ class Explainer:
         self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "evidence")
         self.halvings = 0
         self._network = self._traced()
-        peers = [method for method in request.methods if method in BASELINES]
+        peers = [method.name for method in self._methods if method.family == "peer"]
         self._baselines = Baselines(self._open_model(), peers, anatomy.input_shape, request.seed) if peers else None
-        if "twoscale" in request.methods and anatomy.scales is None:
-            raise UsageError("twoscale needs activations on two grids, and this model has only one")
-        if "cam" in request.methods:
-            self._check_cam()
+        for method in self._methods:
+            if method.family == "two layers" and anatomy.scales is None:
+                raise UsageError(f"{method.name} needs activations on two grids, and this model has only one")
+            if method.pooled:
+                self._check_pooled(method.name)
 
     @property
     def images_in_a_pass(self) -> int:
@@ -183,9 +185,8 @@ class Explainer:
         self._network = self._traced()
 
     def _traced(self) -> Network:
-        to_input = any(method in INPUT_METHODS for method in self.request.methods)
-        shape = self._pass_shape()
-        wanted = Wanted(shape, self.anatomy.grids, self.request.noise, self._exact_layers(), to_input)
+        to_input = "input" in families(self.request.methods)
+        wanted = Wanted(self._pass_shape(), self.anatomy.grids, self.request.noise, self._exact_layers(), to_input)
         name = f"{wanted.digest()}-{self._precision}"
         known = self._graphs.load(name) if self._graphs else None
         if known is not None:
@@ -223,8 +224,8 @@ class Explainer:
 
     def _noisy_layers(self) -> frozenset[str]:
         layers = {path for path in self.anatomy.explained if self.anatomy.heads[path] is not Head.AFFINE}
-        wanted = layers if "smoothgradcam++" in self.request.methods else set()
-        return frozenset(wanted | ({INPUT} if "smoothgrad" in self.request.methods else set()))
+        noisy = {method.family for method in self._methods if method.noise}
+        return frozenset((layers if "layer++" in noisy else set()) | ({INPUT} if "input" in noisy else set()))
 
     def _exact_layers(self) -> tuple[str, ...]:
         if self.request.derivatives != "exact":
@@ -282,8 +283,7 @@ class Explainer:
         found = self._findings(samples)
         targets = range(self._network.shape.targets)
         maps = [m for t in targets for m in self._layer_maps(0, t, subject.targets[t], found, samples.count)]
-        errors = [m.standard_error for m in maps if m.method == "smoothgradcam++"]
-        return all(error is None or error <= tolerance for error in errors)
+        return all(m.standard_error is None or m.standard_error <= tolerance for m in maps)
 
     def _seed(self, identity: str, sample: int) -> NDArray[np.int64]:
         digest = hashlib.sha256(f"{self.request.seed}\n{identity}\n{sample}".encode()).digest()
@@ -335,24 +335,26 @@ class Explainer:
         maps = [
             self._layer_map(path, method, target, selection, found[path, t][b], count)
             for path in self.anatomy.explained
-            for method in self.request.methods
-            if method in PLUS_PLUS or (method in LAYER_METHODS and (method != "activations" or t == 0))
+            for method in self._methods
+            if method.explains_cells and (method.of_class or t == 0)
             for selection in self.request.selections
         ]
-        if "twoscale" in self.request.methods and self.anatomy.scales:
-            coarse, fine = self.anatomy.scales
-            values = twoscale(found[coarse, t][b], found[fine, t][b])
-            head = self.anatomy.heads[fine]
-            maps.append(SaliencyMap(f"{coarse}+{fine}", "twoscale", target, Selection(), values, head))
+        for method in self._methods:
+            if method.family == "two layers" and self.anatomy.scales:
+                coarse, fine = self.anatomy.scales
+                values = TWO_LAYER_FORMULAS[method.name](found[coarse, t][b], found[fine, t][b])
+                head = self.anatomy.heads[fine]
+                maps.append(SaliencyMap(f"{coarse}+{fine}", method.name, target, Selection(), values, head))
         return maps
 
     def _input_maps(self, b: int, t: int, target: int, samples: _Samples) -> list[SaliencyMap]:
         maps = []
-        for method in (m for m in self.request.methods if m in INPUT_METHODS):
-            noisy = method == "smoothgrad" and self.nsamples > 0
+        for method in (m for m in self._methods if m.family == "input"):
+            noisy = method.noise and self.nsamples > 0
             clean = samples.first.derivatives[INPUT][t][0][b, 0].numpy()
             gradient = samples.sums[INPUT, t][b].mean_gradients(clean.shape) if noisy else clean
-            maps.append(_at_input(method, target, sensitivity(gradient), samples.count if noisy else 0))
+            values = INPUT_FORMULAS[method.name](gradient)
+            maps.append(_at_input(method.name, target, values, samples.count if noisy else 0))
         return maps
 
     def _peer_maps(self, subject: Subject, target: int) -> list[SaliencyMap]:
@@ -362,34 +364,34 @@ class Explainer:
         return [_at_input(method, target, values) for method, values in found.items()]
 
     def _layer_map(
-        self, path: str, method: str, target: int, selection: Selection, found: Findings, count: int
+        self, path: str, method: Method, target: int, selection: Selection, found: Findings, count: int
     ) -> SaliencyMap:
         head = self.anatomy.heads[path]
-        if method in LAYER_METHODS:
-            draw = LAYER_METHODS[method]
-            chosen = selection.settled(lambda: draw(found, selection))
-            return SaliencyMap(path, method, target, chosen, draw(found, chosen), head)
-        smoothed = found.smoothed if method == "smoothgradcam++" else None
+        if method.family == "layer":
+            formula = LAYER_FORMULAS[method.name]
+            chosen = selection.settled(lambda: formula(found, selection))
+            return SaliencyMap(path, method.name, target, chosen, formula(found, chosen), head)
+        smoothed = found.smoothed if method.noise else None
         evidence = smoothed or found.clean
         chosen = selection.settled(lambda: smooth_map(evidence, found.A, selection)[0])
         values, effect, error = smooth_map(evidence, found.A, chosen)
         guarded = int(evidence.guarded[chosen.channels].sum())
         if not smoothed:
-            known = method == "smoothgradcam++" and head is Head.AFFINE
+            known = method.noise and head is Head.AFFINE
             effect, error, count = (1.0, 0.0, 0) if known else (None, None, 0)
         exact = head is not Head.SMOOTH or self.request.derivatives == "exact"
-        return SaliencyMap(path, method, target, chosen, values, head, guarded, effect, error, count, exact)
+        return SaliencyMap(path, method.name, target, chosen, values, head, guarded, effect, error, count, exact)
 
-    def _check_cam(self) -> None:
+    def _check_pooled(self, method: str) -> None:
         shape = self._network.shape
-        zeros = Subject(np.zeros(shape.input, np.float32), "cam", (0,) * shape.targets)
+        zeros = Subject(np.zeros(shape.input, np.float32), method, (0,) * shape.targets)
         first = self._sampled([zeros] * shape.images).first
         for path in self.anatomy.explained:
             g = first.derivatives[path][0][0][0, 0].numpy()
             uniform = np.allclose(g, g[:1, :1], rtol=1e-4, atol=1e-6 * float(np.abs(g).max()))
             if self.anatomy.heads[path] is not Head.AFFINE or not uniform:
                 raise UsageError(
-                    f"cam needs a layer that feeds global average pooling and one dense layer; '{path}' does not. "
+                    f"{method} needs a layer that feeds global average pooling and one dense layer; '{path}' does not. "
                     "Use gradcam, which equals it there and is defined everywhere"
                 )
 

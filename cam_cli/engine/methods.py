@@ -56,15 +56,6 @@ def activations(found: Findings, selection: Selection) -> Array:
     return summed(found.A, selection)
 
 
-LAYER_METHODS: dict[str, Callable[[Findings, Selection], Array]] = {
-    "gradcam": gradcam,
-    "cam": cam,
-    "layercam": layercam,
-    "hirescam": hirescam,
-    "activations": activations,
-}
-
-
 def sensitivity(gradient: Array) -> Array:
     """Max over the channels of |dS/dx| (Simonyan et al. 2013, arXiv 1312.6034, section 3.1); (H, W, C) to (H, W).
 
@@ -105,3 +96,15 @@ def _interpolation(new: int, old: int) -> Array:
 
 def _relu(values: Array) -> Array:
     return np.maximum(values, np.float32(0))
+
+
+LAYER_FORMULAS: dict[str, Callable[[Findings, Selection], Array]] = {
+    "gradcam": gradcam,
+    "cam": cam,
+    "layercam": layercam,
+    "hirescam": hirescam,
+    "activations": activations,
+}
+TWO_LAYER_FORMULAS: dict[str, Callable[[Findings, Findings], Array]] = {"twoscale": twoscale}
+INPUT_FORMULAS: dict[str, Callable[[Array], Array]] = {"gradient": sensitivity, "smoothgrad": sensitivity}
+"""The formulas of `cam_cli.methods.METHODS`, by family; the family `layer++` is `maps.smooth_map`."""

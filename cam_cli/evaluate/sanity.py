@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cam_cli.errors import ModelError, UsageError
 from cam_cli.evaluate.correlation import spearman
+from cam_cli.methods import families
 
 if TYPE_CHECKING:
     from cam_cli.engine.explain import Request
@@ -140,7 +141,7 @@ def _maps(
 
     height, width, channels = x.shape[1:]
     traced = trace(model, (height, width, channels))
-    scales = choose_scales(describe_layers(traced, tokens)) if "twoscale" in request.methods else None
+    scales = choose_scales(describe_layers(traced, tokens)) if "two layers" in families(request.methods) else None
     wanted = replace(request, selections=request.selections[:1])
     explainer = Explainer(model, examine(traced, layers, scales, tokens), wanted, len(targets[0]))
     subjects = [

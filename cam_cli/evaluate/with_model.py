@@ -24,6 +24,7 @@ from cam_cli.evaluate.sanity import Sanity, sanity
 from cam_cli.evaluate.stability import stability
 from cam_cli.images.decode import Photo
 from cam_cli.images.fit import fit
+from cam_cli.methods import METHODS
 from cam_cli.models.calls import trace
 from cam_cli.plan.plan import request_of
 from cam_cli.render.upsample import place
@@ -31,8 +32,6 @@ from cam_cli.results.manifest import MapRecord
 from cam_cli.results.reader import ImageResult, RunReader, photos_of
 
 Array = NDArray[np.float32]
-MAPS_OF_THE_LAYER = ("smoothgradcam++", "gradcam++", "gradcam", "cam", "layercam", "hirescam", "activations")
-"""Methods that explain cells of a layer; stability is measured for them."""
 
 _DECODERS = 2
 _Key = tuple[str, str, int]
@@ -61,7 +60,7 @@ def sanity_of(run: RunReader, opened: OpenedModel, most: int) -> Sanity:
     x = np.stack([photo.x for _, photo in inputs])
     targets = [[image.manifest.maps[0].target.index] for image, _ in inputs]
     layers = list(dict.fromkeys(record.layer for record in inputs[0][0].manifest.maps))
-    methods = tuple(method for method in opened.config.methods if method in MAPS_OF_THE_LAYER)
+    methods = tuple(method for method in opened.config.methods if METHODS[method].explains_cells)
     if not methods:
         raise UsageError("the sanity check is for methods that explain a layer's cells, and the run has none of them")
     request = replace(request_of(opened.config), methods=methods, tolerance=None)
@@ -154,7 +153,7 @@ class _Stability:
             height, width = pixels.shape[:2]
             return fit(Photo(pixels, width, height, ()), network.input_shape[:2], network.preprocessing)
 
-        n = self._request.nsamples if "smoothgradcam++" in methods else 0
+        n = self._request.nsamples if any(METHODS[method].noise for method in methods) else 0
         return dict(zip(keys, stability(photo.picture, fitted, explain, self._request.seed, n), strict=True))
 
     def _explainer(
@@ -176,7 +175,8 @@ class _Stability:
 
 def _is_plain(record: MapRecord) -> bool:
     selection = record.selection
-    return selection.filters is None and selection.subset is None and record.method in MAPS_OF_THE_LAYER
+    known = METHODS.get(record.method)
+    return selection.filters is None and selection.subset is None and known is not None and known.explains_cells
 
 
 def _key(record: MapRecord) -> _Key:

@@ -15,9 +15,10 @@ from cam_cli.engine.explain import Explanation
 from cam_cli.engine.head import Head
 from cam_cli.engine.maps import SaliencyMap
 from cam_cli.engine.selection import Selection
+from cam_cli.methods import METHODS
 from cam_cli.models.labels import Labels
 from cam_cli.render.joint import MOST_CLASSES, Claim, joint
-from cam_cli.render.picture import heatmap, normalise, overlay, placard
+from cam_cli.render.picture import drawn, heatmap, overlay, placard
 from cam_cli.render.png import png
 from cam_cli.render.upsample import place
 from cam_cli.results.files import write_new
@@ -25,7 +26,6 @@ from cam_cli.results.layout import stem
 from cam_cli.results.manifest import JointRecord, MapFiles, MapRecord, Prediction, SelectionRecord, TargetRecord
 
 _WHY_NOT = {"blank": "blank map: nothing speaks for the class", "nonfinite": "no map: the numbers are not finite"}
-_TOWERING = ("gradient", "smoothgrad", "guided-backprop", "deconvnet", "integrated-gradients")
 TOP = 5
 
 
@@ -89,7 +89,7 @@ def publish_joint(
         if len(shown) < 2:
             continue
         claims = [
-            Claim(place(drawn(m), image.box, (width, height)), f"{labels[m.target].name} ({m.target})") for m in shown
+            Claim(place(_drawn(m), image.box, (width, height)), f"{labels[m.target].name} ({m.target})") for m in shown
         ]
         file = f"{name}.png"
         write_new(folder / file, png(joint(image.picture, claims, opacity)))
@@ -99,22 +99,6 @@ def publish_joint(
             JointRecord(layer=shown[0].layer, method=shown[0].method, selection=selection, targets=targets, file=file)
         )
     return tuple(records)
-
-
-def drawn(saliency: SaliencyMap) -> NDArray[np.float32]:
-    """Return a map as its pictures show it, 0..1.
-
-    `twoscale` is drawn as map^(2/3), as its half maximum covers too little; `rise` from its minimum, as it rides on an
-    offset; gradients at the pixels up to their 99th percentile (Smilkov et al. 2017, section 3.1), as single pixels tower
-    above the rest.
-    """
-    if saliency.method in _TOWERING:
-        ceiling = max(float(np.percentile(saliency.values, 99)), float(np.finfo(np.float32).tiny))
-        return np.clip(np.maximum(saliency.values, 0) / np.float32(ceiling), 0, 1)
-    if saliency.method == "rise" and saliency.values.min() < saliency.values.max():
-        return normalise(saliency.values - saliency.values.min())
-    values = normalise(saliency.values)
-    return values ** np.float32(2 / 3) if saliency.method == "twoscale" else values
 
 
 def predictions(explanation: Explanation, labels: Labels) -> tuple[Prediction, ...]:
@@ -144,7 +128,7 @@ def _files(saliency: SaliencyMap, image: DecodedImage, how: Artefacts) -> dict[s
             files[kind] = png(placard(grey if kind == "heatmap" else image.picture, _WHY_NOT[saliency.state]))
     elif pictures:
         height, width = image.picture.shape[:2]
-        values = place(drawn(saliency), image.box, (width, height))
+        values = place(_drawn(saliency), image.box, (width, height))
         if "heatmap" in pictures:
             files["heatmap"] = png(heatmap(values, how.colormap))
         if "overlay" in pictures:
@@ -152,12 +136,16 @@ def _files(saliency: SaliencyMap, image: DecodedImage, how: Artefacts) -> dict[s
     return files
 
 
+def _drawn(saliency: SaliencyMap) -> NDArray[np.float32]:
+    return drawn(saliency.values, METHODS[saliency.method].drawing)
+
+
 def _selection(chosen: Selection) -> SelectionRecord:
     return SelectionRecord(filters=chosen.filters, region=chosen.region, subset=chosen.subset, top=chosen.top)
 
 
 def _noise(saliency: SaliencyMap) -> str:
-    if saliency.method == "smoothgradcam++" and saliency.head is Head.AFFINE:
+    if METHODS[saliency.method].noise and saliency.head is Head.AFFINE:
         return "no effect, affine head"
     return f"{saliency.samples} samples"
 

@@ -19,6 +19,7 @@ from cam_cli.engine.trial import try_bfloat16
 from cam_cli.errors import UsageError
 from cam_cli.images.fit import Preprocessing, fit
 from cam_cli.images.photolike import photolike
+from cam_cli.methods import METHODS, families
 from cam_cli.models.calls import Trace, trace
 from cam_cli.models.labels import Labels, read_labels
 from cam_cli.models.layers import LayerInfo, choose_layer, choose_scales, describe_layers, find_layer
@@ -109,7 +110,7 @@ def _decided(network: Network, config: RunConfig) -> _Kept:
     traced = trace(network.model, network.input_shape)
     infos = describe_layers(traced, network.tokens)
     paths, remarks = _layers(network, config, traced, infos)
-    scales = choose_scales(infos) if "twoscale" in config.methods else None
+    scales = choose_scales(infos) if "two layers" in families(config.methods) else None
     anatomy = examine(traced, paths, scales, network.tokens)
     if network.labels.entries and len(network.labels.entries) != anatomy.classes:
         count = len(network.labels.entries)
@@ -194,7 +195,8 @@ def _layers(
 
 
 def _noise_remarks(config: RunConfig, anatomy: Anatomy) -> list[str]:
-    if "smoothgradcam++" not in config.methods or not config.nsamples:
+    noisy = any(METHODS[name].noise and METHODS[name].explains_cells for name in config.methods)
+    if not noisy or not config.nsamples:
         return []
     affine = [path for path in anatomy.explained if anatomy.heads[path] is Head.AFFINE]
     return [

@@ -6,26 +6,37 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from cam_cli.methods import Drawing
 from cam_cli.render.colour import table
 from cam_cli.render.text import SMALLEST, fitted
 
 OUTSIDE = 40
 PLAIN = 96
 
+_PLAIN = Drawing()
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def normalise(saliency: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Scale a map for display: its positive part divided by its maximum, float32 in 0..1.
+def drawn(saliency: NDArray[np.floating], drawing: Drawing = _PLAIN) -> NDArray[np.float32]:
+    """Return a map as pictures show it: float32 in 0..1, by default its positive part divided by its maximum.
 
     Raises:
         ValueError: a map that is not finite, or nowhere positive.
     """
-    highest = saliency.max(initial=0)
-    if not np.isfinite(saliency).all() or highest <= 0:
+    if not np.isfinite(saliency).all() or saliency.max(initial=0) <= 0:
         raise ValueError("a blank or non-finite map has no picture; draw a placard instead")
-    scaled: NDArray[np.float32] = (np.maximum(saliency, 0) / np.float64(highest)).astype(np.float32)
-    return scaled
+    kind = saliency.dtype.type
+    floor, ceiling = (kind(limit) for limit in limits(saliency, drawing))
+    shares = np.maximum(saliency - floor, 0) / np.float64(ceiling - floor)
+    scaled: NDArray[np.float32] = np.minimum(shares, 1).astype(np.float32)
+    return scaled if drawing.power == 1 else scaled ** np.float32(drawing.power)
+
+
+def limits(saliency: NDArray[np.floating], drawing: Drawing) -> tuple[float, float]:
+    """Return the values of a finite map that are drawn as 0 and as 1."""
+    lowest, top = float(saliency.min()), float(np.percentile(saliency, drawing.percentile))
+    floor = lowest if drawing.from_minimum and lowest < top else 0.0
+    return floor, top if top > floor else float(np.finfo(np.float32).tiny)
 
 
 def heatmap(values: NDArray[np.float32], colormap: str) -> Image.Image:

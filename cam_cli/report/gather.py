@@ -19,6 +19,8 @@ from PIL import Image
 from cam_cli.decoding.image import Decoded, DecodeSettings
 from cam_cli.decoding.pool import DecoderPool
 from cam_cli.images.fit import Preprocessing, input_box
+from cam_cli.methods import drawing_of
+from cam_cli.render.picture import limits
 from cam_cli.report.evaluation import Evaluation, finite
 from cam_cli.report.thumbnails import Detail, encoded, overlay_thumbnail
 from cam_cli.results.manifest import MANIFEST, MapRecord
@@ -188,7 +190,8 @@ def _box(image: ImageResult) -> list[float] | None:
 def _cells(image: ImageResult, record: MapRecord, most: int) -> dict[str, Any] | None:
     """Return a map's values in 16 bits each, row by row, the least significant byte first.
 
-    0 is `low`, 65534 is `high`, 65535 is not finite. None where there is no raw file, or more than `most` cells.
+    0 is `low`, 65534 is `high`, 65535 is not finite. `floor`, `ceiling` and `power` say how the run's pictures draw the values.
+    None where there is no raw file, or more than `most` cells.
     """
     rows, columns = record.grid
     values = image.values(record) if 0 < rows * columns <= most else None
@@ -199,4 +202,13 @@ def _cells(image: ImageResult, record: MapRecord, most: int) -> dict[str, Any] |
     span = high - low or 1.0
     shares = (np.where(valid, values, low).astype(np.float64) - low) / span
     levels = np.where(valid, np.rint(shares * (_NOT_FINITE - 1)), _NOT_FINITE).astype("<u2")
-    return {"low": low, "high": high, "data": base64.b64encode(levels.tobytes()).decode("ascii")}
+    drawing = drawing_of(record.method)
+    floor, ceiling = limits(values[valid], drawing) if valid.any() else (0.0, 0.0)
+    return {
+        "low": low,
+        "high": high,
+        "floor": floor,
+        "ceiling": ceiling,
+        "power": drawing.power,
+        "data": base64.b64encode(levels.tobytes()).decode("ascii"),
+    }

@@ -427,9 +427,9 @@
     const [height, width] = map.grid;
     const canvas = make("canvas", { width, height, "aria-hidden": "true" });
     const image = new ImageData(width, height);
-    const peak = map.cells.high;
+    const { floor, ceiling, power } = map.cells;
     cells.forEach((held, i) => {
-      const share = Number.isNaN(held) || peak <= 0 ? 0 : Math.max(0, held / peak);
+      const share = Number.isNaN(held) || ceiling <= floor ? 0 : Math.min(1, Math.max(0, (held - floor) / (ceiling - floor))) ** power;
       const colour = Number.isNaN(held) ? [255, 0, 200, 255] : [30 + 225 * share, 20 + 190 * share ** 2, 60 + 60 * share * (1 - share), 235];
       image.data.set(colour, 4 * i);
     });

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cam_cli.render.picture import normalise, overlay
+from cam_cli.methods import drawing_of
+from cam_cli.render.picture import drawn, overlay
 from cam_cli.results.files import read_regular
 from cam_cli.results.manifest import MapRecord
 from cam_cli.results.reader import ImageResult
@@ -69,7 +70,7 @@ def overlay_thumbnail(image: ImageResult, record: MapRecord, photo: NDArray[np.u
         values = image.values(record)
         if photo is None or values is None:
             return None
-        placed = image.placed(normalise(values), (photo.shape[1], photo.shape[0]))
+        placed = image.placed(drawn(values, drawing_of(record.method)), (photo.shape[1], photo.shape[0]))
         settings = image.manifest.settings
         return encoded(overlay(photo, placed, settings["colormap"], settings["opacity"]), side)
     except Exception:  # noqa: BLE001 - files of a run may be damaged in every way there is; its record is shown without them

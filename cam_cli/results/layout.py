@@ -6,6 +6,8 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
+from cam_cli.methods import METHODS
+
 if TYPE_CHECKING:
     from cam_cli.engine.maps import SaliencyMap
     from cam_cli.engine.selection import Selection
@@ -21,7 +23,7 @@ def stem(saliency: SaliencyMap, target: str = "") -> str:
     that are long or hold odd characters are cut and told apart by a hash.
     """
     parts = [_safe(saliency.layer), target or str(saliency.target)]
-    if saliency.method != "smoothgradcam++":
+    if METHODS[saliency.method].in_file_names:
         parts.append(saliency.method)
     parts += [_safe(part) for part in selection_parts(saliency.selection)]
     return ".".join(parts)

@@ -19,7 +19,7 @@ LONGEST_FILE = 400
 MAY_USE: dict[str, set[str]] = {
     "": {"version", "quiet", "api", "engine", "models"},
     "__main__": {"cli"},
-    "api": {"engine", "models", "render", "errors"},
+    "api": {"engine", "methods", "models", "render", "errors"},
     "cli": {
         "pipeline",
         "results",
@@ -35,12 +35,13 @@ MAY_USE: dict[str, set[str]] = {
         "version",
         "storage.location",
     },
-    "config": {"config_values", "yaml_source", "errors"},
-    "config_values": {"storage.location"},
+    "config": {"config_values", "methods", "text", "yaml_source", "errors"},
+    "config_values": {"methods", "text", "storage.location"},
     "decoding": {"images", "render.size", "results.manifest", "storage", "errors"},
-    "engine": {"models.calls", "models.grid", "models.bottleneck", "quiet", "errors", "text"},
+    "engine": {"methods", "models.calls", "models.grid", "models.bottleneck", "quiet", "errors", "text"},
     "errors": set(),
     "evaluate": {
+        "methods",
         "results",
         "plan",
         "decoding",
@@ -53,6 +54,7 @@ MAY_USE: dict[str, set[str]] = {
         "storage.location",
     },
     "executors": {
+        "methods",
         "plan",
         "decoding",
         "results",
@@ -71,6 +73,7 @@ MAY_USE: dict[str, set[str]] = {
     },
     "images": {"storage", "errors"},
     "interruption": set(),
+    "methods": set(),
     "models": {"images.fit", "yaml_source", "quiet", "errors", "text"},
     "pipeline": {
         "executors",
@@ -86,16 +89,16 @@ MAY_USE: dict[str, set[str]] = {
         "errors",
         "storage",
     },
-    "plan": {"results", "engine", "models", "images", "config", "errors", "storage.location"},
+    "plan": {"methods", "results", "engine", "models", "images", "config", "errors", "storage.location"},
     "quiet": set(),
-    "render": {"errors"},
-    "report": {"evaluate", "results", "decoding", "render", "images", "errors", "storage.location"},
+    "render": {"methods", "errors"},
+    "report": {"methods", "evaluate", "results", "decoding", "render", "images", "errors", "storage.location"},
     "reporter": set(),
-    "results": {"images", "engine", "models", "render", "decoding", "errors", "storage", "version"},
+    "results": {"methods", "images", "engine", "models", "render", "decoding", "errors", "storage", "version"},
     "storage": {"errors"},
     "text": set(),
     "version": set(),
-    "yaml_source": {"errors"},
+    "yaml_source": {"text", "errors"},
 }
 MAY_USE_TENSORFLOW = {"engine", "models", "api"}
 TENSORFLOW = {"tensorflow", "keras", "tf_keras"}

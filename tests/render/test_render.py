@@ -14,7 +14,7 @@ from PIL import Image
 from cam_cli.images.decode import decode
 from cam_cli.images.fit import Preprocessing, fit
 from cam_cli.render.colour import COLORMAPS, table
-from cam_cli.render.picture import heatmap, normalise, overlay, placard
+from cam_cli.render.picture import drawn, heatmap, overlay, placard
 from cam_cli.render.png import png
 from cam_cli.render.sheet import Cell, contact_sheet
 from cam_cli.render.size import picture_size
@@ -98,7 +98,7 @@ def centroid(weights: np.ndarray) -> tuple[float, float]:
 def test_normalising_forgets_the_unit_and_the_negative(unit: float, seed: int) -> None:
     saliency = np.random.default_rng(seed).normal(size=(5, 6)) + 0.5
     saliency[0, 0] = 4
-    values = normalise((saliency * unit).astype(np.float32))
+    values = drawn((saliency * unit).astype(np.float32))
     assert (values.min(), values.max()) == (0, 1) or saliency.min() > 0
     np.testing.assert_allclose(values, np.clip(saliency, 0, None) / saliency.max(), rtol=1e-5)
 
@@ -106,7 +106,7 @@ def test_normalising_forgets_the_unit_and_the_negative(unit: float, seed: int) -
 @pytest.mark.parametrize("bad", [0.0, -1.0, np.nan, np.inf])
 def test_maps_without_a_picture_are_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="placard"):
-        normalise(np.full((3, 3), bad, np.float32))
+        drawn(np.full((3, 3), bad, np.float32))
 
 
 @given(st.integers(1, 30_000), st.integers(1, 30_000), st.integers(1, 4000))
