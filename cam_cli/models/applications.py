@@ -31,21 +31,13 @@ _TORCH = InputCard(fit="crop", channels="rgb", mean=(123.675, 116.28, 103.53), s
 _MINUS_ONE_TO_ONE = InputCard(fit="crop", channels="rgb", mean=(127.5,), std=(127.5,))
 _RESCALES_INSIDE = InputCard(fit="crop", channels="rgb")
 _FAMILIES = {
-    "vgg16": _CAFFE,
-    "vgg19": _CAFFE,
-    "resnet": _CAFFE,
-    "densenet": _TORCH,
-    "inception_v3": _MINUS_ONE_TO_ONE,
-    "inception_resnet_v2": _MINUS_ONE_TO_ONE,
-    "mobilenet": _MINUS_ONE_TO_ONE,
-    "mobilenet_v2": _MINUS_ONE_TO_ONE,
-    "nasnet": _MINUS_ONE_TO_ONE,
-    "resnet_v2": _MINUS_ONE_TO_ONE,
-    "xception": _MINUS_ONE_TO_ONE,
-    "convnext": _RESCALES_INSIDE,
-    "efficientnet": _RESCALES_INSIDE,
-    "efficientnet_v2": _RESCALES_INSIDE,
-    "mobilenet_v3": _RESCALES_INSIDE,
+    **dict.fromkeys(("vgg16", "vgg19", "resnet"), _CAFFE),
+    **dict.fromkeys(("densenet",), _TORCH),
+    **dict.fromkeys(
+        ("inception_v3", "inception_resnet_v2", "mobilenet", "mobilenet_v2", "nasnet", "resnet_v2", "xception"),
+        _MINUS_ONE_TO_ONE,
+    ),
+    **dict.fromkeys(("convnext", "efficientnet", "efficientnet_v2", "mobilenet_v3"), _RESCALES_INSIDE),
 }
 """The preprocessing of each family: the centre crop of the usual evaluation, channel order, mean and standard deviation."""
 

@@ -152,11 +152,20 @@ def trace(model: keras.Model, input_shape: tuple[int, int, int]) -> Trace:
         found.append(Trace(input_shape, layers, output, seen))
         return output
 
+    concrete_function(run, f"an image of shape {input_shape}", tf.TensorSpec((1, *input_shape), tf.float32))
+    return found[-1]
+
+
+def concrete_function(function: Any, images: str, *arguments: tf.TensorSpec) -> Any:
+    """Trace a tf.function that calls a model; `images` describes its input in the error message.
+
+    Raises:
+        ModelError: the model does not take such an input.
+    """
     try:
         with native_chatter_silenced():
-            run.get_concrete_function(tf.TensorSpec((1, *input_shape), tf.float32))
+            return function.get_concrete_function(*arguments)
     except ModelError:
         raise
     except Exception as error:
-        raise ModelError(f"the model does not take an image of shape {input_shape}: {first_line(error)}") from error
-    return found[-1]
+        raise ModelError(f"the model does not take {images}: {first_line(error)}") from error

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 import keras
-import tensorflow as tf
 
 from cam_cli.errors import ModelError, UsageError
 from cam_cli.images.fit import CHANNELS, Preprocessing, unfit
 from cam_cli.models.calls import trace, walk
 from cam_cli.models.card import InputCard
+from cam_cli.models.graph import ancestors
 
 _DEFAULT_SIDE = 224
 _CHANNELS_OF_COUNT: dict[int | None, Literal["rgb", "rgba", "grey"]] = {None: "rgb", 1: "grey", 3: "rgb", 4: "rgba"}
@@ -142,16 +142,4 @@ def rescales_its_input(model: keras.Model, shape: tuple[int, int, int]) -> bool:
     if not paths:
         return False
     calls = trace(model, shape).calls
-    return any(calls[path] and not _is_learned(calls[path][0]) for path in paths)
-
-
-def _is_learned(tensor: tf.Tensor) -> bool:
-    pending, met = [tensor.op], set()
-    while pending:
-        op = pending.pop()
-        if op.type in _LEARNED:
-            return True
-        if op.name not in met:
-            met.add(op.name)
-            pending.extend(source.op for source in op.inputs)
-    return False
+    return any(calls[path] and all(op.type not in _LEARNED for op in ancestors(calls[path][0])) for path in paths)

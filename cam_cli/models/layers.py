@@ -11,8 +11,8 @@ import keras
 import tensorflow as tf
 
 from cam_cli.errors import ModelError, UsageError
-from cam_cli.models.bottleneck import bottlenecks, operations_between
 from cam_cli.models.calls import Trace
+from cam_cli.models.graph import bottlenecks, operations_between
 from cam_cli.models.grid import Grid, Tokens, grid_of
 
 _NONNEGATIVE = {"Relu", "Relu6", "Sigmoid", "Softmax", "Softplus", "Exp", "Abs", "Square"}

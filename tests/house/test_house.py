@@ -38,7 +38,7 @@ MAY_USE: dict[str, set[str]] = {
     "config": {"config_values", "methods", "text", "yaml_source", "errors"},
     "config_values": {"methods", "text", "storage.location"},
     "decoding": {"images", "render.size", "results.manifest", "storage", "errors"},
-    "engine": {"methods", "models.calls", "models.grid", "models.bottleneck", "quiet", "errors", "text"},
+    "engine": {"methods", "models.calls", "models.grid", "models.graph", "quiet", "errors", "text"},
     "errors": set(),
     "evaluate": {
         "methods",

@@ -57,8 +57,8 @@ def explain_randomly(name: str, size: int) -> None:
     anatomy = examine(traced, [chosen.path])
     assert anatomy.classes == 1000
     assert anatomy.link is Link.SOFTMAX
-    photo = np.random.default_rng(3).integers(0, 256, (size, size, 3), np.uint8)
-    x, _ = fit(Photo(photo, size, size, ()), (size, size), card.input.preprocessing())
+    image = np.random.default_rng(3).integers(0, 256, (size, size, 3), np.uint8)
+    x, _ = fit(Photo(image, size, size, ()), (size, size), card.input.preprocessing())
     explanation = Explainer(model, anatomy, Request(methods=("gradcam",), nsamples=0)).explain([Subject(x, name)])[0]
     expected = keras.ops.convert_to_numpy(model(x[None], training=False))[0]
     assert int(np.argmax(explanation.logits)) == int(np.argmax(expected)) or np.ptp(expected) < 1e-5

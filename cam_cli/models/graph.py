@@ -1,8 +1,9 @@
-"""Bottlenecks of a traced model: the operations that all information about the image passes through."""
+"""Questions to the graph of a traced model."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 import tensorflow as tf
 
@@ -38,10 +39,16 @@ def operations_between(start: tf.Tensor, end: tf.Tensor) -> list[tf.Operation]:
         if op.type not in _OF_SHAPE_ALONE and any(source.ref() in reached for source in op.inputs):
             forward.append(op)
             reached.update(out.ref() for out in op.outputs)
-    needed, pending = set[str](), [end.op]
+    needed = {op.name for op in ancestors(end)}
+    return [op for op in forward if op.name in needed]
+
+
+def ancestors(tensor: tf.Tensor) -> Iterator[tf.Operation]:
+    """Yield all operations that a tensor is computed from, its own first."""
+    pending, met = [tensor.op], set[str]()
     while pending:
         op = pending.pop()
-        if op.name not in needed:
-            needed.add(op.name)
+        if op.name not in met:
+            met.add(op.name)
+            yield op
             pending.extend(source.op for source in op.inputs)
-    return [op for op in forward if op.name in needed]
