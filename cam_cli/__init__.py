@@ -4,9 +4,9 @@ From Python:
 
     from cam_cli import grad_cam_plus_smooth, explain, load_network
 
-`grad_cam_plus_smooth` is the paper's own call; `explain` returns raw maps with all that is known about them;
-`load_network` opens a bundled model or a file as the command line does. Importing `cam_cli` alone does not import
-TensorFlow; the first use of one of these does.
+`grad_cam_plus_smooth` is the paper's own call. `explain` returns raw maps with everything that is known about them.
+`load_network` opens a bundled model or a file, as the command line does. TensorFlow is imported at the first use of one of
+these, not with `cam_cli`.
 """
 
 from importlib import import_module
@@ -23,34 +23,26 @@ if TYPE_CHECKING:
     from cam_cli.engine.tracing import Noise
     from cam_cli.models.load import Network, load_network
 
-_HOMES = {
-    "explain": "cam_cli.api",
-    "grad_cam_plus_smooth": "cam_cli.api",
-    "Explanation": "cam_cli.engine.explain",
-    "Request": "cam_cli.engine.explain",
-    "SaliencyMap": "cam_cli.engine.maps",
-    "Noise": "cam_cli.engine.tracing",
-    "Selection": "cam_cli.engine.selection",
-    "Network": "cam_cli.models.load",
-    "load_network": "cam_cli.models.load",
+_MODULES = {
+    "Explanation": "engine.explain",
+    "Network": "models.load",
+    "Noise": "engine.tracing",
+    "Request": "engine.explain",
+    "SaliencyMap": "engine.maps",
+    "Selection": "engine.selection",
+    "explain": "api",
+    "grad_cam_plus_smooth": "api",
+    "load_network": "models.load",
 }
 
 __all__ = [
-    "Explanation",
-    "Network",
-    "Noise",
-    "Request",
-    "SaliencyMap",
-    "Selection",
-    "__version__",
-    "explain",
-    "grad_cam_plus_smooth",
+    "Explanation", "Network", "Noise", "Request", "SaliencyMap", "Selection", "__version__", "explain", "grad_cam_plus_smooth",
     "load_network",
-]
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'cam_cli' has no attribute '{name}'")
     with native_chatter_silenced():
-        return getattr(import_module(_HOMES[name]), name)
+        return getattr(import_module(f"cam_cli.{_MODULES[name]}"), name)

@@ -1,7 +1,6 @@
-"""smoothcam from Python: the paper's own call, and one that gives everything the engine knows.
+"""smoothcam from Python: the paper's own call, and one that returns all results of the engine.
 
-Images are arrays as the model takes them, already preprocessed. For files, folders and records use the command line, or
-`cam_cli.pipeline.run.explain_run`.
+Images are preprocessed arrays. For files, folders and records use the command line, or `cam_cli.pipeline.run.explain_run`.
 """
 
 from __future__ import annotations
@@ -42,8 +41,8 @@ def explain(
         images: (N, H, W, C), preprocessed.
         layers: paths or unique ends of paths; `auto` takes the last map after an activation.
         targets: class indices, or -r for the class of rank r in each image's scores.
-        request: methods, selections, noise and seed; the defaults of `Request` when left out.
-        tokens: how a transformer's tokens lie on the image; inferred where only one way is possible.
+        request: methods, selections, noise and seed; by default `Request()`.
+        tokens: how a transformer's tokens cover the image; inferred if only one way is possible.
 
     Returns:
         An `Explanation` for each image, with raw maps at the layers' resolution.
@@ -84,18 +83,18 @@ def grad_cam_plus_smooth(
     Args:
         model: any Keras 3 image classifier.
         img: one preprocessed image, (H, W, C) or (1, H, W, C).
-        layer_name: path of the layer, or a unique end of it.
+        layer_name: path of the layer, or a unique end of the path.
         nsamples: noisy copies; 0 is Grad-CAM++ on the clean image.
         std_dev: standard deviation of the noise, as a share of the image's value range.
-        filters: feature maps that the map is made of; all when left out.
-        region: `subset` holds two corners of a box, both inclusive, and not single neurons.
+        filters: feature maps that the map is made of; by default all.
+        region: `subset` is two corners of a box, both inclusive, instead of single neurons.
         subset: neurons as (row, column) on the layer's grid.
         target: class index, or -r for the class of rank r; the paper's own call explains the predicted class.
         seed: of the noise.
 
     Returns:
-        (H, W) float32 in 0..1: the map, enlarged bilinearly to the image and divided by its maximum. A map in which
-        nothing speaks for the class is all 0, and a RuntimeWarning says so.
+        (H, W) float32 in 0..1: the map, enlarged bilinearly to the image and divided by its maximum; all 0, with a
+        RuntimeWarning, if it has no value above 0.
 
     Raises:
         UsageError: no such layer, class, filter or neuron. ModelError: the model cannot be explained.

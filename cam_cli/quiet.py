@@ -1,4 +1,4 @@
-"""The environment that native libraries read: no chatter on stderr, the right backend, no fight over cores."""
+"""Settings of native libraries: no messages on stderr, the TensorFlow backend of Keras, one thread for NumPy."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from contextlib import contextmanager
 
 
 def prepare_environment() -> None:
-    """Set, before TensorFlow is imported, what it reads from the environment only once."""
+    """Set the environment variables that TensorFlow and Keras read when they are imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"
 
 
 def leave_the_cores_to_tensorflow() -> None:
-    """Have NumPy's products run on one thread, in this process and those it starts; before NumPy is imported.
+    """Make NumPy's matrix products run on one thread, in this process and its children. Call it before NumPy is imported.
 
-    They are small here, and threads that wait for the next one would hold the cores that TensorFlow and the decoders need.
+    They are small here, and waiting threads would occupy the cores that TensorFlow and the decoders need.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 @contextmanager
 def native_chatter_silenced() -> Iterator[None]:
-    """Send file descriptor 2 to nowhere for the while.
+    """Discard what is written to file descriptor 2 while the context lasts.
 
-    TensorFlow's native code logs past every setting it offers (`devices.cc`, `single_machine.cc`) when a
-    graph is optimised. Errors still arrive, as exceptions.
+    No setting of TensorFlow keeps its native code (`devices.cc`, `single_machine.cc`) from logging. Errors still arrive as
+    exceptions.
     """
     saved = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -23,22 +23,24 @@ def layers(everything: bool, as_json: bool, **options: Any) -> None:
     config = resolve_options(options).config
 
     with native_chatter_silenced():
-        from cam_cli.models.info import survey
-        from cam_cli.models.load import Overrides
+        from cam_cli.models.calls import trace
+        from cam_cli.models.layers import choose_layer, describe_layers
+        from cam_cli.models.load import Overrides, load_network
 
-    overrides = Overrides(**config.model_settings())
-    found = survey(config.model, overrides)
-    for remark in found.remarks:
+    network = load_network(config.model, overrides=Overrides(**config.model_settings()))
+    found = describe_layers(trace(network.model, network.input_shape), network.tokens)
+    auto = network.default_layer or choose_layer(found).path
+    for remark in network.remarks:
         click.echo(f"smoothcam: {escaped(remark)}", err=True)
-    infos = [info for info in found.layers if everything or info.grid is not None]
+    infos = [info for info in found if everything or info.grid is not None]
     if as_json:
         for info in infos:
-            row = asdict(info) | {"suitability": info.suitability, "auto": info.path == found.auto}
+            row = asdict(info) | {"suitability": info.suitability, "auto": info.path == auto}
             click.echo(json.dumps(row, sort_keys=True))
         return
     rows = [
         (
-            "*" if info.path == found.auto else "",
+            "*" if info.path == auto else "",
             escaped(info.path),
             escaped(info.kind),
             "x".join(str(n) for n in info.shape),

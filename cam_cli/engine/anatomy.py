@@ -1,7 +1,7 @@
-"""What the engine needs to know of a model before it explains it, read off the traced graph.
+"""Analyses the traced graph of a model before it is explained.
 
-The graph is the one form that every Keras model comes down to, so a softmax is found whether it was written as an argument of a
-Dense layer, as a layer of its own or inside a subclass.
+Every Keras model becomes a graph. In it a softmax is found whether it was written as an argument of a Dense layer, as a layer
+of its own or inside a subclass.
 """
 
 from __future__ import annotations
@@ -20,9 +20,13 @@ from cam_cli.errors import ModelError, UsageError
 from cam_cli.models.calls import Trace
 from cam_cli.models.grid import Grid, Tokens, grid_of
 
+_SAME_VALUES = {
+    "Identity", "IdentityN", "Cast", "StopGradient", "PreventGradient", "EnsureShape", "Reshape", "Squeeze", "ExpandDims",
+}  # fmt: skip
+
 
 class Link(StrEnum):
-    """How the model's output follows from its logits."""
+    """How the model's output is computed from its logits."""
 
     SOFTMAX = "softmax"
     SIGMOID = "sigmoid"
@@ -31,11 +35,10 @@ class Link(StrEnum):
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What a model looks like from the score down to the layers that are explained.
+    """The facts about a model that explanations depend on.
 
-    input_shape: (H, W, C). explained: the layers that maps are made of. scales: the coarse and the fine layer of `twoscale`,
-    where it was asked for and the model has them. grids: how each of these lies on the image, by path. heads: what stands above
-    each. separable: whether its second and third derivatives are diagonal (see `head.is_separable`).
+    input_shape: (H, W, C). explained: the layers that maps are made of. scales: the coarse and the fine layer of `twoscale`, if
+    it is computed. By path of all these layers: grids, heads, and separable (see `head.is_separable`).
     """
 
     input_shape: tuple[int, int, int]
@@ -49,39 +52,37 @@ class Anatomy:
 
 
 def examine(
-    traced: Trace,
-    paths: Sequence[str],
-    scales: tuple[str, str] | None = None,
-    tokens: Tokens | None = None,
+    traced: Trace, paths: Sequence[str], scales: tuple[str, str] | None = None, tokens: Tokens | None = None
 ) -> Anatomy:
-    """Read off a traced model what the engine needs to know of it.
+    """Analyse a traced model.
 
     Args:
-        paths: the layers to be explained. scales: the coarse and the fine layer of `twoscale`. tokens: how a transformer's
-            tokens lie on the image, where its card says so.
+        traced: the model.
+        paths: the layers to be explained.
+        scales: the coarse and the fine layer of `twoscale`.
+        tokens: of a transformer, if its card declares them.
 
     Raises:
-        ModelError: the output is no row of class scores. UsageError: a layer does not run, has no grid of feature maps, or does
-            not feed the score.
+        ModelError: the output is not a row of class scores.
+        UsageError: a layer does not run, has no grid of feature maps, or does not feed the score.
     """
     logits, link = logits_of(traced.output)
-    tapped = dict.fromkeys([*paths, *(scales or ())])
-    taps = {path: last_output(path, traced.calls[path], logits.graph) for path in tapped}
-    grids = {path: _grid(path, tap, traced.input_shape, tokens) for path, tap in taps.items()}
+    known = dict.fromkeys([*paths, *(scales or ())])
+    outputs = {path: last_output(path, traced.calls[path], logits.graph) for path in known}
     return Anatomy(
         input_shape=traced.input_shape,
         classes=int(logits.shape[-1]),
         link=link,
         explained=tuple(dict.fromkeys(paths)),
         scales=scales,
-        grids=grids,
-        heads={path: head_kind(path, tap, logits) for path, tap in taps.items()},
-        separable={path: is_separable(tap, logits) for path, tap in taps.items()},
+        grids={path: _grid(path, output, traced.input_shape, tokens) for path, output in outputs.items()},
+        heads={path: head_kind(path, output, logits) for path, output in outputs.items()},
+        separable={path: is_separable(output, logits) for path, output in outputs.items()},
     )
 
 
 def last_output(path: str, calls: list[Any], graph: tf.Graph) -> tf.Tensor:
-    """Return the output of a layer's last call, or raise a UsageError that says why there is none."""
+    """Return the output of a layer's last call; raises UsageError if it does not run, ModelError if it cannot be reached."""
     if not calls:
         raise UsageError(f"layer '{path}' is not used when the model runs; `smoothcam layers` lists those that are")
     if isinstance(calls[-1], tf.Tensor) and calls[-1].graph is not graph:
@@ -102,18 +103,13 @@ def _grid(path: str, output: Any, input_shape: tuple[int, int, int], tokens: Tok
     )
 
 
-_PASSES_ON = {
-    "Identity", "IdentityN", "Cast", "StopGradient", "PreventGradient", "EnsureShape", "Reshape", "Squeeze", "ExpandDims",
-}  # fmt: skip
-
-
 def logits_of(output: tf.Tensor) -> tuple[tf.Tensor, Link]:
-    """Return the class scores before the final softmax or sigmoid, and which of them it was.
+    """Return the class scores, (rows, classes), before the final softmax or sigmoid, and which of them it is.
 
-    A single sigmoid unit z becomes two classes with scores (-z, z), so that either side can be explained.
+    A single sigmoid unit z becomes two classes with scores (-z, z), so that both classes can be explained.
 
     Args:
-        output: the model's output in a graph under construction, (rows, classes).
+        output: the model's output, (rows, classes), in a graph under construction.
 
     Raises:
         ModelError: the output is not one row of class scores for each image.
@@ -123,7 +119,7 @@ def logits_of(output: tf.Tensor) -> tuple[tf.Tensor, Link]:
             f"the model's output has shape {tuple(output.shape)}; a classifier gives one row of scores for each image"
         )
     tensor = output
-    while tensor.op.type in _PASSES_ON:
+    while tensor.op.type in _SAME_VALUES:
         tensor = tensor.op.inputs[0]
     link = {"Softmax": Link.SOFTMAX, "Sigmoid": Link.SIGMOID}.get(tensor.op.type, Link.LOGITS)
     with output.graph.as_default():
@@ -135,10 +131,10 @@ def logits_of(output: tf.Tensor) -> tuple[tf.Tensor, Link]:
     return logits, link
 
 
-def probabilities(logits: NDArray[np.float32], link: Link) -> NDArray[np.float32]:
-    """Return each class's probability, (classes,) float32; of logits that stand for none, as if softmax followed."""
+def probabilities(logits: NDArray[Any], link: Link) -> NDArray[Any]:
+    """Return each class's probability, (..., classes) in the dtype of the logits; plain logits are treated as a softmax's."""
     if link is Link.SIGMOID:
-        return np.asarray(0.5 * (1 + np.tanh(logits / 2)), np.float32)
-    with np.errstate(invalid="ignore"):  # an infinite logit leaves no probabilities, and they say so as NaN
-        e = np.exp(logits - logits.max())
-        return np.asarray(e / e.sum(), np.float32)
+        return np.asarray(0.5 * (1 + np.tanh(logits / 2)))
+    with np.errstate(invalid="ignore"):  # an infinite logit makes them NaN
+        e = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return np.asarray(e / e.sum(axis=-1, keepdims=True))

@@ -1,7 +1,6 @@
-"""Input-space maps for comparison, by xplique (the extra `smoothcam[baselines]`).
+"""Input-space maps for comparison, computed by xplique (the extra `smoothcam[baselines]`).
 
-xplique brings the methods; smoothcam hands it the score (the logit, whatever the model ends in) and all that is random.
-TensorFlow and xplique are imported when a `Baselines` is made.
+xplique brings the methods. smoothcam gives it the score, which is the logit whatever the model ends in, and all random numbers.
 """
 
 from __future__ import annotations
@@ -13,34 +12,34 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
+from tensorflow.python.eager.context import context
 
+from cam_cli.engine.formulas import Array
+from cam_cli.engine.score import LogitScore, ReluRule
 from cam_cli.errors import UsageError
 from cam_cli.methods import METHODS
 from cam_cli.quiet import native_chatter_silenced
 
-if TYPE_CHECKING:
-    import keras
-
-    from cam_cli.engine.score import LogitScore
-
-Array = NDArray[np.float32]
-
 BASELINES = tuple(method.name for method in METHODS.values() if method.family == "peer")
+
+_RELU_RULES = {"guided-backprop": ReluRule.GUIDED, "deconvnet": ReluRule.DECONV}
 
 
 @dataclass(frozen=True)
 class Costs:
-    """How hard the baselines work; each number of passes is for one image and target, and does not grow with the image.
+    """The cost of the baselines; each number of passes is for one image and target, whatever the size of the image.
 
-    fill: the value of a hidden pixel and the start of integrated gradients, in preprocessed units: 0 is the mean colour
+    fill: the value of a hidden pixel and the start of integrated gradients, in preprocessed units; 0 is the mean colour
     or mid grey of most models. steps: points on the path of integrated gradients, >= 2; a pass with gradient each.
-    segments: of LIME, at most so many superpixels. samples: of LIME, a pass each. masks: of RISE, a pass each. cells: grid
-    of RISE's masks along a side. strides: steps of the occluding patch along a side; it is at least two strides wide (32
-    pixels at a stride of 16 for 224 x 224, 169 passes). batch: images in a pass.
+    segments: most superpixels of LIME. samples: of LIME, a pass each. masks: of RISE, a pass each. cells: of RISE's masks along
+    a side. strides: of the occluding patch along a side; the patch is at least two strides wide (32 pixels at a stride of 16
+    for 224 x 224, 169 passes). batch: images in a pass.
     """
 
     fill: float = 0.0
@@ -54,12 +53,12 @@ class Costs:
 
 
 class Baselines:
-    """Explains images with xplique's methods, in the image's own pixels.
+    """Explains images with xplique's methods, at the resolution of the image.
 
-    What a map holds, one value a pixel, never normalised:
+    A map has one value for each pixel and is never normalised:
 
-    - guided-backprop, deconvnet: the largest magnitude over the channels of the gradient as each passes it through ReLUs.
-    - integrated-gradients: its sum over the channels, so that the map adds up to S(x) - S(fill).
+    - guided-backprop, deconvnet: the largest magnitude over the channels of the gradient, with their own rule for ReLUs.
+    - integrated-gradients: the sum over the channels; the map adds up to S(x) - S(fill).
     - occlusion: the mean drop of S over the patches that cover the pixel.
     - lime: the weight of the pixel's superpixel in a ridge regression of S, samples weighted by exp(-d^2 / 0.25^2) with d
       the cosine distance to the unmasked image in superpixels (Ribeiro et al. 2016).
@@ -67,7 +66,7 @@ class Baselines:
 
     Args:
         model: any Keras 3 classifier; it is traced, never changed or copied.
-        methods: out of BASELINES.
+        methods: of BASELINES.
         input_shape: (H, W, C).
         seed: of LIME's and RISE's masks, together with the image's identity.
         costs: how many passes each method may use.
@@ -93,18 +92,21 @@ class Baselines:
         self._costs = costs or Costs()
         self._shape = input_shape
         attributions = _xplique(methods[0]) if methods else None
-        self._scores = _scores(model, self.methods, input_shape)
+        rules = {method: _RELU_RULES.get(method, ReluRule.TRUE) for method in self.methods}
+        scores = {rule: LogitScore(model, input_shape, rule) for rule in dict.fromkeys(rules.values())}
+        self._scores = {method: scores[rule] for method, rule in rules.items()}
         self._explainers = {
             method: _explainer(attributions, method, score, input_shape, self._costs)
             for method, score in self._scores.items()
         }
 
     def maps(self, x: Array, target: int, identity: str = "") -> dict[str, Array]:
-        """Map one preprocessed image, (H, W, C) float32, with every method: (H, W) float32 each.
+        """Return a map of one preprocessed image, (H, W, C) float32, for every method: (H, W) float32 each.
 
         Args:
+            x: the image.
             target: class index.
-            identity: what LIME's and RISE's masks follow from, such as the sha256 of the image's file.
+            identity: seeds LIME's and RISE's masks, such as the sha256 of the image's file.
 
         Raises:
             UsageError: a target that is no class of this model.
@@ -125,7 +127,7 @@ class Baselines:
         return found
 
     def _one_value_a_pixel(self, method: str, values: Array) -> Array:
-        if method in ("guided-backprop", "deconvnet"):
+        if method in _RELU_RULES:
             return np.asarray(np.abs(values).max(axis=-1))
         if method == "occlusion":
             rows, columns = (_coverage(side, *_patch(side, self._costs.strides)) for side in self._shape[:2])
@@ -142,77 +144,64 @@ def _xplique(method: str) -> Any:
         raise UsageError(f"method '{method}' needs the extra: pip install 'smoothcam[baselines]' ({error})") from error
 
 
-def _scores(model: keras.Model, methods: Sequence[str], shape: tuple[int, int, int]) -> dict[str, LogitScore]:
-    from cam_cli.engine.score import LogitScore, ReluRule
-
-    rules = {"guided-backprop": ReluRule.GUIDED, "deconvnet": ReluRule.DECONV}
-    wanted = {method: rules.get(method, ReluRule.TRUE) for method in methods}
-    by_rule = {rule: LogitScore(model, shape, rule) for rule in dict.fromkeys(wanted.values())}
-    return {method: by_rule[rule] for method, rule in wanted.items()}
-
-
 def _explainer(attributions: Any, method: str, score: LogitScore, shape: tuple[int, int, int], costs: Costs) -> Any:
-    """Return xplique's explainer for `method`, with a stand-in for the model: the score knows the real one.
+    """Return xplique's explainer for `method`, with a dummy model: only the score calls the real one.
 
-    xplique copies the model for guided backpropagation and deconvnet, swaps the ReLUs of its outermost layers only, and
-    keeps every model it was given in a cache for good; with the stand-in none of that touches the user's model.
+    xplique would copy the model for guided backpropagation and deconvnet, replace the ReLUs of its outermost layers only, and
+    keep every model in a cache for ever.
     """
-    import keras
-
-    stand_in = keras.Sequential([keras.Input(shape), keras.layers.Identity()])
-    given: dict[str, Any] = {"model": stand_in, "operator": score.__call__, "batch_size": costs.batch}
-    (height, row_stride), (width, column_stride) = (_patch(side, costs.strides) for side in shape[:2])
-    makers: dict[str, Callable[[], Any]] = {
-        "guided-backprop": lambda: attributions.GuidedBackprop(**given, reducer=None),
-        "deconvnet": lambda: attributions.DeconvNet(**given, reducer=None),
-        "integrated-gradients": lambda: attributions.IntegratedGradients(
-            **given, reducer=None, steps=costs.steps, baseline_value=costs.fill
+    dummy = keras.Sequential([keras.Input(shape), keras.layers.Identity()])
+    patches, strides = zip(*(_patch(side, costs.strides) for side in shape[:2]), strict=True)
+    calls: dict[str, tuple[str, dict[str, Any]]] = {
+        "guided-backprop": ("GuidedBackprop", {"reducer": None}),
+        "deconvnet": ("DeconvNet", {"reducer": None}),
+        "integrated-gradients": (
+            "IntegratedGradients",
+            {"reducer": None, "steps": costs.steps, "baseline_value": costs.fill},
         ),
-        "occlusion": lambda: attributions.Occlusion(
-            **given,
-            patch_size=(height, width),
-            patch_stride=(row_stride, column_stride),
-            occlusion_value=costs.fill,
+        "occlusion": ("Occlusion", {"patch_size": patches, "patch_stride": strides, "occlusion_value": costs.fill}),
+        "rise": (
+            "Rise",
+            {
+                "nb_samples": costs.masks,
+                "grid_size": tuple(min(costs.cells, side) for side in shape[:2]),
+                "mask_value": costs.fill,
+            },
         ),
-        "rise": lambda: attributions.Rise(
-            **given,
-            nb_samples=costs.masks,
-            grid_size=tuple(min(costs.cells, side) for side in shape[:2]),
-            mask_value=costs.fill,
-        ),
-        "lime": lambda: attributions.Lime(
-            **given,
-            nb_samples=costs.samples,
-            ref_value=np.full(shape[-1], costs.fill, np.float32),
-            map_to_interpret_space=lambda x: _superpixels(x.numpy(), costs.segments),
-            similarity_kernel=_similarity,
+        "lime": (
+            "Lime",
+            {
+                "nb_samples": costs.samples,
+                "ref_value": np.full(shape[-1], costs.fill, np.float32),
+                "map_to_interpret_space": lambda x: _superpixels(x.numpy(), costs.segments),
+                "similarity_kernel": _similarity,
+            },
         ),
     }
+    name, options = calls[method]
     with _hushed():
-        return makers[method]()
+        return getattr(attributions, name)(dummy, operator=score.__call__, batch_size=costs.batch, **options)
 
 
 def _patch(side: int, strides: int) -> tuple[int, int]:
-    """Return the size and stride of a patch whose positions cover a side to its last pixel."""
+    """Return the size and stride of a patch that covers a side to its last pixel."""
     stride = max(1, round(side / strides))
     steps = max(0, side - 2 * stride) // stride
     return side - steps * stride, stride
 
 
 def _coverage(side: int, size: int, stride: int) -> NDArray[np.int64]:
-    """Count for each pixel of a side the patches that cover it."""
+    """Return for each pixel of a side how many patches cover it."""
     pixel = np.arange(side)[:, None]
     start = np.arange(0, side - size + 1, stride)
     return np.asarray(((start <= pixel) & (pixel < start + size)).sum(axis=1))
 
 
 def _superpixels(x: Array, segments: int) -> Any:
-    """Number the superpixels of an image, (H, W) int32 from 0; of about 16 pixels or more, so small inputs have fewer.
+    """Return the number of each pixel's superpixel, (H, W) int32 from 0; superpixels have about 16 pixels or more.
 
-    By SLICO, which fits its compactness to each texture: plain SLIC joins a noisy image into a single superpixel.
+    SLICO adapts its compactness to each texture; plain SLIC joins a noisy image into a single superpixel.
     """
-    import tensorflow as tf
-
     slic = importlib.import_module("skimage.segmentation").slic
     wanted = max(1, min(segments, x.shape[0] * x.shape[1] // 16))
     pixels = x.astype(np.float64)
@@ -223,8 +212,6 @@ def _superpixels(x: Array, segments: int) -> Any:
 
 def _coin_flips(seed: int) -> Callable[[Any, int], Any]:
     def draw(features: Any, samples: int) -> Any:
-        import tensorflow as tf
-
         shown = np.random.default_rng(seed).random((samples, int(features[0]))) < 0.5
         return tf.constant(shown, tf.int32)
 
@@ -232,21 +219,16 @@ def _coin_flips(seed: int) -> Callable[[Any, int], Any]:
 
 
 def _similarity(_x: Any, shown: Any, _perturbed: Any) -> Any:
-    import tensorflow as tf
-
     distance = 1 - tf.sqrt(tf.reduce_mean(tf.cast(shown, tf.float32), axis=1))
     return tf.exp(-((distance / 0.25) ** 2))
 
 
 @contextmanager
 def _eager_randomness(seed: int) -> Iterator[None]:
-    """Draw from TensorFlow's generator as seeded here, and leave the caller's as it was.
+    """Seed TensorFlow's global generator, and restore its state afterwards.
 
-    Eagerly, because a traced function keeps the seed of its first call and would give every image the masks of the first.
+    Functions run eagerly, because a traced one keeps the seed of its first call, and every image would get the same masks.
     """
-    import tensorflow as tf
-    from tensorflow.python.eager.context import context
-
     eager = context()
     eager.ensure_initialized()
     state = {name: eager.__dict__[name] for name in ("_seed", "_rng") if name in eager.__dict__}
@@ -262,7 +244,7 @@ def _eager_randomness(seed: int) -> Iterator[None]:
 
 @contextmanager
 def _hushed() -> Iterator[None]:
-    """Keep warnings and TensorFlow's advice on retracing from the user, who can act on neither."""
+    """Hide warnings and TensorFlow's advice on retracing, because the user can act on neither."""
     logger = logging.getLogger("tensorflow")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Which device TensorFlow computes on."""
+"""The device that TensorFlow computes on."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from cam_cli.errors import UsageError
 
 
 def choose_device(name: str) -> None:
-    """Have TensorFlow compute on one device, in full float32; to be called before it first computes in this process.
+    """Make TensorFlow compute on one device, in full float32. Call it before TensorFlow first computes in this process.
 
-    A graphics card's memory is taken as it is needed, not all at once. The shortened products of newer cards
-    (TensorFloat-32) are off, because maps would differ in the third digit from one machine to the next.
+    GPU memory is allocated as it is needed. TensorFloat-32 is switched off, because maps would differ between machines in the
+    third digit.
 
     Args:
-        name: `cpu`, `gpu`, `gpu:1` for the second one, or `auto`: the first one there is.
+        name: `cpu`, `gpu`, `gpu:1` for the second GPU, or `auto` for the first GPU if there is one.
 
     Raises:
-        UsageError: there is no such device.
+        UsageError: there is no such device, or TensorFlow already uses another one.
     """
     cards = tf.config.list_physical_devices("GPU")
     kind, _, number = name.partition(":")

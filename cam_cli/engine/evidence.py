@@ -1,6 +1,6 @@
-"""Channel weights out of noisy samples: running sums of constant size, and what they amount to.
+"""Channel weights from noisy samples, by running sums of constant size.
 
-Arrays are walked through in blocks of cells that stay in a core's cache: for sums this light it is memory that takes the time.
+Arrays are processed in blocks of cells that fit into a core's cache, because memory limits the speed of these sums.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cam_cli.engine import formulas
-
-Array = NDArray[np.float32]
+from cam_cli.engine.formulas import Array
 
 _BLOCK_BYTES = 2**18
 
@@ -22,9 +21,8 @@ _BLOCK_BYTES = 2**18
 class ChannelEvidence:
     """The weight of each of a layer's K feature maps for one class of one image.
 
-    weights: (K,). guarded: (K,) cells the guard of `formulas.alpha` set to 0. clean: (K,) the same weights without
-    noise. leave_outs: (G, K), the weights with one group of samples left out, for the jackknife; None where there is
-    no noise to speak of.
+    weights: (K,). guarded: (K,) cells that the guard of `formulas.alpha` set to 0. clean: (K,) the weights without noise.
+    leave_outs: (G, K), the weights with one group of samples left out, for the jackknife; None without noise.
     """
 
     weights: Array
@@ -34,11 +32,10 @@ class ChannelEvidence:
 
 
 class RunningSums:
-    """sum_m e^{S_m} g_m^p for p = 1, 2, 3 of one image and class, kept for each place in a pass (M).
+    """sum_m e^{S_m} g_m^p for p = 1, 2, 3 of one image and class, kept for each of the M samples of a pass.
 
-    Sample m of a run lands in place m mod M, so that M also is the number of groups for the jackknife, and memory does
-    not grow with the number of samples. The sums are scaled by e^-top with the largest score met so far, so that
-    no score can overflow.
+    Sample m of a run is added to sum m mod M, so that memory does not grow with the number of samples, and the jackknife has M
+    groups. The sums are scaled by e^-top with the largest score met so far, so that no score overflows.
     """
 
     def __init__(self, published_score: bool) -> None:
@@ -54,7 +51,7 @@ class RunningSums:
         Args:
             scores: S of the target class, (M,).
             derivatives: dS/dA, or with its second and third, (M, h, w, K) each.
-            live: (M,), 0 for what does not count.
+            live: (M,), 0 for samples that do not count.
         """
         added = [d.reshape(len(d), -1, d.shape[-1]) for d in derivatives]
         told = scores.astype(np.float64) if self._published_score else np.zeros(len(scores))
@@ -70,24 +67,30 @@ class RunningSums:
         self._top, self._mass = top, keep * self._mass + gain
 
     def mean_gradients(self, shape: Sequence[int]) -> Array:
-        """Return D1, the averaged gradient, in the shape of the layer, (h, w, K)."""
+        """Return D1, the averaged gradient, with the shape of the layer, (h, w, K)."""
         shares = _shares(self._top, self._mass)[:1]
         return formulas.averaged_derivative(shares, (self._sums or self._only)[0]).reshape(shape)
 
     def evidence(self, clean: ChannelEvidence, activations: Array, numerator: str) -> ChannelEvidence:
-        """Return what the samples so far say, beside what the clean image says, whose activations are (h, w, K)."""
+        """Return the channel weights of the samples so far.
+
+        Args:
+            clean: the evidence of the clean image.
+            activations: of the clean image, (h, w, K).
+            numerator: see `formulas.alpha`.
+        """
         weights, guarded = _weights(self._powers, _shares(self._top, self._mass), activations, numerator)
         return ChannelEvidence(weights[0], guarded, clean.weights, weights[1:] if len(weights) > 1 else None)
 
     def _powers(self, cells: slice) -> Sequence[Array]:
-        """Return the sums over a block of cells, (M, cells, K) each."""
+        """Return the three sums over a block of cells, (M, cells, K) each."""
         if self._sums:
             return [total[:, cells] for total in self._sums]
         return formulas.derivatives_of_exp(*(d[:, cells] for d in self._only))
 
 
 def clean_evidence(derivatives: Sequence[Array], activations: Array, numerator: str) -> ChannelEvidence:
-    """Grad-CAM++: the same formulas for the clean image alone (n = 0); all arrays (h, w, K)."""
+    """Return the channel weights of Grad-CAM++, the same formulas for the clean image alone (n = 0); all arrays (h, w, K)."""
     alone = [d.reshape(1, -1, d.shape[-1]) for d in derivatives]
 
     def powers(cells: slice) -> Sequence[Array]:
@@ -104,7 +107,7 @@ def _weights(
     A = activations.reshape(-1, activations.shape[-1])
     area = A.sum(axis=0)
     weights, guarded = np.zeros((len(shares), len(area)), np.float32), np.zeros(len(area), np.int64)
-    with np.errstate(all="ignore"):  # what is not finite is a map's state, and told as such
+    with np.errstate(all="ignore"):  # a map that is not finite has a state of its own
         for cells in _blocks(len(shares), *A.shape):
             D1, D2, D3 = (formulas.averaged_derivative(shares, power) for power in powers(cells))
             weights += formulas.channel_weights(D1, D2, D3, area, numerator)
@@ -113,23 +116,23 @@ def _weights(
 
 
 def _blocks(rows: int, cells: int, maps: int) -> Iterator[slice]:
-    """Yield the cells in blocks of which an array of so many rows and maps fits into a cache."""
+    """Return slices of the cells, each so small that an array with these rows and maps fits into a cache."""
     size = max(1, _BLOCK_BYTES // (4 * rows * maps))
     return (slice(start, start + size) for start in range(0, cells, size))
 
 
 def _shares(top: NDArray[np.float64], mass: NDArray[np.float64]) -> Array:
-    """Weights that turn the places' sums into averages, (R, M): a row for all samples, then one without each place."""
+    """Return the weights that turn M sums into averages, (R, M): a row for all sums, then one without each sum."""
     filled = mass > 0
-    places = np.flatnonzero(filled)
-    taken = np.stack([filled] + [filled & (np.arange(len(filled)) != place) for place in places if len(places) > 1])
+    groups = np.flatnonzero(filled)
+    taken = np.stack([filled] + [filled & (np.arange(len(filled)) != group) for group in groups if len(groups) > 1])
     rows = _factors(taken, top, np.where(taken, top, -np.inf).max(axis=-1, keepdims=True))
     with np.errstate(invalid="ignore"):
         return np.asarray(rows / (rows * mass).sum(axis=-1, keepdims=True), np.float32)
 
 
 def _factors(counted: NDArray[np.bool_], scores: NDArray[np.float64], top: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return e^(scores - top) of the places that count, and 0 of the others."""
+    """Return e^(scores - top) where `counted`, else 0."""
     with np.errstate(invalid="ignore", over="ignore"):
         return np.where(counted, np.exp(scores - top), 0)
 

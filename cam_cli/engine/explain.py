@@ -1,4 +1,4 @@
-"""The engine's front: preprocessed images in, maps out, for every layer, target, method and selection in the same passes."""
+"""Explains preprocessed images: the same passes serve every layer, target, method and selection."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from cam_cli.engine.anatomy import Anatomy, probabilities
 from cam_cli.engine.baselines import Baselines
-from cam_cli.engine.evidence import Array, RunningSums, clean_evidence
+from cam_cli.engine.evidence import RunningSums, clean_evidence
+from cam_cli.engine.formulas import Array
 from cam_cli.engine.head import Head
 from cam_cli.engine.maps import SaliencyMap, smooth_map
 from cam_cli.engine.methods import INPUT_FORMULAS, LAYER_FORMULAS, TWO_LAYER_FORMULAS, Findings
-from cam_cli.engine.network import Network, Pass
+from cam_cli.engine.runner import GraphCache, PassResult, PassRunner, compile_pass
 from cam_cli.engine.selection import Selection
-from cam_cli.engine.tracing import INPUT, FrozenGraph, Graphs, Noise, Shape, Wanted, trace_pass
+from cam_cli.engine.tracing import INPUT, Noise, PassShape, PassSpec
 from cam_cli.errors import UsageError
 from cam_cli.machine import cores
 from cam_cli.methods import METHODS, Method, families
@@ -31,12 +32,12 @@ ROWS_IN_A_PASS = 6
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of every image.
+    """What to compute for every image.
 
-    methods: out of `cam_cli.methods`. selections: the feature maps and neurons, a map for each. nsamples: noisy copies,
-    n >= 0; with a tolerance the most there may be. tolerance: largest standard error of a map at which no more noise is added.
+    methods: of `cam_cli.methods`. selections: feature maps and neurons, a map for each. nsamples: noisy copies, n >= 0; with a
+    tolerance, the largest number. tolerance: largest standard error of a map at which no more noise is added.
     score: `exp` weighs sample m by e^S_m as published, `logit` by 1/n. alpha_numerator: `second` (Eq. 5) or `first` (Eq. 7
-    as printed). derivatives: `closed` form, or `exact` where the head is smooth and its second and third derivatives are
+    as printed). derivatives: `closed` form, or `exact` for heads that are smooth and whose second and third derivatives are
     diagonal. seed: of the noise, together with the image's identity.
     """
 
@@ -55,8 +56,8 @@ class Request:
 class Subject:
     """One image to explain.
 
-    x: (H, W, C) float32, preprocessed. identity: what its noise follows from, such as the sha256 of its file.
-    targets: class indices, or -r for the class of rank r in the clean image's scores.
+    x: (H, W, C) float32, preprocessed. identity: seeds its noise, such as the sha256 of its file. targets: class indices, or -r
+    for the class of rank r in the clean image's scores.
     """
 
     x: Array
@@ -66,7 +67,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The maps of one image, with its scores: logits and probabilities, both (classes,) float32."""
+    """The maps of one image, with its logits and probabilities, both (classes,) float32."""
 
     logits: Array
     probabilities: Array
@@ -76,31 +77,34 @@ class Explanation:
 
 @dataclass
 class _Samples:
-    """What the passes over a batch have found so far: the first pass, and for each image sums over `count` noisy samples."""
+    """Results so far: the first pass, and by layer and target the sums over `count` noisy samples of each image."""
 
-    first: Pass
+    first: PassResult
     sums: dict[tuple[str, int], list[RunningSums]]
     count: int = 0
 
 
-class Explainer:
-    """Explains images with one model; several layers, targets, methods and selections share the forward passes.
+_Found = dict[tuple[str, int], list[Findings]]
+"""The findings by layer and target, image by image."""
 
-    Noise is skipped for a layer whose head is affine, where it provably changes nothing. `halvings` counts how often the memory
-    ran out.
+
+class Explainer:
+    """Explains images with one model.
+
+    Noise is skipped for a layer whose head is affine, where it provably changes nothing.
 
     Args:
-        model: any Keras 3 classifier, which is never changed, or how to open it, which is done only if it is needed.
+        model: any Keras 3 classifier, or a function that opens it, which is called only if it is needed. It is never changed.
         anatomy: of that model, with the layers to explain.
-        request: what is asked of every image.
+        request: what to compute for every image.
         targets: how many targets each image has.
-        images: how many images share a pass; None: as many as fill `ROWS_IN_A_PASS` with their noisy copies.
+        images: how many images share a pass; None for as many as fill `ROWS_IN_A_PASS` with their noisy copies.
         precision: `float32`, or `bfloat16` for the network's products and convolutions.
-        graphs: where traced passes of this model are kept.
+        graphs: a cache for the traced passes of this model.
 
     Raises:
         UsageError: an unknown method; a filter or a neuron that a layer does not have; `cam`, `twoscale` or exact
-            derivatives where the model's architecture does not allow them; bfloat16 for a model that cannot be frozen.
+            derivatives if the model's architecture does not allow them; bfloat16 for a model that cannot be frozen.
     """
 
     def __init__(
@@ -111,7 +115,7 @@ class Explainer:
         targets: int = 1,
         images: int | None = None,
         precision: str = "float32",
-        graphs: Graphs | None = None,
+        graphs: GraphCache | None = None,
     ) -> None:
         self.request = request
         self.anatomy = anatomy
@@ -132,7 +136,8 @@ class Explainer:
         self._images = images
         self._threads = ThreadPoolExecutor(cores(), "evidence")
         self.halvings = 0
-        self._network = self._traced()
+        """How often the memory ran out."""
+        self._run = self._compiled()
         peers = [method.name for method in self._methods if method.family == "peer"]
         self._baselines = Baselines(self._open_model(), peers, anatomy.input_shape, request.seed) if peers else None
         for method in self._methods:
@@ -144,22 +149,22 @@ class Explainer:
     @property
     def images_in_a_pass(self) -> int:
         """How many images share a pass."""
-        return self._network.shape.images
+        return self._run.shape.images
 
     @property
     def rows_in_a_pass(self) -> int:
-        """How many images and noisy copies the network sees at a time."""
-        return self._network.shape.images * self._network.shape.samples
+        """How many images and noisy copies the network processes at a time."""
+        return self._run.shape.images * self._run.shape.samples
 
     def share_passes(self, images: int) -> None:
-        """Have so many images share a pass from now on; with a tolerance, each image is alone."""
+        """Set how many images share a pass; with a tolerance it is always one."""
         self._images = images
-        self._network = self._traced()
+        self._run = self._compiled()
 
     def explain(self, subjects: Sequence[Subject]) -> list[Explanation]:
-        """Explain images, `images_in_a_pass` at a time; the result of each does not depend on its neighbours.
+        """Explain images, `images_in_a_pass` at a time; the result of each does not depend on the others.
 
-        Where the memory runs out, passes are made of half as many images, then rows, from then on.
+        If the memory runs out, all further passes are made of half as many images, then of half as many rows.
 
         Raises:
             UsageError: a target that is no class of this model. tf.errors.ResourceExhaustedError: not even one row fits.
@@ -176,51 +181,28 @@ class Explainer:
 
     def _halve_passes(self) -> None:
         self.halvings += 1
-        shape = self._network.shape
+        shape = self._run.shape
         if shape.images > 1:
             self._images = shape.images // 2
         else:
             self._rows = shape.samples // 2
-        del self._network
-        self._network = self._traced()
+        del self._run  # its memory is needed to compile the next one
+        self._run = self._compiled()
 
-    def _traced(self) -> Network:
+    def _compiled(self) -> PassRunner:
         to_input = "input" in families(self.request.methods)
-        wanted = Wanted(self._pass_shape(), self.anatomy.grids, self.request.noise, self._exact_layers(), to_input)
-        name = f"{wanted.digest()}-{self._precision}"
-        known = self._graphs.load(name) if self._graphs else None
-        if known is not None:
-            return Network(FrozenGraph.from_bytes(known), wanted)
-        traced = trace_pass(self._open_model(), wanted)
-        if isinstance(traced, FrozenGraph):
-            if self._precision == "bfloat16":
-                traced = traced.in_bfloat16()
-            if self._graphs and traced.keepable:
-                self._graphs.save(name, traced.to_bytes())
-        elif self._precision == "bfloat16":
-            raise UsageError("this model cannot be frozen, which bfloat16 needs; leave --precision out")
-        return Network(traced, wanted)
+        spec = PassSpec(self._pass_shape(), self.anatomy.grids, self.request.noise, self._exact_layers(), to_input)
+        return compile_pass(self._open_model, spec, self._precision, self._graphs)
 
-    def _pass_shape(self) -> Shape:
-        """Share the rows of a pass among images and samples so that as few as possible stay empty."""
+    def _pass_shape(self) -> PassShape:
+        """Divide the rows of a pass among images and samples so that as few as possible stay empty."""
         input_shape = self.anatomy.input_shape
         if self.request.tolerance is not None and self.nsamples:
-            return Shape(1, self._rows, self._targets, input_shape)
+            return PassShape(1, self._rows, self._targets, input_shape)
         passes = math.ceil((self.nsamples + 1) / self._rows)
         samples = math.ceil((self.nsamples + 1) / passes)
         images = self._images or max(1, self._rows // samples)
-        return Shape(images, samples, self._targets, input_shape, clean=1 if passes == 1 else 0)
-
-    def _explain_a_pass(self, subjects: Sequence[Subject]) -> list[Explanation]:
-        shape = self._network.shape
-        for target in {t for subject in subjects for t in subject.targets}:
-            if not -self.anatomy.classes <= target < self.anatomy.classes:
-                raise UsageError(f"class {target} does not exist: the model has {self.anatomy.classes} classes")
-        filled = [*subjects, *[subjects[-1]] * (shape.images - len(subjects))]
-        samples = self._sampled(filled)
-        found = self._findings(samples)
-        logits, targets = samples.first.logits[:, 0].numpy(), samples.first.targets.numpy()
-        return [self._explanation(b, s, logits[b], targets[b].tolist(), found, samples) for b, s in enumerate(subjects)]
+        return PassShape(images, samples, self._targets, input_shape, clean=1 if passes == 1 else 0)
 
     def _noisy_layers(self) -> frozenset[str]:
         layers = {path for path in self.anatomy.explained if self.anatomy.heads[path] is not Head.AFFINE}
@@ -239,9 +221,43 @@ class Explainer:
                 )
         return smooth
 
+    def _check_pooled(self, method: str) -> None:
+        shape = self._run.shape
+        zeros = Subject(np.zeros(shape.input, np.float32), method, (0,) * shape.targets)
+        first = self._sampled([zeros] * shape.images).first
+        for path in self.anatomy.explained:
+            g = first.derivatives[path][0][0][0, 0]
+            uniform = np.allclose(g, g[:1, :1], rtol=1e-4, atol=1e-6 * float(np.abs(g).max()))
+            if self.anatomy.heads[path] is not Head.AFFINE or not uniform:
+                raise UsageError(
+                    f"{method} needs a layer that feeds global average pooling and one dense layer; '{path}' does not. "
+                    "Use gradcam, which equals it there and is defined everywhere"
+                )
+
+    def _explain_a_pass(self, subjects: Sequence[Subject]) -> list[Explanation]:
+        classes = self.anatomy.classes
+        for target in {t for subject in subjects for t in subject.targets}:
+            if not -classes <= target < classes:
+                raise UsageError(f"class {target} does not exist: the model has {classes} classes")
+        samples = self._sampled([*subjects, *[subjects[-1]] * (self.images_in_a_pass - len(subjects))])
+        found = self._findings(samples)
+        explanations = []
+        for b, subject in enumerate(subjects):
+            logits = samples.first.logits[b, 0].copy()  # a view would keep those of all images
+            targets: list[int] = samples.first.targets[b].tolist()
+            maps: list[SaliencyMap] = []
+            for t, target in enumerate(targets):
+                if target not in targets[:t]:
+                    made = self._layer_maps(b, t, target, found, samples.count)
+                    made += self._input_maps(b, t, target, samples, subject)
+                    maps += made if np.isfinite(logits[target]) else [m.broken() for m in made]
+            chances = probabilities(logits, self.anatomy.link)
+            explanations.append(Explanation(logits, chances, tuple(dict.fromkeys(targets)), tuple(maps)))
+        return explanations
+
     def _sampled(self, subjects: Sequence[Subject]) -> _Samples:
         """Run the clean image (sample 0) and its noisy copies (1 to n), `shape.samples` of them in a pass."""
-        shape = self._network.shape
+        shape = self._run.shape
         x = np.stack([subject.x for subject in subjects])
         targets = np.array([subject.targets for subject in subjects], np.int32)
         samples: _Samples | None = None
@@ -249,26 +265,29 @@ class Explainer:
             numbers = range(start, start + shape.samples)
             live = np.array([[1.0 <= m <= self.nsamples for m in numbers]] * len(subjects), np.float32)
             seeds = np.array([[self._seed(s.identity, m) for m in numbers] for s in subjects], np.int64)
-            found = self._network(x, seeds, live, targets)
+            found = self._run(x, seeds, live, targets)
             if samples is None:
                 samples = _Samples(found, self._fresh_sums())
-                targets = found.targets.numpy()
-            logits = found.logits.numpy()
+                targets = found.targets
             for (layer, t), sums in samples.sums.items():
-                derivatives = [d.numpy() for d in found.derivatives[layer][t]]
                 for b, total in enumerate(sums):
-                    total.add(logits[b, :, targets[b, t]], [d[b] for d in derivatives], live[b])
+                    derivatives = [d[b] for d in found.derivatives[layer][t]]
+                    total.add(found.logits[b, :, targets[b, t]], derivatives, live[b])
             samples.count += int(live[0].sum())
             if self._converged(subjects[0], samples):
                 break
         assert samples is not None
         return samples
 
+    def _seed(self, identity: str, sample: int) -> NDArray[np.int64]:
+        digest = hashlib.sha256(f"{self.request.seed}\n{identity}\n{sample}".encode()).digest()
+        return np.frombuffer(digest[:16], "<i8")
+
     def _fresh_sums(self) -> dict[tuple[str, int], list[RunningSums]]:
         if not self.nsamples:
             return {}
         published = self.request.score == "exp"
-        images, targets = range(self._network.shape.images), range(self._network.shape.targets)
+        images, targets = range(self._run.shape.images), range(self._run.shape.targets)
         return {
             (path, t): [RunningSums(published and path != INPUT) for _ in images]
             for path in sorted(self._noisy)
@@ -276,62 +295,31 @@ class Explainer:
         }
 
     def _converged(self, subject: Subject, samples: _Samples) -> bool:
-        """Say whether no map's standard error is above the tolerance; a blank map has none and is done."""
+        """Return True if no map's standard error is above the tolerance; a blank map has none and counts as converged."""
         tolerance = self.request.tolerance
         if tolerance is None or not samples.sums:
             return False
         found = self._findings(samples)
-        targets = range(self._network.shape.targets)
+        targets = range(self._run.shape.targets)
         maps = [m for t in targets for m in self._layer_maps(0, t, subject.targets[t], found, samples.count)]
         return all(m.standard_error is None or m.standard_error <= tolerance for m in maps)
 
-    def _seed(self, identity: str, sample: int) -> NDArray[np.int64]:
-        digest = hashlib.sha256(f"{self.request.seed}\n{identity}\n{sample}".encode()).digest()
-        return np.frombuffer(digest[:16], "<i8")
-
-    def _findings(self, samples: _Samples) -> dict[tuple[str, int], list[Findings]]:
-        """Return what is known at each layer for each target, image by image."""
+    def _findings(self, samples: _Samples) -> _Found:
         first, numerator = samples.first, self.request.alpha_numerator
-        activations = {path: first.activations[path].numpy() for path in self.anatomy.grids}
-        clean = {
-            (path, t): [d[:, 0].numpy() for d in derivatives]
-            for path in self.anatomy.grids
-            for t, derivatives in enumerate(first.derivatives[path])
-        }
 
         def of_one_image(job: tuple[str, int, int]) -> Findings:
             path, t, b = job
-            A, sums = activations[path][b], samples.sums.get((path, t))
-            without = clean_evidence([d[b] for d in clean[path, t]], A, numerator)
-            smoothed = sums[b].evidence(without, A, numerator) if sums else None
-            return Findings(A, clean[path, t][0][b], without, smoothed)
+            A, derivatives = first.activations[path][b], [d[b, 0] for d in first.derivatives[path][t]]
+            clean = clean_evidence(derivatives, A, numerator)
+            sums = samples.sums.get((path, t))
+            return Findings(A, derivatives[0], clean, sums[b].evidence(clean, A, numerator) if sums else None)
 
-        jobs = [(path, t, b) for path, t in clean for b in range(self._network.shape.images)]
-        found: dict[tuple[str, int], list[Findings]] = {key: [] for key in clean}
-        for (path, t, _), findings in zip(jobs, self._threads.map(of_one_image, jobs), strict=True):
-            found[path, t].append(findings)
-        return found
+        shape = self._run.shape
+        keys = [(path, t) for path in self.anatomy.grids for t in range(shape.targets)]
+        found = self._threads.map(of_one_image, [(*key, b) for key in keys for b in range(shape.images)])
+        return {key: [next(found) for _ in range(shape.images)] for key in keys}
 
-    def _explanation(
-        self,
-        b: int,
-        subject: Subject,
-        logits: Array,
-        targets: list[int],
-        found: dict[tuple[str, int], list[Findings]],
-        samples: _Samples,
-    ) -> Explanation:
-        maps: list[SaliencyMap] = []
-        for t, target in enumerate(targets):
-            if target not in targets[:t]:
-                made = self._layer_maps(b, t, target, found, samples.count) + self._input_maps(b, t, target, samples)
-                made += self._peer_maps(subject, target)
-                maps += made if np.isfinite(logits[target]) else [m.broken() for m in made]
-        return Explanation(logits, probabilities(logits, self.anatomy.link), tuple(dict.fromkeys(targets)), tuple(maps))
-
-    def _layer_maps(
-        self, b: int, t: int, target: int, found: dict[tuple[str, int], list[Findings]], count: int
-    ) -> list[SaliencyMap]:
+    def _layer_maps(self, b: int, t: int, target: int, found: _Found, count: int) -> list[SaliencyMap]:
         maps = [
             self._layer_map(path, method, target, selection, found[path, t][b], count)
             for path in self.anatomy.explained
@@ -346,22 +334,6 @@ class Explainer:
                 head = self.anatomy.heads[fine]
                 maps.append(SaliencyMap(f"{coarse}+{fine}", method.name, target, Selection(), values, head))
         return maps
-
-    def _input_maps(self, b: int, t: int, target: int, samples: _Samples) -> list[SaliencyMap]:
-        maps = []
-        for method in (m for m in self._methods if m.family == "input"):
-            noisy = method.noise and self.nsamples > 0
-            clean = samples.first.derivatives[INPUT][t][0][b, 0].numpy()
-            gradient = samples.sums[INPUT, t][b].mean_gradients(clean.shape) if noisy else clean
-            values = INPUT_FORMULAS[method.name](gradient)
-            maps.append(_at_input(method.name, target, values, samples.count if noisy else 0))
-        return maps
-
-    def _peer_maps(self, subject: Subject, target: int) -> list[SaliencyMap]:
-        if self._baselines is None:
-            return []
-        found = self._baselines.maps(subject.x, target, subject.identity)
-        return [_at_input(method, target, values) for method, values in found.items()]
 
     def _layer_map(
         self, path: str, method: Method, target: int, selection: Selection, found: Findings, count: int
@@ -382,19 +354,17 @@ class Explainer:
         exact = head is not Head.SMOOTH or self.request.derivatives == "exact"
         return SaliencyMap(path, method.name, target, chosen, values, head, guarded, effect, error, count, exact)
 
-    def _check_pooled(self, method: str) -> None:
-        shape = self._network.shape
-        zeros = Subject(np.zeros(shape.input, np.float32), method, (0,) * shape.targets)
-        first = self._sampled([zeros] * shape.images).first
-        for path in self.anatomy.explained:
-            g = first.derivatives[path][0][0][0, 0].numpy()
-            uniform = np.allclose(g, g[:1, :1], rtol=1e-4, atol=1e-6 * float(np.abs(g).max()))
-            if self.anatomy.heads[path] is not Head.AFFINE or not uniform:
-                raise UsageError(
-                    f"{method} needs a layer that feeds global average pooling and one dense layer; '{path}' does not. "
-                    "Use gradcam, which equals it there and is defined everywhere"
-                )
-
-
-def _at_input(method: str, target: int, values: Array, samples: int = 0) -> SaliencyMap:
-    return SaliencyMap(INPUT, method, target, Selection(), values, Head.SMOOTH, samples=samples)
+    def _input_maps(self, b: int, t: int, target: int, samples: _Samples, subject: Subject) -> list[SaliencyMap]:
+        found: list[tuple[str, Array, int]] = []
+        for method in (m for m in self._methods if m.family == "input"):
+            noisy = method.noise and self.nsamples > 0
+            clean = samples.first.derivatives[INPUT][t][0][b, 0]
+            gradient = samples.sums[INPUT, t][b].mean_gradients(clean.shape) if noisy else clean
+            found.append((method.name, INPUT_FORMULAS[method.name](gradient), samples.count if noisy else 0))
+        if self._baselines is not None:
+            peers = self._baselines.maps(subject.x, target, subject.identity)
+            found += [(name, values, 0) for name, values in peers.items()]
+        return [
+            SaliencyMap(INPUT, name, target, Selection(), values, Head.SMOOTH, samples=count)
+            for name, values, count in found
+        ]

@@ -1,6 +1,6 @@
-"""A frozen network made simpler before it is differentiated: constants worked out, batch norms made part of convolutions.
+"""Folds batch norms of a frozen network into its convolutions, before the network is differentiated.
 
-TensorFlow's own optimiser leaves a batch norm behind a depthwise convolution, and wherever a gradient passes it.
+TensorFlow's own optimiser does not fold a batch norm after a depthwise convolution, nor one that a gradient passes.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ GraphDef = Any
 NodeDef = Any
 
 _CHANNELS = {"Conv2D": 3, "DepthwiseConv2dNative": 2}
-"""From which axis of its kernel on the channels of a convolution's output lie."""
+"""The first axis of a convolution's kernel that belongs to the channels of its output."""
 
 
 def folded(frozen: GraphDef, kept: Sequence[str]) -> GraphDef:
-    """Return a graph of constants with every scale and shift behind a convolution made part of it.
+    """Return a frozen graph with every scale and shift after a convolution folded into it.
 
     Args:
-        kept: names of the inputs and outputs; they stay, with the same values up to rounding.
+        frozen: a graph without variables.
+        kept: names of the inputs and outputs, which keep their values up to rounding.
     """
     definition = optimised(frozen, kept, ["constfold", "dependency"])
     nodes = _Nodes(definition, kept)
@@ -39,10 +40,13 @@ def folded(frozen: GraphDef, kept: Sequence[str]) -> GraphDef:
 
 
 def optimised(definition: GraphDef, kept: Sequence[str], passes: Sequence[str], **options: Any) -> GraphDef:
-    """Return a graph after some passes of TensorFlow's graph optimiser.
+    """Return a graph after passes of TensorFlow's graph optimiser.
 
     Args:
-        kept: names of tensors that stay. passes: names of optimisers. options: further fields of a RewriterConfig.
+        definition: the graph.
+        kept: names of tensors that stay.
+        passes: names of optimisers.
+        options: further fields of a RewriterConfig.
     """
     whole = meta_graph_pb2.MetaGraphDef(graph_def=definition)
     whole.collection_def["train_op"].node_list.value.extend(kept)
@@ -66,7 +70,7 @@ class _Nodes:
         self._uses.update(_name(source) for source in kept)
 
     def fold(self, node: NodeDef) -> bool:
-        """Make a scale or a shift part of the convolution below it, and say whether there was one."""
+        """Fold a scale or a shift into the convolution before it; return True if there was one."""
         if node.op not in ("Mul", "AddV2", "Add"):
             return False
         for below, constant in (node.input[:2], node.input[1::-1]):
@@ -118,7 +122,7 @@ class _Nodes:
         return True
 
     def _producer(self, source: str) -> NodeDef | None:
-        """Return what makes a tensor, looking through nodes that only pass it on to one user."""
+        """Return the node that computes a tensor, skipping identities with one user."""
         node = self._by_name.get(_name(source))
         while node is not None and node.op == "Identity" and self._free(node.name):
             node = self._by_name.get(_name(node.input[0]))
@@ -133,7 +137,7 @@ class _Nodes:
         tensor.CopyFrom(tf.make_tensor_proto(values, tensor.dtype))
 
     def _free(self, *sources: str) -> bool:
-        """Say whether nothing else uses any of these."""
+        """Return True if each of these has one user only."""
         return all(self._uses[_name(source)] == 1 for source in sources)
 
 

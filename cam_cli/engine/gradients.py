@@ -1,4 +1,4 @@
-"""The gradient of a convolution by the kernels of the forward pass, which are the faster ones: the same sums, mirrored."""
+"""Gradients of convolutions as convolutions with the mirrored kernel, which are faster than TensorFlow's own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MIRRORED = {"Conv2D": "SmoothcamConv2D", "DepthwiseConv2dNative": "SmoothcamDep
 
 
 def mirror(definition: Any) -> None:
-    """Have the convolutions of a graph definition differentiated by the rules below, where they apply."""
+    """Make the convolutions of a graph definition use the gradients below."""
     for node in definition.node:
         if node.op in _MIRRORED:
             node.attr["_gradient_op_type"].s = _MIRRORED[node.op].encode()
@@ -19,7 +19,7 @@ def mirror(definition: Any) -> None:
 
 @tf.RegisterGradient(_MIRRORED["Conv2D"])
 def _convolution(op: tf.Operation, g: tf.Tensor) -> Any:
-    """Correlating with W has as its gradient a correlation with W mirrored, rows and columns of channels exchanged."""
+    """The gradient of a correlation with W is a correlation with W mirrored and its channel axes exchanged."""
     images, kernel = op.inputs
     if not _is_its_own_size(op) or kernel.shape[2] != images.shape[3]:
         return ops.gradient_registry.lookup(op.type)(op, g)
@@ -36,7 +36,7 @@ def _depthwise_convolution(op: tf.Operation, g: tf.Tensor) -> Any:
 
 
 def _is_its_own_size(op: tf.Operation) -> bool:
-    """Say whether a convolution keeps rows and columns, one for one, so that its mirror image is a convolution too."""
+    """Return True if a convolution keeps the number of rows and columns, so that its mirror image is a convolution too."""
     sides = tuple(op.inputs[1].shape[:2])
     return bool(
         op.get_attr("data_format") == b"NHWC"

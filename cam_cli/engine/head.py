@@ -1,4 +1,4 @@
-"""What stands between a layer and the class score: how the score depends on it, proved operation by operation."""
+"""The head of a layer: the operations between the layer and the class score, and how the score depends on the layer."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from enum import StrEnum
 import tensorflow as tf
 
 from cam_cli.errors import UsageError
-from cam_cli.models.bottleneck import operations_between
+from cam_cli.models.graph import operations_between
 
 
 class Head(StrEnum):
-    """How the score depends on a layer: decides whether noise can matter and whether the closed form is exact."""
+    """How the score depends on a layer. It decides whether noise has an effect and whether the closed form is exact."""
 
     AFFINE = "affine"
     PIECEWISE_LINEAR = "piecewise linear"
@@ -47,25 +47,24 @@ _CELL_BY_CELL = {
 
 
 def head_kind(path: str, activations: tf.Tensor, logits: tf.Tensor) -> Head:
-    """Classify the way from a layer to the scores by its worst operation.
+    """Classify the head of a layer by its least linear operation.
 
-    `AFFINE` is a proof that dS/dA is the same for every input; an operation that is not known to be linear counts as
-    `SMOOTH`, so that the proof errs on the safe side only.
+    `AFFINE` proves that dS/dA is the same for every input: an operation that is not known to be linear counts as `SMOOTH`.
 
     Raises:
         UsageError: the scores do not depend on the layer.
     """
-    kinds = [_kind(op, dependent) for op, dependent in _way_up(path, activations, logits)]
+    kinds = [_kind(op, dependent) for op, dependent in _operations(path, activations, logits)]
     return max(kinds, key=list(Head).index, default=Head.AFFINE)
 
 
 def is_separable(activations: tf.Tensor, logits: tf.Tensor) -> bool:
-    """Say whether d2S/dA2 and d3S/dA3 are diagonal: every smooth operation acts on each cell of the layer by itself.
+    """Return True if d2S/dA2 and d3S/dA3 are diagonal: every smooth operation acts on each cell of the layer by itself.
 
-    So it is where activation functions stand directly above the layer, and pooling, dense layers and ReLUs above them.
+    An example is an activation function directly above the layer, then pooling, dense layers and ReLUs.
     """
     cell_by_cell = {activations.ref()}
-    for op, dependent in _way_up("", activations, logits):
+    for op, dependent in _operations("", activations, logits):
         alone = all(op.inputs[i].ref() in cell_by_cell for i in dependent)
         if alone and op.type in _CELL_BY_CELL and op.outputs[0].shape == activations.shape:
             cell_by_cell.add(op.outputs[0].ref())
@@ -74,8 +73,8 @@ def is_separable(activations: tf.Tensor, logits: tf.Tensor) -> bool:
     return True
 
 
-def _way_up(path: str, activations: tf.Tensor, logits: tf.Tensor) -> Iterator[tuple[tf.Operation, list[int]]]:
-    """Yield the operations between a layer and the scores, lowest first, with the inputs that depend on the layer."""
+def _operations(path: str, activations: tf.Tensor, logits: tf.Tensor) -> Iterator[tuple[tf.Operation, list[int]]]:
+    """Yield the operations between a layer and the scores in order, each with its inputs that depend on the layer."""
     reached = {activations.ref()}
     for op in operations_between(activations, logits):
         reached.update(out.ref() for out in op.outputs)

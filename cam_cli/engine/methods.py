@@ -1,4 +1,4 @@
-"""What each method makes of a layer's activations and gradients, and of the gradient at the image."""
+"""The formula of each method: a map from a layer's activations and gradients, or from the gradient at the image."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cam_cli.engine.evidence import Array, ChannelEvidence
+from cam_cli.engine.evidence import ChannelEvidence
+from cam_cli.engine.formulas import Array
 from cam_cli.engine.selection import Selection, summed, weighted_sum
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What the passes found about one layer for one class of one image.
+    """The results of the passes for one layer, one class and one image.
 
-    A: (h, w, K) activations of the clean image. g: (h, w, K) its gradient. clean, smoothed: channel weights without and with
-    noise; the latter None where there was none.
+    A: (h, w, K) activations of the clean image. g: (h, w, K) their gradient. clean: channel weights without noise.
+    smoothed: channel weights with noise, if there was any.
     """
 
     A: Array
@@ -36,7 +37,7 @@ def gradcam(found: Findings, selection: Selection) -> Array:
 
 
 def cam(found: Findings, selection: Selection) -> Array:
-    """sum_k W_kc A_k (Zhou et al. 2016, Eq. 2), signed; behind global average pooling g_ij is W_kc / (h w)."""
+    """sum_k W_kc A_k (Zhou et al. 2016, Eq. 2), signed; below global average pooling g_ij is W_kc / (h w)."""
     h, w, _ = found.A.shape
     return weighted_sum(found.mean_gradient * np.float32(h * w), found.A, selection)
 
@@ -52,7 +53,7 @@ def hirescam(found: Findings, selection: Selection) -> Array:
 
 
 def activations(found: Findings, selection: Selection) -> Array:
-    """sum_k A_k over the chosen feature maps, signed: what they hold before any weighting."""
+    """sum_k A_k over the chosen feature maps, signed, without weights."""
     return summed(found.A, selection)
 
 
@@ -65,14 +66,14 @@ def sensitivity(gradient: Array) -> Array:
 
 
 def twoscale(coarse: Findings, fine: Findings) -> Array:
-    """C * sqrt(F): Grad-CAM where the class is decided, LayerCAM where the detail is (ours).
+    """C * sqrt(F), from Grad-CAM of a coarse layer and LayerCAM of a fine one (ours).
 
-    C is Grad-CAM of the last activation before pooling, F LayerCAM of the last activation on the next larger grid, each
-    enlarged to the finer grid and divided by its maximum. Localises a single class better than Grad-CAM, with less gain on
-    large objects, a little less coverage of repeated ones, and worse at a fixed threshold of half the maximum.
+    C is Grad-CAM of the last activation before pooling, F is LayerCAM of the last activation on the next larger grid. Both are
+    enlarged to the finer grid and divided by their maximum. It localises a single class better than Grad-CAM, though less so
+    for large objects. It covers repeated objects a little less, and is worse at a fixed threshold of half the maximum.
 
     Returns:
-        (h, w) float32 on the finer grid, 0..1; all 0 where either scale is blank.
+        (h, w) float32 on the finer grid, 0..1; all 0 if either map is blank.
     """
     whole = Selection()
     h, w, _ = fine.A.shape
@@ -84,7 +85,7 @@ def twoscale(coarse: Findings, fine: Findings) -> Array:
 
 
 def enlarged(values: Array, grid: tuple[int, int]) -> Array:
-    """Enlarge a map bilinearly (half-pixel centres, edges clamped) from its own grid to another."""
+    """Return a map enlarged bilinearly (half-pixel centres, edges clamped) to another grid."""
     down, across = (_interpolation(new, old) for new, old in zip(grid, values.shape, strict=True))
     return np.asarray(down @ values @ across.T, np.float32)
 

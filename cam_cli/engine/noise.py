@@ -1,7 +1,7 @@
-"""Gaussian noise that follows from a seed alone: Philox, a counter-based generator, and the transform of Box and Muller.
+"""Gaussian noise that follows from a seed alone, by the generator Philox and the Box-Muller transform.
 
-`tf.random.stateless_normal` is the same two things, number by number and from twice as many random bits. These are whole-tensor
-operations, which a CPU does several at a time, and a GPU does too.
+`tf.random.stateless_normal` uses the same two, but number by number and with twice as many random bits. The whole-tensor
+operations here are vectorised, on a CPU and on a GPU.
 """
 
 from __future__ import annotations
@@ -15,16 +15,13 @@ _RADIUS_BITS = 32 - _ANGLE_BITS
 
 
 def sigma(x: tf.Tensor, std_dev: float, scale: str) -> tf.Tensor:
-    """Standard deviation of the noise for each image.
+    """Return the standard deviation of the noise for each image, (B,), in preprocessed units.
 
     Args:
         x: preprocessed images, (B, H, W, C).
-        std_dev: the paper's sigma; a share of the image's value range (`range`, SmoothGrad's convention) or a number
-            of preprocessed units (`absolute`).
-        scale: `range` or `absolute`.
-
-    Returns:
-        (B,), in preprocessed units.
+        std_dev: the paper's sigma.
+        scale: `range` if sigma is a share of the image's value range (as in SmoothGrad), `absolute` if it is in preprocessed
+            units.
     """
     if scale == "absolute":
         return tf.fill([tf.shape(x)[0]], tf.constant(std_dev, x.dtype))
@@ -33,16 +30,15 @@ def sigma(x: tf.Tensor, std_dev: float, scale: str) -> tf.Tensor:
 
 
 def noise(count: int, seed: tf.Tensor, deviation: tf.Tensor) -> tf.Tensor:
-    """Draw `count` numbers from N(0, deviation^2) (the paper, Eq. 1; Box and Muller 1958).
+    """Return `count` numbers from N(0, deviation^2), (count,) float32 (the paper, Eq. 1; Box and Muller 1958).
 
-    A pair of them is r cos t, r sin t with r = deviation sqrt(-2 ln u), and u and t are 20 and 12 bits of one random word, at
-    the middles of their intervals. So no number is beyond 5.4 deviations, where one in 13 million should be.
+    Each pair is r cos t, r sin t with r = deviation sqrt(-2 ln u). u and t are made from 20 and 12 bits of one random word, as
+    the middles of their intervals. No number is beyond 5.4 deviations, where one in 13 million should be.
 
     Args:
-        seed: (2,) int64. deviation: (), float32.
-
-    Returns:
-        (count,) float32.
+        count: how many.
+        seed: (2,) int64.
+        deviation: (), float32.
     """
     pairs = (count + 1) // 2
     words = tf.random.stateless_uniform((pairs,), seed, None, None, tf.uint32, alg="philox")

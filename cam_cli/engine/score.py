@@ -8,14 +8,12 @@ import keras
 import tensorflow as tf
 
 from cam_cli.engine.anatomy import logits_of
-from cam_cli.errors import ModelError, UsageError
-from cam_cli.models.calls import run_model
-from cam_cli.quiet import native_chatter_silenced
-from cam_cli.text import first_line
+from cam_cli.errors import UsageError
+from cam_cli.models.calls import concrete_function, run_model
 
 
 class ReluRule(StrEnum):
-    """What a ReLU z = max(x, 0) hands down of the gradient g that comes from above; the values name the registered rules."""
+    """The gradient that a ReLU z = max(x, 0) passes on, given dS/dz = g; the values name the registered gradients."""
 
     TRUE = ""  # g where x > 0
     GUIDED = "SmoothcamGuidedRelu"  # ReLU(g) where x > 0   (Springenberg et al. 2014, arXiv 1412.6806)
@@ -36,10 +34,10 @@ def _deconv(_op: tf.Operation, g: tf.Tensor) -> tf.Tensor:
 
 
 class LogitScore:
-    """The logit of one class for each image, also where the model ends in softmax or sigmoid.
+    """The logit of one class for each image, also if the model ends in softmax or sigmoid.
 
-    The ReLU rule is laid over the operations of the traced graph, so it reaches every ReLU however it was written and
-    however deep it is nested, and needs neither a copy nor a change of the model.
+    The ReLU rule is applied to the operations of the traced graph. So it reaches every ReLU, however it was written and however
+    deep it is nested, without a copy or a change of the model.
 
     Args:
         model: any Keras 3 classifier; it is traced, never changed.
@@ -47,8 +45,8 @@ class LogitScore:
         rule: how gradients pass its ReLUs.
 
     Raises:
-        ModelError: the model takes no batch of such images, or gives no class scores. UsageError: a rule other than
-            `TRUE` for a model whose ReLUs it cannot reach.
+        ModelError: the model does not take a batch of such images, or gives no class scores.
+        UsageError: a rule other than `TRUE` for a model whose ReLUs it cannot reach.
     """
 
     def __init__(self, model: keras.Model, input_shape: tuple[int, int, int], rule: ReluRule = ReluRule.TRUE) -> None:
@@ -63,37 +61,27 @@ class LogitScore:
             logits = tf.cast(logits, tf.float32)
             return tf.reduce_sum(logits * one_hot, axis=-1), logits
 
-        try:
-            with native_chatter_silenced():
-                self._run = run.get_concrete_function(
-                    tf.TensorSpec((None, *input_shape), tf.float32), tf.TensorSpec((None, None), tf.float32)
-                )
-        except ModelError:
-            raise
-        except Exception as error:
-            raise ModelError(
-                f"the model does not take a batch of images of shape {input_shape}: {first_line(error)}"
-            ) from error
+        images, scores = tf.TensorSpec((None, *input_shape), tf.float32), tf.TensorSpec((None, None), tf.float32)
+        self._run = concrete_function(run, f"a batch of images of shape {input_shape}", images, scores)
         self.classes = int(self._run.structured_outputs[1].shape[-1])
         if rule:
             _check_reach(self._run.graph, rule)
 
     def __call__(self, _model: object, x: tf.Tensor, one_hot: tf.Tensor) -> tf.Tensor:
-        """Score (N, H, W, C) float32 images for (N, classes) float32 one-hot rows, as (N,) float32.
+        """Return the scores, (N,) float32, of images (N, H, W, C) float32 for one-hot rows (N, classes) float32.
 
-        The first argument is there because xplique hands its operators the model.
+        The first argument is the model that xplique passes to its operators.
         """
         return self._run(x, one_hot)[0]
 
 
 def _check_reach(graph: tf.Graph, rule: ReluRule) -> None:
-    reached = [op for op in graph.get_operations() if op.type in _RELUS]
     inner = [node for function in graph.as_graph_def().library.function for node in function.node_def]
     if any(node.op in _RELUS for node in inner):
         raise UsageError(
             f"{_NAMES[rule]} cannot reach the model's ReLUs: they run inside a compiled function. Use another method"
         )
-    if not reached:
+    if not any(op.type in _RELUS for op in graph.get_operations()):
         raise UsageError(
             f"{_NAMES[rule]} changes how gradients pass ReLUs, and this model has none. Use integrated-gradients"
         )

@@ -1,4 +1,4 @@
-"""Which feature maps and which neurons a map is made of, and the weighted sum that makes it."""
+"""The feature maps and neurons that a saliency map is made of, and their weighted sum."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from cam_cli.engine.formulas import Array
 from cam_cli.errors import UsageError
-
-Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Feature maps (`filters`, 0-based) and neurons (`subset` of (row, column), 0-based) that a map is bounded to.
+    """The feature maps (`filters`, 0-based) and neurons (`subset` of (row, column), 0-based) of a map. None means all.
 
-    `region=True` takes the two coordinates of `subset` as corners of a box, both inclusive; `region=False` takes
-    exactly the neurons listed. None stands for all. `top` takes the neurons with the largest values of each map; a
-    finished map's selection lists them as its `subset`.
+    region: the two coordinates of `subset` are corners of a box, both inclusive. top: take so many neurons, those with the
+    largest values of each map; a finished map's selection lists them as its `subset`.
     """
 
     filters: tuple[int, ...] | None = None
@@ -34,7 +32,7 @@ class Selection:
             raise UsageError("region=True needs a subset of exactly two coordinates, the corners of a box")
 
     def checked(self, layer: str, grid: Sequence[int]) -> Selection:
-        """Return this selection when it fits the layer's grid (h, w, K); raises UsageError naming the grid otherwise."""
+        """Return this selection; raises UsageError, naming the grid (h, w, K), if it does not fit the layer."""
         h, w, k = grid
         for index in self.filters or ():
             if not 0 <= index < k:
@@ -48,7 +46,7 @@ class Selection:
         return self
 
     def settled(self, whole_map: Callable[[], Array]) -> Selection:
-        """Return this selection with its `top` neurons found: those of the largest values of the whole map (h, w)."""
+        """Return this selection with `top` replaced by the neurons that have the largest values of the whole map (h, w)."""
         if self.top is None:
             return self
         values = whole_map()
@@ -57,7 +55,7 @@ class Selection:
         return replace(self, subset=tuple(zip(rows.tolist(), columns.tolist(), strict=True)))
 
     def neurons(self, h: int, w: int) -> NDArray[np.bool_]:
-        """Return the neurons taken, as a mask of shape (h, w)."""
+        """Return the selected neurons as a mask, (h, w)."""
         if self.subset is None:
             return np.ones((h, w), np.bool_)
         mask = np.zeros((h, w), np.bool_)
@@ -70,17 +68,18 @@ class Selection:
 
     @property
     def channels(self) -> slice | NDArray[np.intp]:
-        """The feature maps taken, as an index of their axis."""
+        """The selected feature maps, as an index of their axis."""
         return slice(None) if self.filters is None else np.array(self.filters, np.intp)
 
 
 def weighted_sum(weights: Array, activations: Array, selection: Selection) -> Array:
     """sum_{k in filters} w_k (A_k * mask): the map before its ReLU (the paper, Eq. 9, with its two selections).
 
-    Every activation outside the chosen neurons counts as zero here; the weights were made from the whole map.
+    Activations of other neurons count as zero; the weights were made from the whole map.
 
     Args:
-        weights: (..., K); activations: (h, w, K).
+        weights: (..., K).
+        activations: (h, w, K).
 
     Returns:
         (..., h, w).

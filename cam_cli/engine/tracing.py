@@ -1,4 +1,4 @@
-"""A Keras model turned into the graph of one pass: images and noise in; scores, activations and gradients out."""
+"""Turns a Keras model into the graph of one pass: images and noise in; scores, activations and gradients out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import keras
 import tensorflow as tf
@@ -25,19 +24,23 @@ from cam_cli.models.grid import Grid
 from cam_cli.quiet import native_chatter_silenced
 
 INPUT = "input"
-"""The name under which the network's input is explained, for the maps that live there."""
+"""The layer name under which the network's input is explained."""
 
 MOST_FROZEN_PARAMETERS = 250_000_000
-"""Freezing makes copies of the weights; those of a larger network might not fit into the memory."""
+"""Freezing copies the weights; those of a larger network might not fit into the memory."""
+
+_CONTROL_FLOW = {"Enter", "Switch", "Merge", "While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"}
 
 Tensors = list[tf.Tensor]
 PassFunction = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], Tensors]
+Forward = Callable[[tf.Tensor], tuple[tf.Tensor, Tensors]]
+"""Rows of images to the logits and the outputs of the layers."""
 
 
 @dataclass(frozen=True)
 class Noise:
-    """How much noise the samples carry: `std_dev` is a share of each image's value range (`scale` is `range`) or a
-    number of preprocessed units (`absolute`).
+    """The noise of the samples; `std_dev` is a share of each image's value range (scale `range`) or a number of preprocessed
+    units (scale `absolute`).
     """
 
     std_dev: float = 0.15
@@ -45,9 +48,9 @@ class Noise:
 
 
 @dataclass(frozen=True)
-class Shape:
-    """The fixed sizes of a pass: `images` in it, `samples` of each, the first `clean` of them never with noise, and `targets`
-    for each image.
+class PassShape:
+    """The fixed sizes of a pass: `images`, `samples` of each, of which the first `clean` never have noise, and `targets` of
+    each image. input: (H, W, C).
     """
 
     images: int
@@ -58,15 +61,15 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a pass is to find out, which with the model decides its graph.
+class PassSpec:
+    """What a pass computes. Together with the model it decides the graph.
 
-    grids: the layers to explain by path, and how each lies on the image. noise: what is added to the samples marked live.
-    exact: layers whose second and third derivatives are wanted too; they must be separable. to_input: also differentiate down
-    to the image, which then stands behind the layers under the name INPUT.
+    grids: of the layers to explain, by path. noise: added to the samples marked live. exact: layers whose second and third
+    derivatives are computed too; they must be separable. to_input: also differentiate with respect to the image, which then
+    follows the layers under the name INPUT.
     """
 
-    shape: Shape
+    shape: PassShape
     grids: Mapping[str, Grid]
     noise: Noise
     exact: tuple[str, ...] = ()
@@ -74,19 +77,19 @@ class Wanted:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The places that are explained, in order."""
+        """The explained layers, in order."""
         return (*self.grids, INPUT) if self.to_input else tuple(self.grids)
 
     def digest(self) -> str:
-        """Return what tells this from everything else that could be wanted of the same model."""
+        """Return a sha256 of this spec."""
         return hashlib.sha256(repr(self).encode()).hexdigest()
 
     def orders(self, layer: str) -> int:
-        """How many derivatives are wanted at a layer."""
+        """Return how many derivatives are computed at a layer."""
         return 3 if layer in self.exact else 1
 
     def arguments(self) -> list[tf.TensorSpec]:
-        """Return what a pass takes: images, seeds, live samples, targets (see `Network.__call__`)."""
+        """Return the arguments of a pass: images, seeds, live samples, targets (see `PassRunner.__call__`)."""
         shape = self.shape
         return [
             tf.TensorSpec((shape.images, *shape.input), tf.float32, "x"),
@@ -98,15 +101,15 @@ class Wanted:
 
 @dataclass(frozen=True)
 class FrozenGraph:
-    """A pass as a graph of constants, which needs no model any more. inputs, outputs: names of tensors."""
+    """A pass as a graph of constants, which no longer needs the model. inputs, outputs: names of tensors."""
 
     definition: GraphDef
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
     @property
-    def keepable(self) -> bool:
-        """Whether it works in another process, which Python functions inside it would not be part of."""
+    def portable(self) -> bool:
+        """False if it calls Python functions, which do not exist in another process."""
         return not any("PyFunc" in node.op for node in self.definition.node)
 
     def to_bytes(self) -> bytes:
@@ -117,23 +120,22 @@ class FrozenGraph:
 
     @classmethod
     def from_bytes(cls, contents: bytes) -> FrozenGraph:
-        """Read what `to_bytes` wrote."""
+        """Read the result of `to_bytes`."""
         head, _, body = contents.partition(b"\n")
         names = json.loads(head)
-        definition = tf.compat.v1.GraphDef.FromString(body)
-        return cls(definition, tuple(names["inputs"]), tuple(names["outputs"]))
+        return cls(tf.compat.v1.GraphDef.FromString(body), tuple(names["inputs"]), tuple(names["outputs"]))
 
     def in_bfloat16(self) -> FrozenGraph:
-        """Return the same pass with its matrix products and convolutions in bfloat16, and the rest in float32."""
+        """Return the same pass with matrix products and convolutions in bfloat16, and the rest in float32."""
         kept = (*self.inputs, *self.outputs)
         passes = ["constfold", "auto_mixed_precision_onednn_bfloat16"]
         on = {"auto_mixed_precision_onednn_bfloat16": rewriter_config_pb2.RewriterConfig.ON}
         return replace(self, definition=optimised(self.definition, kept, passes, **on))
 
-    def function(self, wanted: Wanted) -> PassFunction:
-        """Return the pass as something to call."""
+    def function(self, spec: PassSpec) -> PassFunction:
+        """Return the pass as a function."""
 
-        @tf.function(autograph=False, input_signature=wanted.arguments())
+        @tf.function(autograph=False, input_signature=spec.arguments())
         def run(*arguments: tf.Tensor) -> Tensors:
             given = dict(zip(self.inputs, arguments, strict=True))
             return list(tf.graph_util.import_graph_def(self.definition, given, list(self.outputs), name=""))
@@ -143,33 +145,22 @@ class FrozenGraph:
         return called
 
 
-class Graphs(Protocol):
-    """Where the traced passes of one model are kept, by name."""
-
-    def load(self, name: str) -> bytes | None:
-        """Return what was saved under a name; None where there is nothing."""
-
-    def save(self, name: str, contents: bytes) -> None:
-        """Keep something for next time, if that can be done."""
-
-
-def trace_pass(model: keras.Model, wanted: Wanted) -> FrozenGraph | PassFunction:
+def trace_pass(model: keras.Model, spec: PassSpec) -> FrozenGraph | PassFunction:
     """Trace one pass with fixed shapes, and freeze it to constants.
 
-    The network is frozen first, and its batch norms folded into convolutions; only then it is differentiated, and only
-    between a layer and the score, so that a pass costs little more than a forward pass. A network with loops is differentiated
-    first. Where the many copies of the weights would fill the memory, or a loop forbids freezing, the pass is a function
-    of the model's own variables.
+    The network is first frozen and its batch norms are folded into convolutions. Then it is differentiated, only between the
+    layers and the score. A network with loops is differentiated first. If the weights are too large to copy, or a loop
+    forbids freezing, the pass stays a function of the model's variables.
 
     Raises:
-        ModelError: as `examine` does. UsageError: no gradient comes down to a layer.
+        ModelError: as `examine` does. UsageError: the score has no gradient at a layer.
     """
     with native_chatter_silenced():
-        forward = _frozen_forward(model, wanted) or _forward(model, wanted)
+        forward = _frozen_forward(model, spec) or _forward(model, spec)
 
-        @tf.function(autograph=False, input_signature=wanted.arguments())
+        @tf.function(autograph=False, input_signature=spec.arguments())
         def run(x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, targets: tf.Tensor) -> Tensors:
-            return _pass(forward, wanted, x, seeds, live, targets)
+            return _pass(forward, spec, x, seeds, live, targets)
 
         concrete = run.get_concrete_function()
         if concrete.captured_inputs and model.count_params() <= MOST_FROZEN_PARAMETERS:
@@ -182,13 +173,9 @@ def trace_pass(model: keras.Model, wanted: Wanted) -> FrozenGraph | PassFunction
     return FrozenGraph(concrete.graph.as_graph_def(), inputs, outputs)
 
 
-Forward = Callable[[tf.Tensor], tuple[tf.Tensor, Tensors]]
-"""Rows of images to the logits and the outputs of the layers."""
-
-
-def _forward(model: keras.Model, wanted: Wanted) -> Forward:
+def _forward(model: keras.Model, spec: PassSpec) -> Forward:
     everything = dict(walk(model))
-    layers = {path: everything[path] for path in wanted.grids}
+    layers = {path: everything[path] for path in spec.grids}
 
     def run(rows: tf.Tensor) -> tuple[tf.Tensor, Tensors]:
         with watching(layers) as seen:
@@ -199,71 +186,65 @@ def _forward(model: keras.Model, wanted: Wanted) -> Forward:
     return run
 
 
-def _frozen_forward(model: keras.Model, wanted: Wanted) -> Forward | None:
+def _frozen_forward(model: keras.Model, spec: PassSpec) -> Forward | None:
     if model.count_params() > MOST_FROZEN_PARAMETERS:
         return None
-    run = tf.function(_forward(model, wanted), autograph=False)
-    shape = wanted.shape
+    run = tf.function(_forward(model, spec), autograph=False)
+    shape = spec.shape
     concrete = run.get_concrete_function(tf.TensorSpec((shape.images * shape.samples, *shape.input), tf.float32))
     with suppress(ValueError):
         frozen = convert_variables_to_constants_v2(concrete)
-        if len(frozen.inputs) == 1 and not any(_branches(op) for op in frozen.graph.get_operations()):
-            outputs = [_on_the_way(tensor) for tensor in frozen.outputs]
-            kept = [frozen.inputs[0].name, *(tensor.name for tensor in outputs)]
-            definition = folded(frozen.graph.as_graph_def(), kept)
-            mirror(definition)
-            source, names = frozen.inputs[0].name, [tensor.name for tensor in outputs]
+        operations = [op.type for op in frozen.graph.get_operations()]
+        if len(frozen.inputs) != 1 or any(kind in _CONTROL_FLOW or "PartitionedCall" in kind for kind in operations):
+            return None
+        source, names = frozen.inputs[0].name, [_before_copies(tensor).name for tensor in frozen.outputs]
+        definition = folded(frozen.graph.as_graph_def(), [source, *names])
+        mirror(definition)
 
-            def imported(rows: tf.Tensor) -> tuple[tf.Tensor, Tensors]:
-                logits, *taps = tf.graph_util.import_graph_def(definition, {source: rows}, names, name="network")
-                return logits, taps
+        def imported(rows: tf.Tensor) -> tuple[tf.Tensor, Tensors]:
+            logits, *outputs = tf.graph_util.import_graph_def(definition, {source: rows}, names, name="network")
+            return logits, outputs
 
-            return imported
+        return imported
     return None
 
 
-def _branches(operation: tf.Operation) -> bool:
-    """Say whether an operation belongs to a loop or a condition, or calls a function that might hold one."""
-    kinds = ("Enter", "Switch", "Merge", "While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase")
-    return operation.type in kinds or "PartitionedCall" in operation.type
-
-
-def _on_the_way(output: tf.Tensor) -> tf.Tensor:
-    """Return what the network itself goes on with, behind the copy that a function hands out."""
+def _before_copies(output: tf.Tensor) -> tf.Tensor:
+    """Return the tensor that the network itself uses, of which a function returns a copy."""
     while output.op.type == "Identity":
         output = output.op.inputs[0]
     return output
 
 
 def _pass(
-    forward: Forward, wanted: Wanted, x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, targets: tf.Tensor
+    forward: Forward, spec: PassSpec, x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, targets: tf.Tensor
 ) -> Tensors:
-    """Return logits, targets, the activations of each layer, and its derivatives for each target, in a row."""
-    shape = wanted.shape
-    samples = _with_noise(x, seeds, live, wanted)
-    logits, taps = forward(samples)
-    if wanted.to_input:
-        taps = [*taps, samples]
+    """Return logits, targets, the activations of each layer, and its derivatives for each target, in this order."""
+    shape = spec.shape
+    samples = _with_noise(x, seeds, live, spec)
+    logits, outputs = forward(samples)
+    if spec.to_input:
+        outputs = [*outputs, samples]
 
     def by_sample(tensor: tf.Tensor, *tail: int) -> tf.Tensor:
         return tf.reshape(tf.cast(tensor, tf.float32), (shape.images, shape.samples, *tail))
 
     def spread(layer: str, tensor: tf.Tensor) -> tf.Tensor:
-        grid = wanted.grids.get(layer)
+        grid = spec.grids.get(layer)
         return by_sample(grid.spread(tensor), *grid.shape) if grid else by_sample(tensor, *shape.input)
 
     all_logits = by_sample(logits, -1)
     chosen = _resolve_ranks(targets, all_logits[:, 0])
     rows = tf.repeat(chosen, shape.samples, axis=0)
     scores = [tf.gather(logits, rows[:, t], batch_dims=1) for t in range(shape.targets)]
-    gradients = [_checked(wanted.layers, tf.gradients(score, taps)) for score in scores]
+    gradients = [_checked(spec.layers, tf.gradients(score, outputs)) for score in scores]
     derivatives = [
-        spread(layer, d)
-        for i, (layer, tap) in enumerate(zip(wanted.layers, taps, strict=True))
+        spread(layer, derivative)
+        for i, (layer, output) in enumerate(zip(spec.layers, outputs, strict=True))
         for gradient in gradients
-        for d in _derivatives(gradient[i], tap, wanted.orders(layer))
+        for derivative in _derivatives(gradient[i], output, spec.orders(layer))
     ]
-    activations = [spread(layer, tap)[:, 0] for layer, tap in zip(wanted.layers, taps, strict=True)]
+    activations = [spread(layer, output)[:, 0] for layer, output in zip(spec.layers, outputs, strict=True)]
     return [all_logits, chosen, *activations, *derivatives]
 
 
@@ -272,16 +253,16 @@ def _checked(layers: Sequence[str], gradients: Sequence[tf.Tensor | None]) -> Te
         if gradient is None:
             raise UsageError(
                 f"layer '{path}': no gradient comes down to it; something above it, such as rounding or stop_gradient, "
-                "holds it back"
+                "blocks it"
             )
     return list(gradients)
 
 
-def _with_noise(x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, wanted: Wanted) -> tf.Tensor:
-    """Return the rows of a pass, sample by sample of each image."""
-    shape, spread = wanted.shape, wanted.noise
-    noisy = range(shape.clean, shape.samples) if spread.std_dev else range(0)
-    amplitude = sigma(x, spread.std_dev, spread.scale)[:, None] * live
+def _with_noise(x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, spec: PassSpec) -> tf.Tensor:
+    """Return the rows of a pass: all samples of the first image, then of the next."""
+    shape, scale = spec.shape, spec.noise
+    noisy = range(shape.clean, shape.samples) if scale.std_dev else range(0)
+    amplitude = sigma(x, scale.std_dev, scale.scale)[:, None] * live
     rows = [
         x[b] + tf.reshape(noise(math.prod(shape.input), seeds[b, m], amplitude[b, m]), shape.input)
         if m in noisy
@@ -292,11 +273,11 @@ def _with_noise(x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, wanted: Wanted)
     return tf.stack(rows)
 
 
-def _derivatives(gradient: tf.Tensor, tap: tf.Tensor, orders: int) -> Tensors:
-    """Return the first `orders` derivatives; of a diagonal matrix, the sums over its rows are the diagonal."""
+def _derivatives(gradient: tf.Tensor, output: tf.Tensor, orders: int) -> Tensors:
+    """Return the first `orders` derivatives; they are diagonal, so that the sum over each row is the diagonal."""
     found = [gradient]
     while len(found) < orders:
-        (further,) = tf.gradients(found[-1], [tap], unconnected_gradients="zero")
+        (further,) = tf.gradients(found[-1], [output], unconnected_gradients="zero")
         found.append(further)
     return found
 

@@ -1,4 +1,4 @@
-"""Whether bfloat16 pays on this machine, found out by trying."""
+"""A trial of whether bfloat16 is worth using on this machine."""
 
 from __future__ import annotations
 
@@ -6,26 +6,25 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 from cam_cli.engine.explain import Explainer, Explanation, Subject
 from cam_cli.engine.maps import correlation
 from cam_cli.errors import UsageError
 
 LEAST_GAIN = 1.2
-"""bfloat16 must be so many times as fast as float32,"""
+"""bfloat16 is taken if it is so many times as fast as float32,"""
 
 LEAST_AGREEMENT = 0.99
-"""and each of its maps correlate so well with float32's."""
+"""and the correlation of each of its maps with float32's is at least this."""
 
 _ROUNDS = 3
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of comparing bfloat16 with float32.
+    """The result of comparing bfloat16 with float32.
 
-    gain: how many times as fast it is. agreement: the lowest correlation of two maps; 0 where the classes differ.
+    gain: how many times as fast it is. agreement: the lowest correlation of two maps; 0 if the classes differ.
     """
 
     gain: float
@@ -33,15 +32,16 @@ class Trial:
 
     @property
     def precision(self) -> str:
-        """The one to take."""
+        """The precision to use."""
         return "bfloat16" if self.gain >= LEAST_GAIN and self.agreement >= LEAST_AGREEMENT else "float32"
 
 
 def try_bfloat16(build: Callable[[str], Explainer], subjects: Sequence[Subject]) -> Trial:
-    """Explain the same images in both precisions, in turn, and compare times and maps.
+    """Explain the same images in both precisions by turns, and compare times and maps.
 
     Args:
-        build: makes an Explainer of the precision it is given.
+        build: makes an Explainer of the given precision.
+        subjects: the images.
     """
     try:
         explainers = [build("float32"), build("bfloat16")]
@@ -62,9 +62,4 @@ def _agreement(one: Explanation, other: Explanation) -> float:
     if one.targets != other.targets:
         return 0
     pairs = zip(one.maps, other.maps, strict=True)
-    return min((_alike(a.values, b.values) for a, b in pairs if a.state == "ok"), default=1)
-
-
-def _alike(*values: Any) -> float:
-    found = correlation(*values)
-    return 0 if found is None else found
+    return min((correlation(a.values, b.values) or 0 for a, b in pairs if a.state == "ok"), default=1)

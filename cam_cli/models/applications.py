@@ -1,14 +1,14 @@
-"""The networks of keras.applications by name, each with the preprocessing its weights were trained for."""
+"""The networks of keras.applications by name, with the preprocessing that their weights were trained for."""
 
 from __future__ import annotations
 
 import hashlib
 import inspect
 import io
+import os
 import socket
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable
+from contextlib import redirect_stdout
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -23,36 +23,30 @@ from cam_cli.models.source import imagenet_labels
 from cam_cli.quiet import native_chatter_silenced
 from cam_cli.text import first_line
 
-_STALLED_AFTER = 30.0  # seconds without a byte
+_DOWNLOAD_TIMEOUT = 30.0
+"""Seconds without a byte after which a download is given up."""
+
 _CAFFE = InputCard(fit="crop", channels="bgr", mean=(103.939, 116.779, 123.68))
 _TORCH = InputCard(fit="crop", channels="rgb", mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 _MINUS_ONE_TO_ONE = InputCard(fit="crop", channels="rgb", mean=(127.5,), std=(127.5,))
 _RESCALES_INSIDE = InputCard(fit="crop", channels="rgb")
 _FAMILIES = {
-    "vgg16": _CAFFE,
-    "vgg19": _CAFFE,
-    "resnet": _CAFFE,
-    "densenet": _TORCH,
-    "inception_v3": _MINUS_ONE_TO_ONE,
-    "inception_resnet_v2": _MINUS_ONE_TO_ONE,
-    "mobilenet": _MINUS_ONE_TO_ONE,
-    "mobilenet_v2": _MINUS_ONE_TO_ONE,
-    "nasnet": _MINUS_ONE_TO_ONE,
-    "resnet_v2": _MINUS_ONE_TO_ONE,
-    "xception": _MINUS_ONE_TO_ONE,
-    "convnext": _RESCALES_INSIDE,
-    "efficientnet": _RESCALES_INSIDE,
-    "efficientnet_v2": _RESCALES_INSIDE,
-    "mobilenet_v3": _RESCALES_INSIDE,
+    **dict.fromkeys(("vgg16", "vgg19", "resnet"), _CAFFE),
+    **dict.fromkeys(("densenet",), _TORCH),
+    **dict.fromkeys(
+        ("inception_v3", "inception_resnet_v2", "mobilenet", "mobilenet_v2", "nasnet", "resnet_v2", "xception"),
+        _MINUS_ONE_TO_ONE,
+    ),
+    **dict.fromkeys(("convnext", "efficientnet", "efficientnet_v2", "mobilenet_v3"), _RESCALES_INSIDE),
 }
-"""By family: the centre crop of the usual evaluation, and the family's own channel order, mean and standard deviation."""
+"""The preprocessing of each family: the centre crop of the usual evaluation, channel order, mean and standard deviation."""
 
-_SIZE_OF_FREE_NETWORKS = (224, 224)
+_DEFAULT_SIZE = (224, 224)
 
 
 @cache
 def applications() -> dict[str, Callable[..., keras.Model]]:
-    """Return what builds each network, by its name in lower case, such as `resnet50v2`; sorted."""
+    """Return the function that builds each network, by its name in lower case, such as `resnet50v2`, sorted."""
     public = vars(keras.applications).values()
     builders = {f.__name__.lower(): f for f in public if inspect.isfunction(f) and _family(f) in _FAMILIES}
     return dict(sorted(builders.items()))
@@ -63,21 +57,21 @@ def load_application(name: str, weights: Path | Literal["imagenet"] | None) -> t
 
     Args:
         name: a key of `applications()`.
-        weights: a weights file; `imagenet` for those that Keras fetches and keeps in its cache; None for random ones.
+        weights: a weights file; `imagenet` for those that Keras downloads and caches; None for random ones.
 
     Returns:
-        The model, and a card that says its input size, preprocessing and labels.
+        The model, and a card with its input size, preprocessing and labels.
 
     Raises:
-        ModelError: the weights cannot be fetched, or do not fit.
+        ModelError: the weights cannot be downloaded, or do not fit.
     """
     build = applications()[name]
     with native_chatter_silenced():
-        model = _with_fetched_weights(name) if weights == "imagenet" else build(weights=None)
+        model = _with_downloaded_weights(name) if weights == "imagenet" else build(weights=None)
     if isinstance(weights, Path):
         load_weights(model, weights)
     rows, columns = model.input_shape[1:3]
-    size = (rows, columns) if rows and columns else _SIZE_OF_FREE_NETWORKS
+    size = (rows, columns) if rows and columns else _DEFAULT_SIZE
     card = ModelCard(
         name=name,
         input=_FAMILIES[_family(build)].model_copy(update={"size": size}),
@@ -87,7 +81,7 @@ def load_application(name: str, weights: Path | Literal["imagenet"] | None) -> t
 
 
 def sha256_of_weights(name: str, model: keras.Model) -> str:
-    """Return a sha256 of a network's name and weights, the same wherever the weights came from."""
+    """Return a sha256 of a network's name and weights; it does not depend on the file the weights came from."""
     total = hashlib.sha256(name.encode())
     for values in model.get_weights():
         total.update(f"\n{values.dtype}{values.shape}\n".encode())
@@ -99,36 +93,18 @@ def _family(build: Callable[..., keras.Model]) -> str:
     return build.__module__.rpartition(".")[2]
 
 
-def _with_fetched_weights(name: str) -> keras.Model:
+def _with_downloaded_weights(name: str) -> keras.Model:
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT)
     try:
-        with _fetching_quietly():
+        with redirect_stdout(io.StringIO()):  # Keras's progress bar
             return applications()[name](weights="imagenet")
     except Exception as error:
-        place = _where_keras_looks(error)
-        if place is None:
-            raise ModelError(f"{name!r} cannot be built: {first_line(error)}; try --weights FILE") from error
+        cached = Path(os.environ.get("KERAS_HOME", "~/.keras"), "models").expanduser()
         raise ModelError(
-            f"no weights for {name!r}: Keras could not fetch them ({first_line(error)}); give a file with --weights FILE, "
-            f"put it at {place!r}, or take a bundled model ({', '.join(bundled_models())})"
+            f"no weights for {name!r}: Keras could not download and load them ({first_line(error)}); give a file with "
+            f"--weights FILE, put it into Keras's cache folder '{cached}', or take a bundled model "
+            f"({', '.join(bundled_models())})"
         ) from error
-
-
-@contextmanager
-def _fetching_quietly() -> Iterator[None]:
-    """Keep Keras's progress bar off stdout, and give up on a network that has gone silent."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_STALLED_AFTER)
-    try:
-        with redirect_stdout(io.StringIO()):
-            yield
     finally:
-        socket.setdefaulttimeout(before)
-
-
-def _where_keras_looks(error: Exception) -> str | None:
-    """Return the path of the cache file a failed fetch was for, which Keras says nowhere but in its own frame."""
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        if frame.f_code.co_name == "get_file":
-            found = frame.f_locals.get("download_target")
-            return found and str(found)
-    return None
+        socket.setdefaulttimeout(timeout)

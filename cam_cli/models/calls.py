@@ -1,9 +1,9 @@
-"""Watch what a model's layers return while it is traced, however deep they are nested; the model stays as it was."""
+"""Trace a model once, and record what its layers return, however deep they are nested. The model is not changed."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +19,8 @@ from cam_cli.text import first_line
 def walk(model: keras.Layer, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:
     """Yield every layer below `model` with its path, outer names first, such as `backbone/Conv_1`.
 
-    In a Functional model, operations that are no layers count too, such as the sum `x + y` that ends a residual block. Of
-    several layers of one name in one place, the second gets `#2`, and so on.
+    In a Functional model, operations that are not layers count too, such as the sum `x + y` that ends a residual block.
+    If several layers of one model have the same name, the second gets `#2`, and so on.
     """
     layers = model._flatten_layers(include_self=False, recursive=False)
     operations = [op for op in getattr(model, "operations", ()) if not isinstance(op, keras.Layer)]
@@ -36,43 +36,42 @@ def walk(model: keras.Layer, prefix: str = "") -> Iterator[tuple[str, keras.Laye
 
 @contextmanager
 def watching(layers: Mapping[str, keras.Layer]) -> Iterator[dict[str, list[Any]]]:
-    """Record, in the order of the calls, the output of each call of `layers` for as long as the context lasts.
+    """Record the output of each call of `layers` while the context lasts.
 
     Yields:
-        For each key of `layers`, the list of its outputs so far; a key without a call has an empty list.
+        For each key of `layers`, the list of its outputs so far, in the order of the calls.
     """
     seen: dict[str, list[Any]] = {path: [] for path in layers}
-    with ExitStack() as restore:
+    with ExitStack() as stack:
         for path, layer in layers.items():
-            restore.callback(_intercept(layer, seen[path].append))
+            stack.enter_context(_recorded(layer, seen[path]))
         yield seen
 
 
-def _intercept(layer: keras.Layer, record: Callable[[Any], None]) -> Callable[[], None]:
-    own = layer.__dict__.get("call")
-    call = layer.call
+@contextmanager
+def _recorded(layer: keras.Layer, outputs: list[Any]) -> Iterator[None]:
+    attributes = vars(layer)  # past Keras's own __setattr__, which would track what is set
+    own, call = attributes.get("call"), layer.call
 
-    def recorded(*args: Any, **kwargs: Any) -> Any:
+    def recording(*args: Any, **kwargs: Any) -> Any:
         output = call(*args, **kwargs)
-        record(output)
+        outputs.append(output)
         return output
 
-    object.__setattr__(layer, "call", recorded)
-
-    def restore() -> None:
-        if own is None:
-            object.__delattr__(layer, "call")
-        else:
-            object.__setattr__(layer, "call", own)
-
-    return restore
+    attributes["call"] = recording
+    try:
+        yield
+    finally:
+        del attributes["call"]
+        if own is not None:
+            attributes["call"] = own
 
 
 def run_model(model: keras.Model, x: tf.Tensor) -> Any:
-    """Call the model for inference in whatever form (tensor, list, dict) it wants its one input.
+    """Call the model for inference with its one input in the structure (tensor, list, dict) that it takes.
 
     Returns:
-        Its output; of several, the one that is a row of scores for each image.
+        Its output; of several outputs, the one that is a row of scores for each image.
 
     Raises:
         ModelError: the model has several inputs, or several outputs that could be meant.
@@ -127,8 +126,8 @@ def choose_output(model: keras.Model, outputs: Any) -> tuple[str, Any]:
 class Trace:
     """One symbolic run of a model for one image.
 
-    layers: every layer by path. output: the model's output. calls: for each path the outputs of its calls in order, none for a
-    layer that does not run.
+    input_shape: (H, W, C). layers: every layer by path. output: of the model. calls: the outputs of each layer's calls in
+    order, by path; a layer that does not run has none.
     """
 
     input_shape: tuple[int, int, int]
@@ -138,10 +137,7 @@ class Trace:
 
 
 def trace(model: keras.Model, input_shape: tuple[int, int, int]) -> Trace:
-    """Trace the model once, without running it.
-
-    Args:
-        input_shape: (H, W, C).
+    """Trace the model once for an input of shape (H, W, C), without running it.
 
     Raises:
         ModelError: the model does not take an image of this shape.
@@ -156,11 +152,20 @@ def trace(model: keras.Model, input_shape: tuple[int, int, int]) -> Trace:
         found.append(Trace(input_shape, layers, output, seen))
         return output
 
+    concrete_function(run, f"an image of shape {input_shape}", tf.TensorSpec((1, *input_shape), tf.float32))
+    return found[-1]
+
+
+def concrete_function(function: Any, images: str, *arguments: tf.TensorSpec) -> Any:
+    """Trace a tf.function that calls a model; `images` describes its input in the error message.
+
+    Raises:
+        ModelError: the model does not take such an input.
+    """
     try:
         with native_chatter_silenced():
-            run.get_concrete_function(tf.TensorSpec((1, *input_shape), tf.float32))
+            return function.get_concrete_function(*arguments)
     except ModelError:
         raise
     except Exception as error:
-        raise ModelError(f"the model does not take an image of shape {input_shape}: {first_line(error)}") from error
-    return found[-1]
+        raise ModelError(f"the model does not take {images}: {first_line(error)}") from error

@@ -1,4 +1,4 @@
-"""Model cards: what a model file does not say about itself. The bundled models use the very same format as a user's."""
+"""Model cards: what a model file does not say about itself. The bundled models have cards of the same format."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from cam_cli.yaml_source import read_yaml
 
 
 class InputCard(BaseModel):
-    """How a photo becomes the network's input: (x - mean) / std on values from 0 to 255, in `channels` order.
+    """How an image becomes the network's input: (x - mean) / std on values from 0 to 255, in `channels` order.
 
-    A card that leaves `channels` out means `grey` or `rgba` where the model takes 1 or 4 channels.
+    A card without `channels` means `grey` or `rgba` if the model takes 1 or 4 channels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,19 +28,12 @@ class InputCard(BaseModel):
     crop_fraction: float = Field(0.875, gt=0, le=1)
 
     def preprocessing(self) -> Preprocessing:
-        """Return the same without the size, in the form that the image room takes."""
-        return Preprocessing(
-            fit=self.fit,
-            channels=self.channels,
-            mean=self.mean,
-            std=self.std,
-            resample=self.resample,
-            crop_fraction=self.crop_fraction,
-        )
+        """Return the same without the size."""
+        return Preprocessing(**self.model_dump(exclude={"size"}))
 
 
 class TokensCard(BaseModel):
-    """How a transformer's tokens lie on the image: a grid of rows and columns, behind `class_tokens` that lie nowhere."""
+    """How a transformer's tokens cover the image: `class_tokens` tokens of no position, then a grid of rows and columns."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -49,9 +42,9 @@ class TokensCard(BaseModel):
 
 
 class ModelCard(BaseModel):
-    """A YAML file beside the model: `model.keras` + `model.yaml`.
+    """A YAML file beside the model: `model.yaml` beside `model.keras`.
 
-    It comes from whoever made the model, so it names files of its own folder alone.
+    It may come from a stranger, so it can only name files in its own folder.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,8 +1,7 @@
-"""The description of a network in a model file: read within bounds, and held against what may be built from it.
+"""The description (`config.json`) of a network in a model file: read with a size limit, and checked against an allow list.
 
-Keras builds whatever a description names, and its safe mode refuses what is known to do harm. Here it is the other way round:
-only what a network consists of may be named. (Keras 3.15.1 in safe mode lets a Lambda layer call any function of its own, also
-one that writes files.)
+Keras builds whatever a description names, and its safe mode refuses what is known to do harm. Here only the parts of a network
+may be named. (Keras 3.15.1 in safe mode lets a Lambda layer call any function of Keras, also one that writes files.)
 """
 
 from __future__ import annotations
@@ -24,17 +23,17 @@ MOST_BYTES = 64 * 1024**2
 """A description larger than this is refused; that of EfficientNet-Lite0 has 0.15 MB."""
 
 RUN_CODE = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
-"""What runs code that a file brings along."""
+"""Layers that run code from the file."""
 
 _CLASSES = {
     "keras", "keras.constraints", "keras.dtype_policies", "keras.initializers", "keras.layers", "keras.losses",
     "keras.metrics", "keras.models", "keras.optimizers", "keras.optimizers.schedules", "keras.quantizers", "keras.random",
     "keras.regularizers",
 }  # fmt: skip
-"""Where the classes are that a network consists of."""
+"""The modules of the classes that a network may consist of."""
 
 _BUILTINS = ("activations", "constraints", "initializers", "losses", "metrics", "optimizers", "regularizers")
-"""Where Keras looks for a function whose module is `builtins`."""
+"""The modules in which Keras looks for a function whose module is `builtins`."""
 
 _FUNCTIONS = ("keras.activations", "keras.losses", "keras.metrics", "keras.ops", "keras.random")
 _LOOK_UPS = {"get", "serialize", "deserialize"}
@@ -42,10 +41,11 @@ _OBJECTS = {"__tensor__", "__numpy__", "__keras_tensor__", "__bytes__", "__ellip
 
 
 def read_description(path: Path, kind: Format) -> Any:
-    """Return the description of a network, as JSON has it.
+    """Return the description of a network as a JSON value.
 
     Raises:
-        ValueError: it is no JSON, too large or too deep. KeyError: there is none. OSError, BadZipFile: the file cannot be read.
+        ValueError: it is not JSON, too large or too deep. KeyError: there is none. OSError, BadZipFile: the file cannot be
+            read.
     """
     if kind.suffix == ".h5":
         with h5py.File(path) as file:
@@ -65,17 +65,17 @@ def read_description(path: Path, kind: Format) -> Any:
 
 
 def code_runners(description: Any) -> list[str]:
-    """Return the names of what would run code from the file."""
+    """Return the names of layers that would run code from the file."""
     return sorted({name for entry, _ in _entries(description) for name in _names(entry) if name in RUN_CODE})
 
 
 def strangers(description: Any) -> list[str]:
-    """Return the names of what is no part of a network that Keras has, nor registered with it."""
+    """Return the names that are neither parts of a network in Keras nor registered with it."""
     return sorted({_names(entry)[0] for entry, layer in _entries(description) if not _is_known(entry, layer=layer)})
 
 
 def _entries(description: Any) -> Iterator[tuple[dict[str, Any], bool]]:
-    """Yield every description of an object, `{"class_name", "config", ...}`, and whether it is that of a layer or the whole."""
+    """Yield the description of each object, `{"class_name", "config", ...}`, and whether it is a layer or the model itself."""
     waiting = [(description, True)]
     while waiting:
         value, layer = waiting.pop()
@@ -90,7 +90,7 @@ def _entries(description: Any) -> Iterator[tuple[dict[str, Any], bool]]:
 
 
 def _names(entry: dict[str, Any]) -> list[str]:
-    """Return the name that an entry goes by, and what else it may be looked up by."""
+    """Return the name of an entry, and other names that Keras may look it up by."""
     name, inner = str(entry["class_name"]), entry.get("config")
     return [inner, name] if name == "function" and isinstance(inner, str) else [name]
 
@@ -100,23 +100,23 @@ def _is_known(entry: dict[str, Any], *, layer: bool) -> bool:
     if any(keras.saving.get_registered_object(str(key)) for key in (name, entry.get("registered_name") or name)):
         return True
     if entry["class_name"] == "function":
-        return name not in _LOOK_UPS and any(hasattr(home, name) for home in _homes_of_functions(module))
+        return name not in _LOOK_UPS and any(hasattr(owner, name) for owner in _modules_of_functions(module))
     if name in _OBJECTS:
         return True
-    if (
-        module is None and "registered_name" not in entry
-    ):  # as Keras 2 wrote it; layers are then looked up among the layers
-        return not layer or name == "Functional" or any(_has_class(home, name) for home in (keras.layers, keras.models))
-    if str(module).startswith("keras.src."):  # where Keras takes nothing but parts of models
+    if module is None and "registered_name" not in entry:  # written by Keras 2, looked up among the layers
+        return (
+            not layer or name == "Functional" or any(_has_class(owner, name) for owner in (keras.layers, keras.models))
+        )
+    if str(module).startswith("keras.src."):  # Keras itself takes only parts of models from there
         return True
     return module in _CLASSES and _has_class(import_module(str(module)), name)
 
 
-def _homes_of_functions(module: object) -> list[ModuleType]:
+def _modules_of_functions(module: object) -> list[ModuleType]:
     if module == "builtins":
-        return [getattr(keras, home) for home in _BUILTINS]
+        return [getattr(keras, name) for name in _BUILTINS]
     return [import_module(str(module))] if str(module).startswith(_FUNCTIONS) else []
 
 
-def _has_class(home: ModuleType, name: str) -> bool:
-    return isinstance(getattr(home, name, None), type)
+def _has_class(module: ModuleType, name: str) -> bool:
+    return isinstance(getattr(module, name, None), type)

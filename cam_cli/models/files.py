@@ -1,4 +1,4 @@
-"""A path opened as a Keras model, or one line that says why not."""
+"""Open a path as a Keras model, or say in one line why it cannot be opened."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import keras
 
 from cam_cli.errors import ModelError
 from cam_cli.models.description import code_runners, read_description, strangers
-from cam_cli.models.formats import Format, recognise, under_its_suffix
+from cam_cli.models.formats import recognise, with_suffix
 from cam_cli.models.legacy import readable_by_keras_3
 from cam_cli.quiet import native_chatter_silenced
 from cam_cli.text import first_line
@@ -23,10 +23,10 @@ def open_model(path: Path, *, unsafe_lambda: bool = False) -> keras.Model:
     """Open a `.keras` file or folder, or an `.h5` file of Keras 2 or 3.
 
     Args:
-        unsafe_lambda: run the code that Lambda and other layers bring along; the file can then do anything.
+        unsafe_lambda: run the code in Lambda and other layers of the file; the file can then do anything.
 
     Raises:
-        ModelError: the file is no such model, needs code that is not here, or carries code that may not run.
+        ModelError: the file is not such a model, needs code that is not installed, or contains code that may not run.
     """
     kind = recognise(path)
     if not kind.has_network:
@@ -34,16 +34,22 @@ def open_model(path: Path, *, unsafe_lambda: bool = False) -> keras.Model:
             f"{str(path)!r} holds weights alone, not the network; give the whole model (model.save('model.keras')), or "
             "for a keras.applications network --model NAME --weights FILE"
         )
-    description = _read(path, kind)
-    if not unsafe_lambda and (reason := _runs_code(description) or _is_strange(description)):
+    try:
+        description = read_description(path, kind)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ModelError(
+            f"{str(path)!r} is damaged: the description of its layers cannot be read ({first_line(error)}); copy or fetch "
+            "it again"
+        ) from error
+    if not unsafe_lambda and (reason := _runs_code(description) or _is_unknown(description)):
         raise ModelError(f"{str(path)!r} {reason}")
     try:
-        with under_its_suffix(path, kind.suffix) as named:
+        with with_suffix(path, kind.suffix) as named:
             reading = readable_by_keras_3(named) if kind.suffix == ".h5" else nullcontext(named)
             with reading as readable, native_chatter_silenced():
                 model = keras.saving.load_model(readable, compile=False, safe_mode=not unsafe_lambda)
     except Exception as error:
-        reason = _is_strange(description) or f"cannot be opened as a Keras model: {first_line(error)}"
+        reason = _is_unknown(description) or f"cannot be opened as a Keras model: {first_line(error)}"
         raise ModelError(f"{str(path)!r} {reason}") from error
     if not isinstance(model, keras.Model):
         raise ModelError(f"{str(path)!r} holds a {type(model).__name__}, not a model")
@@ -54,35 +60,24 @@ def load_weights(model: keras.Model, path: Path) -> None:
     """Load a `.weights.h5`, `.h5` or `.keras` file into a model of the same architecture.
 
     Raises:
-        ModelError: no such file, no weights in it, or those of another architecture.
+        ModelError: no such file, no weights in it, or weights of another architecture.
     """
     source = path / "model.weights.h5" if path.is_dir() else path
     kind = recognise(source)
     try:
-        with under_its_suffix(source, kind.suffix) as named, native_chatter_silenced():
+        with with_suffix(source, kind.suffix) as named, native_chatter_silenced():
             model.load_weights(named)
     except Exception as error:
         raise ModelError(f"weights {str(path)!r} do not fit {model.name}: {first_line(error)}") from error
 
 
-def _read(path: Path, kind: Format) -> Any:
-    try:
-        return read_description(path, kind)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ModelError(
-            f"{str(path)!r} is damaged: the description of its layers cannot be read ({first_line(error)}); copy or fetch "
-            "it again"
-        ) from error
-
-
 def _runs_code(description: Any) -> str | None:
-    named = ", ".join(code_runners(description))
-    return (
-        f"has a {named} layer, which runs code from the file; if you trust it, add --unsafe-lambda" if named else None
-    )
+    if named := ", ".join(code_runners(description)):
+        return f"has a {named} layer, which runs code from the file; if you trust it, add --unsafe-lambda"
+    return None
 
 
-def _is_strange(description: Any) -> str | None:
+def _is_unknown(description: Any) -> str | None:
     unknown = strangers(description)
     listed = ", ".join(map(repr, unknown))
     if unknown and set(unknown) <= _RECORDED_BY_KERAS_2:

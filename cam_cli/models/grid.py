@@ -1,4 +1,4 @@
-"""Where on the image a layer's values lie: feature maps have a grid, and tokens are given one."""
+"""The grid of a layer: which part of the image each of its values belongs to, for feature maps and for tokens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 @dataclass(frozen=True)
 class Tokens:
-    """How a transformer's tokens lie on the image: a grid, row by row, behind `class_tokens` that lie nowhere."""
+    """How a transformer's tokens cover the image: `class_tokens` tokens of no position, then a grid, row by row."""
 
     grid: tuple[int, int]
     class_tokens: int = 1
@@ -19,8 +19,9 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Grid:
-    """Rows, columns and channels of a layer's output; `class_tokens` is None for feature maps (rows, h, w, channels), and for
-    tokens (rows, tokens, channels) how many come before the grid.
+    """Rows, columns and channels of a layer's output for one image.
+
+    class_tokens: for tokens, (batch, tokens, channels), how many come before the grid; None for feature maps.
     """
 
     rows: int
@@ -34,24 +35,25 @@ class Grid:
         return self.rows, self.columns, self.channels
 
     def spread(self, tensor: tf.Tensor) -> tf.Tensor:
-        """Return a layer's output, or its gradient, as (rows, h, w, K)."""
+        """Return a layer's output, or its gradient, as (batch, h, w, K)."""
         if self.class_tokens is None:
             return tensor
         return tf.reshape(tensor[:, self.class_tokens :], (-1, *self.shape))
 
 
 def grid_of(output: Any, input_shape: tuple[int, int, int], declared: Tokens | None = None) -> Grid | None:
-    """Return the grid of a layer's output, or None where it has none.
+    """Return the grid of a layer's symbolic output, or None if it has none.
 
-    Tokens lie on the grid that the card declares; without one, on the only grid of the image's proportions that they fill
-    with or without one class token.
+    The grid of tokens is the one that the card declares. Without a declaration it is the only grid of the image's proportions
+    that they fill, with or without one class token.
 
     Args:
-        output: a symbolic output of a layer. input_shape: (H, W, C) of the network's input.
+        output: a symbolic output of a layer.
+        input_shape: (H, W, C) of the network's input.
+        declared: the tokens of the model's card.
     """
-    if not isinstance(output, tf.Tensor) or not output.dtype.is_floating or output.shape.rank not in (3, 4):
-        return None
-    if None in output.shape[1:]:
+    is_grid = isinstance(output, tf.Tensor) and output.dtype.is_floating and output.shape.rank in (3, 4)
+    if not is_grid or None in output.shape[1:]:
         return None
     if output.shape.rank == 4:
         _, h, w, k = output.shape

@@ -1,4 +1,4 @@
-"""What a model wants as its input: what it says itself, what its card and the flags say, and what is left to assume."""
+"""The input of a model: its size, channels and preprocessing, from the flags, the card and the model itself."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ from pathlib import Path
 from typing import Literal
 
 import keras
-import tensorflow as tf
 
 from cam_cli.errors import ModelError, UsageError
 from cam_cli.images.fit import CHANNELS, Preprocessing, unfit
 from cam_cli.models.calls import trace, walk
 from cam_cli.models.card import InputCard
+from cam_cli.models.graph import ancestors
 
-_FREE_SIZE = 224
-_BY_COUNT: dict[int | None, Literal["rgb", "rgba", "grey"]] = {None: "rgb", 1: "grey", 3: "rgb", 4: "rgba"}
+_DEFAULT_SIDE = 224
+_CHANNELS_OF_COUNT: dict[int | None, Literal["rgb", "rgba", "grey"]] = {None: "rgb", 1: "grey", 3: "rgb", 4: "rgba"}
 _LEARNED = {"Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "MatMul", "BatchMatMulV2", "Einsum"}
 
-Shape = tuple[int | None, int | None, int | None]
+OpenShape = tuple[int | None, int | None, int | None]
+"""(rows, columns, channels); None if the model leaves it open."""
 
 
 @dataclass(frozen=True)
 class Overrides:
-    """What the person running the command says about the model, against or in place of a card."""
+    """What the user says about the model; it counts more than the card."""
 
     input_size: tuple[int, int] | None = None
     fit: str | None = None
@@ -36,30 +37,31 @@ class Overrides:
 
 
 @dataclass(frozen=True)
-class Input:
-    """A settled input. shape: (H, W, C). remarks: what was assumed because nobody said it."""
+class ModelInput:
+    """The input of a model. shape: (H, W, C). remarks: the assumptions that were made, for the user."""
 
     shape: tuple[int, int, int]
     preprocessing: Preprocessing
     remarks: tuple[str, ...]
 
 
-def settle_input(model: keras.Model, card: InputCard | None, overrides: Overrides) -> Input:
-    """Decide on a model's input: flag before card before what the model says before an assumption.
+def settle_input(model: keras.Model, card: InputCard | None, overrides: Overrides) -> ModelInput:
+    """Decide on a model's input. The order is: flags, the card, the model itself, assumptions.
 
     Raises:
-        ModelError: the model takes no photo: several inputs, channels first, or a number of channels no photo has.
-        UsageError: the size is not known, or settings do not suit the model's channels.
+        ModelError: the model does not take images: several inputs, channels first, or a number of channels that images do
+            not have.
+        UsageError: the size is not known, or settings do not fit the model's channels.
     """
     own = own_input_shape(model)
     channels = own[2] if own else None
-    if channels not in _BY_COUNT:
+    if channels not in _CHANNELS_OF_COUNT:
         raise ModelError(
-            f"the model takes {channels} channels, and photos give 1 (grey), 3 (rgb, bgr) or 4 (rgba); "
+            f"the model takes {channels} channels, and images give 1 (grey), 3 (rgb, bgr) or 4 (rgba); "
             "from Python, cam_cli.explain(model, images) takes arrays of any number"
         )
     size, remarks = _size(own, card, overrides)
-    preprocessing, guesses = _preprocessing(model, size, channels, card, overrides)
+    preprocessing, assumptions = _preprocessing(model, size, channels, card, overrides)
     count = CHANNELS[preprocessing.channels]
     if channels not in (None, count):
         raise UsageError(
@@ -68,14 +70,14 @@ def settle_input(model: keras.Model, card: InputCard | None, overrides: Override
         )
     if problem := unfit(size, preprocessing):
         raise UsageError(f"{problem}; correct --mean and --std, or the model's card")
-    return Input((*size, count), preprocessing, (*remarks, *guesses))
+    return ModelInput((*size, count), preprocessing, (*remarks, *assumptions))
 
 
-def own_input_shape(model: keras.Model) -> Shape | None:
-    """Return (rows, columns, channels) as the model itself says, None where it leaves one or all of them open.
+def own_input_shape(model: keras.Model) -> OpenShape | None:
+    """Return the input shape that the model itself declares; None if it declares none.
 
     Raises:
-        ModelError: the model has several inputs, an input that is no image, or layers that want channels first.
+        ModelError: the model has several inputs, an input that is not an image, or layers that want channels first.
     """
     inputs = getattr(model, "inputs", None)
     if inputs is not None and len(inputs) != 1:
@@ -93,32 +95,31 @@ def own_input_shape(model: keras.Model) -> Shape | None:
 
 
 def _shape_when_built(model: keras.Model) -> tuple[int | None, ...] | None:
-    """Return the input shape a subclassed model was built with."""
+    """Return the input shape, with the batch, for which a subclassed model was built."""
     shape = (model.get_build_config() or {}).get("input_shape")
     if isinstance(shape, list | tuple) and all(n is None or isinstance(n, int) for n in shape):
         return tuple(shape)
     return None
 
 
-def _size(own: Shape | None, card: InputCard | None, overrides: Overrides) -> tuple[tuple[int, int], list[str]]:
-    if said := overrides.input_size or (card and card.size):
-        return said, []
+def _size(own: OpenShape | None, card: InputCard | None, overrides: Overrides) -> tuple[tuple[int, int], list[str]]:
+    if given := overrides.input_size or (card and card.size):
+        return given, []
     if own is None:
         raise UsageError("the model does not say how large its input is; give --input-size HEIGHTxWIDTH")
-    rows, columns = (n or _FREE_SIZE for n in own[:2])
-    free = None in own[:2]
+    rows, columns = (n or _DEFAULT_SIDE for n in own[:2])
     remark = f"the model takes images of any size: taking {rows}x{columns} (--input-size says otherwise)"
-    return (rows, columns), [remark] if free else []
+    return (rows, columns), [remark] if None in own[:2] else []
 
 
 def _preprocessing(
     model: keras.Model, size: tuple[int, int], channels: int | None, card: InputCard | None, overrides: Overrides
 ) -> tuple[Preprocessing, list[str]]:
-    given = {k: v for k in ("fit", "channels", "mean", "std") if (v := getattr(overrides, k)) is not None}
-    by_count = _BY_COUNT[channels]
+    flags = {k: v for k in ("fit", "channels", "mean", "std") if (v := getattr(overrides, k)) is not None}
+    by_count = _CHANNELS_OF_COUNT[channels]
     if card is not None:
-        said = card.preprocessing()
-        return replace(said if "channels" in card.model_fields_set else replace(said, channels=by_count), **given), []
+        defaults = {} if "channels" in card.model_fields_set else {"channels": by_count}
+        return replace(card.preprocessing(), **(defaults | flags)), []
     assumed, remarks = Preprocessing(channels=by_count), []
     if channels == 4 and overrides.channels is None:
         remarks.append("no model card: taking the 4 channels as red, green, blue and an alpha of 255")
@@ -128,32 +129,17 @@ def _preprocessing(
         assumed = replace(assumed, std=(255.0,))
         if overrides.mean is None or overrides.std is None:
             remarks.append("no model card: assuming input values x / 255 (--mean and --std, or a card, say otherwise)")
-    return replace(assumed, **given), remarks
+    return replace(assumed, **flags), remarks
 
 
 def rescales_its_input(model: keras.Model, shape: tuple[int, int, int]) -> bool:
-    """Say whether a Rescaling or Normalization layer, however nested, acts on the input and not on learned features.
-
-    Args:
-        shape: (H, W, C) of the input.
+    """Return True if a Rescaling or Normalization layer, at any depth, acts on the input and not on learned features.
 
     Raises:
-        ModelError: the model does not take such an input.
+        ModelError: the model does not take an input of this shape, (H, W, C).
     """
     paths = [path for path, layer in walk(model) if type(layer).__name__ in ("Rescaling", "Normalization")]
     if not paths:
         return False
     calls = trace(model, shape).calls
-    return any(calls[path] and not _is_learned(calls[path][0]) for path in paths)
-
-
-def _is_learned(tensor: tf.Tensor) -> bool:
-    pending, met = [tensor.op], set()
-    while pending:
-        op = pending.pop()
-        if op.type in _LEARNED:
-            return True
-        if op.name not in met:
-            met.add(op.name)
-            pending.extend(source.op for source in op.inputs)
-    return False
+    return any(calls[path] and all(op.type not in _LEARNED for op in ancestors(calls[path][0])) for path in paths)

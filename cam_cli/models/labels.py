@@ -1,4 +1,4 @@
-"""Class names, and what a person may write for a class."""
+"""Class names, and the texts by which a user may name a class."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import csv
 import difflib
 import hashlib
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cam_cli.errors import UsageError
 
 MOST_BYTES = 16 * 1024**2
-"""A file of class names larger than this is refused; that of ImageNet has 48 kB."""
+"""A larger file of class names is refused; that of ImageNet has 48 kB."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """One class: its index in the model's output, its name, and where known its WordNet id and other names."""
+    """One class: its index in the model's output, its name, and if known its WordNet id and other names."""
 
     index: int
     name: str
@@ -28,20 +27,20 @@ class Label:
 
 @dataclass(frozen=True)
 class Labels:
-    """The classes of a model in the order of its output; empty when nobody said what they are called."""
+    """The classes of a model in the order of its output; empty if their names are not known."""
 
     entries: tuple[Label, ...] = ()
 
     def __getitem__(self, index: int) -> Label:
-        """Return the class at `index`; one without a name is called by its index."""
+        """Return the class at `index`; a class without a name gets its index as the name."""
         return self.entries[index] if index < len(self.entries) else Label(index, str(index))
 
     def digest(self) -> str | None:
-        """Return a sha256 of all names, or None where there are none."""
+        """Return a sha256 of all names, or None if there are none."""
         return hashlib.sha256(repr(self.entries).encode()).hexdigest() if self.entries else None
 
     def resolve(self, text: str, classes: int) -> tuple[int, ...]:
-        """Turn what a person wrote into class indices, or -r for the class of rank r in an image's scores.
+        """Return the class indices that a text means, or -r for the class of rank r in an image's scores.
 
         Args:
             text: `predicted`, `top5` (any number), an index, a WordNet id, or a name in any case.
@@ -70,11 +69,7 @@ class Labels:
                 f"target '{wanted}': this model has no class names; give an index, or names with --labels FILE"
             )
         key = wanted.casefold()
-        for names in (
-            lambda e: (e.wnid,),
-            lambda e: (e.name, ", ".join(e.synonyms)),
-            lambda e: e.synonyms,
-        ):
+        for names in (lambda e: (e.wnid,), lambda e: (e.name, ", ".join(e.synonyms)), lambda e: e.synonyms):
             found = [e.index for e in self.entries if key in [n.casefold() for n in names(e) if n]]
             if len(found) > 1:
                 choices = " or ".join(map(str, found))
@@ -87,19 +82,16 @@ class Labels:
         names = {n.casefold(): f"'{n}' ({e.index})" for e in self.entries for n in (e.name, *e.synonyms)}
         close = difflib.get_close_matches(key, names, n=3, cutoff=0.6)
         close += [n for n in names if key in n.split()][: 3 - len(close)]
-        return (
-            f"; near it: {', '.join(names[n] for n in dict.fromkeys(close))}"
-            if close
-            else "; `smoothcam models --labels` lists them"
-        )
+        listed = ", ".join(names[n] for n in dict.fromkeys(close))
+        return f"; near it: {listed}" if close else "; `smoothcam models --labels` lists them"
 
 
 def read_labels(path: Path) -> Labels:
     """Read class names from a file.
 
     Args:
-        path: a CSV file with a header that has `name` and may have `index`, `wnid` and `synonyms`; or plain text with
-            one name a line, in the order of the output.
+        path: a CSV file with the column `name` and, optionally, `index`, `wnid` and `synonyms`; or plain text with one name
+            a line, in the order of the output.
 
     Raises:
         UsageError: the file cannot be read, or its indices are not 0, 1, 2, ...
@@ -127,9 +119,5 @@ def _label(position: int, row: dict[str, str], path: Path) -> Label:
     index = row.get("index") or str(position)
     if not index.isdecimal():
         raise UsageError(f"{path}:{position + 2}: index '{index}' is not a whole number")
-    return Label(int(index), row["name"] or str(position), row.get("wnid") or None, _names(row.get("synonyms")))
-
-
-def _names(text: str | None) -> tuple[str, ...]:
-    parts: Sequence[str] = (text or "").split(",")
-    return tuple(part.strip() for part in parts if part.strip())
+    synonyms = tuple(part.strip() for part in (row.get("synonyms") or "").split(",") if part.strip())
+    return Label(int(index), row["name"] or str(position), row.get("wnid") or None, synonyms)

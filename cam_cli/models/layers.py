@@ -1,4 +1,4 @@
-"""The layers of a model: what they are, which one a name means, and which one to take when nobody says."""
+"""The layers of a model: their description, lookup by name, and the choice of `auto`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import keras
 import tensorflow as tf
 
 from cam_cli.errors import ModelError, UsageError
-from cam_cli.models.bottleneck import operations_between, ways_through
 from cam_cli.models.calls import Trace
+from cam_cli.models.graph import bottlenecks, operations_between
 from cam_cli.models.grid import Grid, Tokens, grid_of
 
 _NONNEGATIVE = {"Relu", "Relu6", "Sigmoid", "Softmax", "Softplus", "Exp", "Abs", "Square"}
@@ -25,12 +25,12 @@ _ACTIVATION_KINDS = {"ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax"}
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """One layer as it runs: its path, its class, its output shape without the batch, and whether it suits a saliency map.
+    """One layer that runs, and whether it suits a saliency map.
 
-    grid: (rows, columns) where the output is feature maps or tokens, else None. tokens: it is tokens. nonnegative: no value
-    can be below zero. activated: the output is that of an activation function. passage: all information about the image
-    goes through it. read: the score reads the cells of the grid, not only a class token beside them. better: the layer to
-    take instead of a signed one.
+    kind: its class. shape: of the output, without the batch. grid: (rows, columns) of feature maps or tokens, else None.
+    tokens: the output is tokens. nonnegative: no value can be below zero. activated: the output comes from an activation
+    function. bottleneck: all information about the image passes through it. read: the score reads the cells of the grid, not
+    only a class token beside them. better: the layer to take instead of a signed one.
     """
 
     path: str
@@ -40,18 +40,18 @@ class LayerInfo:
     tokens: bool
     nonnegative: bool
     activated: bool
-    passage: bool
+    bottleneck: bool
     read: bool
     better: str | None = None
 
     @property
     def signed(self) -> bool:
-        """Say whether this is feature maps of both signs, where the formula's denominators can cross zero."""
+        """True for feature maps of both signs, for which the formula's denominators can cross zero."""
         return self.grid is not None and not (self.nonnegative or self.activated)
 
     @property
     def suitability(self) -> str:
-        """Say `good`, or in a few words what to know before taking this layer."""
+        """`good`, or a few words of warning."""
         if self.grid is None:
             return "no feature maps"
         if self.grid == (1, 1):
@@ -67,13 +67,10 @@ def describe_layers(traced: Trace, tokens: Tokens | None = None) -> tuple[LayerI
     """List the layers that run, in the order in which they finish.
 
     Args:
-        tokens: how a transformer's tokens lie on the image, where its card says so.
-
-    Raises:
-        ModelError: the model's output is no row of class scores.
+        tokens: of a transformer, if its card declares them.
     """
     order = {op.name: position for position, op in enumerate(traced.output.graph.get_operations())}
-    passages = ways_through(traced.output.graph.inputs[0], traced.output)
+    narrow = bottlenecks(traced.output.graph.inputs[0], traced.output)
     ran = {path: calls[-1] for path, calls in traced.calls.items() if calls}
     finished = sorted(ran, key=lambda path: order.get(_last_operation(ran[path]), -1))
     activated: set[Any] = set()
@@ -93,7 +90,7 @@ def describe_layers(traced: Trace, tokens: Tokens | None = None) -> tuple[LayerI
                 tokens=bool(grid and grid.class_tokens is not None),
                 nonnegative=is_tensor and _is_nonnegative(output),
                 activated=is_tensor and output.ref() in activated,
-                passage=is_tensor and passages.get(output.op.name, False),
+                bottleneck=is_tensor and output.op.name in narrow,
                 read=grid is not None and _is_read(output, traced.output, grid),
             )
         )
@@ -101,11 +98,11 @@ def describe_layers(traced: Trace, tokens: Tokens | None = None) -> tuple[LayerI
 
 
 def choose_layer(infos: Sequence[LayerInfo]) -> LayerInfo:
-    """Choose the layer `auto` stands for.
+    """Choose the layer that `auto` stands for.
 
-    It is the last map larger than 1x1 that all information goes through and that is the output of an activation function;
-    where there is none, the last such map that cannot be negative, then the last such map. In a transformer: the last
-    tokens that all information goes through and the score still reads.
+    It is the last bottleneck with feature maps larger than 1x1 that is the output of an activation function. If there is none,
+    it is the last such bottleneck that cannot be negative, then the last one of any sign. In a transformer it is the last
+    bottleneck of tokens that the score still reads.
 
     Raises:
         ModelError: the model has no feature maps.
@@ -116,10 +113,9 @@ def choose_layer(infos: Sequence[LayerInfo]) -> LayerInfo:
 
 
 def choose_scales(infos: Sequence[LayerInfo]) -> tuple[str, str] | None:
-    """Choose the two layers of `twoscale`: what `auto` takes, and the last activation on the next larger grid.
+    """Choose the two layers of `twoscale`: the one that `auto` takes, and the last activation on the next larger grid.
 
-    Where all information goes through an activation on that grid, the last such one is taken. None where only one grid has
-    activations.
+    On that grid, bottlenecks come before other layers. None if only one grid has activations.
     """
     coarse = choose_layer(infos)
     assert coarse.grid is not None
@@ -128,12 +124,12 @@ def choose_scales(infos: Sequence[LayerInfo]) -> tuple[str, str] | None:
         return None
     next_size = min(i.grid for i in larger if i.grid)
     fine = [i for i in larger if i.grid == next_size]
-    return coarse.path, ([i for i in fine if i.passage] or fine)[-1].path
+    return coarse.path, ([i for i in fine if i.bottleneck] or fine)[-1].path
 
 
 def _ranked(infos: Sequence[LayerInfo]) -> list[LayerInfo]:
-    """Return the layers fit to be chosen, the best first."""
-    usable = [i for i in infos if i.grid and i.grid != (1, 1) and i.passage and i.read][::-1]
+    """Return the layers that `auto` may choose, the best first."""
+    usable = [i for i in infos if i.grid and i.grid != (1, 1) and i.bottleneck and i.read][::-1]
     if usable and usable[0].tokens:
         return [i for i in usable if i.tokens]
     maps = [i for i in usable if not i.tokens]
@@ -141,7 +137,7 @@ def _ranked(infos: Sequence[LayerInfo]) -> list[LayerInfo]:
 
 
 def find_layer(layers: Collection[str], name: str) -> str:
-    """Find the path a name means: a path such as `backbone/Conv_1`, or any end of one that only one layer has.
+    """Return the path that a name means: a path such as `backbone/Conv_1`, or the end of one path only.
 
     Raises:
         UsageError: no such layer, or several.
@@ -153,12 +149,9 @@ def find_layer(layers: Collection[str], name: str) -> str:
         return ends[0]
     if ends:
         raise UsageError(f"layer '{name}' could be any of {', '.join(repr(e) for e in ends)}; give the whole path")
-    raise UsageError(f"no layer '{name}' in this model{_near(name, layers)}; `smoothcam layers` lists them all")
-
-
-def _near(name: str, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    return f"; near it: {', '.join(repr(path) for path in close)}" if close else ""
+    close = ", ".join(map(repr, difflib.get_close_matches(name, layers, n=3, cutoff=0.6)))
+    near = f"; near it: {close}" if close else ""
+    raise UsageError(f"no layer '{name}' in this model{near}; `smoothcam layers` lists them all")
 
 
 def _last_operation(output: object) -> str:
@@ -172,7 +165,7 @@ def _with_better(info: LayerInfo, later: Sequence[LayerInfo]) -> LayerInfo:
 
 
 def _is_activated(layer: keras.Layer, output: object, activated: Collection[Any]) -> bool:
-    """Say whether an output comes straight from an activation function, or joins such outputs along the channels."""
+    """Return True if an output comes directly from an activation function, or concatenates such outputs."""
     if not isinstance(output, tf.Tensor):
         return False
     if hasattr(layer, "activation"):
@@ -184,9 +177,9 @@ def _is_activated(layer: keras.Layer, output: object, activated: Collection[Any]
 
 
 def _is_read(output: tf.Tensor, scores: tf.Tensor, grid: Grid) -> bool:
-    """Say whether the score reads a layer's cells: tokens above which only the class token is taken are not read.
+    """Return True if the score reads a layer's cells; it does not if only the class token is used further on.
 
-    Attention mixes the tokens, and a softmax stands in it; without one above, tokens are read unless they are sliced.
+    Attention, which contains a softmax, mixes the tokens. Above the last attention, a slice takes the class token alone.
     """
     if grid.class_tokens is None:
         return True

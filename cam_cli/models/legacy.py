@@ -1,4 +1,4 @@
-"""Model descriptions as Keras 2 wrote them, put into words that Keras 3 reads."""
+"""Translate model descriptions that Keras 2 wrote into the form that Keras 3 reads."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ _NO_LONGER_TAKEN = {
     "Conv2DTranspose": {"groups"},
     "SeparableConv2D": {"groups", *_KERNEL},
 }
-"""Arguments that Keras 2 wrote with no effect on these layers, and that Keras 3 refuses."""
+"""Arguments that Keras 2 wrote, that have no effect on these layers, and that Keras 3 refuses."""
 
 
 @contextmanager
 def readable_by_keras_3(path: Path) -> Iterator[Path]:
-    """Lend a path to the same HDF5 model whose description Keras 3 reads: a copy where Keras 2 wrote it otherwise."""
+    """Yield the path of an HDF5 model that Keras 3 can read: a translated copy, if Keras 2 wrote the model."""
     with h5py.File(path) as file:
         written = json.loads(file.attrs["model_config"])
-        version = _text(file.attrs.get("keras_version", "2"))
+        version = file.attrs.get("keras_version", "2")
+        version = version.decode() if isinstance(version, bytes) else version
     translated = written if version.startswith("3") else modernise(written)
     if translated == written:
         yield path
@@ -41,7 +42,7 @@ def readable_by_keras_3(path: Path) -> Iterator[Path]:
 
 
 def modernise(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return a Keras 2 layer or model description, `{"class_name", "config", ...}`, in the words of Keras 3."""
+    """Return the description of a Keras 2 layer or model, `{"class_name", "config", ...}`, in the form of Keras 3."""
     kind, config = entry["class_name"], entry["config"]
     if isinstance(config, list):
         config = {"name": "sequential", "layers": config}
@@ -64,7 +65,7 @@ def modernise(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_slashes(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a model's config with `_` for each `/` in its layers' names, wherever they are referred to."""
+    """Return a model's config with `/` in the names of layers replaced by `_`, in all references too."""
     names = {layer["config"]["name"] for layer in config["layers"]}
     renamed = {name: name.replace("/", "_") for name in names if "/" in name}
     if len(names | set(renamed.values())) != len(names) + len(renamed):
@@ -90,7 +91,7 @@ def _without_slashes(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _input_of(kind: str, layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the input layer that a Sequential model says in its first layer's `batch_input_shape`."""
+    """Return the input layer that a Sequential model declares by its first layer's `batch_input_shape`."""
     first = layers[0] if layers else {}
     config = first.get("config", {})
     if kind != "Sequential" or first.get("class_name") == "InputLayer" or "batch_input_shape" not in config:
@@ -98,7 +99,3 @@ def _input_of(kind: str, layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
     name = f"{config['name']}_input"
     shape = {"batch_input_shape": config["batch_input_shape"], "dtype": "float32", "name": name}
     return [{"class_name": "InputLayer", "config": shape}]
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value

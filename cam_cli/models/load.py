@@ -1,10 +1,10 @@
-"""Names to networks: find a model, open it, and gather what is known about its input and its classes."""
+"""Load a model by name, with its input, preprocessing and class names."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import keras
 
@@ -13,12 +13,11 @@ from cam_cli.images.fit import Preprocessing
 from cam_cli.models.applications import applications, load_application, sha256_of_weights
 from cam_cli.models.bundled import bundled_models
 from cam_cli.models.calls import choose_output
-from cam_cli.models.card import ModelCard
 from cam_cli.models.files import open_model
 from cam_cli.models.grid import Tokens
 from cam_cli.models.inputs import Overrides, settle_input
 from cam_cli.models.labels import Labels, read_labels
-from cam_cli.models.source import find_source
+from cam_cli.models.source import ModelSource, find_source
 from cam_cli.text import first_line
 
 __all__ = ["Network", "Overrides", "load_network"]
@@ -26,10 +25,10 @@ __all__ = ["Network", "Overrides", "load_network"]
 
 @dataclass(frozen=True)
 class Network:
-    """A model ready to be explained, and what is known about it.
+    """A loaded model with everything that is known about it.
 
-    input_shape: (H, W, C). tokens: how a transformer's tokens lie on the image, where its card says so. remarks: what was
-    assumed because nobody said it, to be told to the person.
+    input_shape: (H, W, C). tokens: of a transformer, if its card declares them. remarks: the assumptions that were made, for
+    the user.
     """
 
     name: str
@@ -43,49 +42,38 @@ class Network:
     remarks: tuple[str, ...] = ()
 
 
-def load_network(source: str | None, layers: Sequence[str] = ("auto",), overrides: Overrides | None = None) -> Network:
+def load_network(
+    source: ModelSource | str | None, layers: Sequence[str] = ("auto",), overrides: Overrides | None = None
+) -> Network:
     """Load a model.
 
     Args:
-        source: a bundled name, a keras.applications name in any case, or a path to a `.keras` or `.h5` file; None takes
-            the bundled model that has `layers`.
-        layers: the layers to be explained, as far as they decide on the model.
-        overrides: what to believe instead of the card, and how to open the model.
+        source: what `find_source` returned, whose file is then not hashed again; or a bundled name, a keras.applications
+            name in any case, or a path to a `.keras` or `.h5` file. None takes the bundled model that has `layers`.
+        layers: the layers to be explained; they only matter if `source` is None.
+        overrides: values that count instead of the card's, and how to open the model.
 
     Raises:
         UsageError: no such model, or not enough is known about its input.
-        ModelError: the file cannot be opened as a Keras model, its weights cannot be had, or it takes no photo.
+        ModelError: the file cannot be opened as a Keras model, there are no weights, or it does not take images.
         ConfigError: a mistake in its card.
     """
-    said = overrides or Overrides()
-    found = find_source(source, layers, said.labels, said.weights)
-    name = found.chosen.lower()
+    overrides = overrides or Overrides()
+    found = source if isinstance(source, ModelSource) else find_source(source, layers)
+    card, name, digest = found.card, found.chosen.lower(), found.sha256
     if found.chosen not in bundled_models() and name in applications():
-        model, card = load_application(name, said.weights or "imagenet")
-        return _describe(name, sha256_of_weights(name, model), model, card, said)
-    if said.weights is not None:
+        model, card = load_application(name, overrides.weights or "imagenet")
+        digest = sha256_of_weights(name, model)
+    elif overrides.weights is not None:
         raise UsageError(f"--weights goes with a keras.applications name such as resnet50, not with '{found.chosen}'")
-    if found.path is None or found.sha256 is None:
+    elif found.path is None:
         raise _unknown(found.chosen)
-    model = open_model(found.path, unsafe_lambda=said.unsafe_lambda)
-    network = _describe(found.path.name, found.sha256, model, found.card, said)
-    remarks = network.remarks if source else (f"no model named: taking the bundled {found.chosen}", *network.remarks)
-    return replace(network, remarks=remarks)
-
-
-def _unknown(chosen: str) -> UsageError:
-    bundled = bundled_models()
-    near = difflib.get_close_matches(chosen.lower(), [*bundled, *applications()], n=3)
-    hint = f"; near it: {', '.join(near)}" if near else ""
-    return UsageError(
-        f"no model '{chosen}': neither a file, nor a bundled model ({', '.join(bundled)}), nor one of "
-        f"`smoothcam models --applications`{hint}"
-    )
-
-
-def _describe(name: str, digest: str, model: keras.Model, card: ModelCard | None, overrides: Overrides) -> Network:
+    else:
+        model, name = open_model(found.path, unsafe_lambda=overrides.unsafe_lambda), found.path.name
+    assert digest is not None
     settled = settle_input(model, card.input if card else None, overrides)
     labels = overrides.labels or (card.labels if card else None)
+    assumed = [] if found.named else [f"no model named: taking the bundled {found.chosen}"]
     return Network(
         name=card.name if card else name,
         sha256=digest,
@@ -95,7 +83,17 @@ def _describe(name: str, digest: str, model: keras.Model, card: ModelCard | None
         labels=read_labels(labels) if labels else Labels(),
         default_layer=card.layer if card else None,
         tokens=Tokens(card.tokens.grid, card.tokens.class_tokens) if card and card.tokens else None,
-        remarks=(*settled.remarks, *_output_remarks(model, settled.shape)),
+        remarks=(*assumed, *settled.remarks, *_output_remarks(model, settled.shape)),
+    )
+
+
+def _unknown(chosen: str) -> UsageError:
+    bundled = bundled_models()
+    near = difflib.get_close_matches(chosen.lower(), [*bundled, *applications()], n=3)
+    hint = f"; near it: {', '.join(near)}" if near else ""
+    return UsageError(
+        f"no model '{chosen}': neither a file, nor a bundled model ({', '.join(bundled)}), nor one of "
+        f"`smoothcam models --applications`{hint}"
     )
 
 

@@ -1,4 +1,4 @@
-"""A copy of a model whose weights turn into chance, layer by layer from the top: what Adebayo et al. 2018 test maps with."""
+"""A copy of a model whose weights are shuffled layer by layer from the top, as Adebayo et al. 2018 test maps."""
 
 from __future__ import annotations
 
@@ -17,36 +17,37 @@ from cam_cli.text import first_line
 
 
 def randomised(model: keras.Model, input_shape: tuple[int, int, int], seed: int) -> Iterator[tuple[str, keras.Model]]:
-    """Yield the path of a layer and the model from the score down to there without anything learned (section 3.1, cascading).
+    """Yield the path of a layer, and the model with all weights from the score down to it shuffled (section 3.1, cascading).
 
-    Every weight tensor is shuffled: its values stay, so that signals keep their size and a variance stays positive, but it
-    no longer says which value belongs where. The seed and the layer's path decide the order. A tensor of one single value
-    stays as it is.
+    Every weight tensor keeps its values in another order, so that signals keep their size and variances stay positive. The
+    seed and the layer's path decide the order.
 
     Args:
         model: any Keras classifier that can be copied; it is not changed.
         input_shape: (H, W, C).
 
     Yields:
-        One and the same copy each time, with one more layer shuffled; layers without weights are passed over.
+        The same copy each time, with one more layer shuffled; layers without weights are skipped.
 
     Raises:
-        ModelError: the model cannot be copied, or takes no such image.
+        ModelError: the model cannot be copied, or does not take such an image.
     """
     copy = _copied(model, input_shape)
     weights = _owned(dict(walk(copy)), copy)
     for path in layers_with_weights(copy, input_shape):
-        drawn = np.random.default_rng(int.from_bytes(hashlib.sha256(f"{seed}\n{path}".encode()).digest()[:8], "little"))
+        random = np.random.default_rng(
+            int.from_bytes(hashlib.sha256(f"{seed}\n{path}".encode()).digest()[:8], "little")
+        )
         for variable in weights[path]:
             values = np.asarray(variable)
-            variable.assign(drawn.permutation(values.ravel()).reshape(values.shape))
+            variable.assign(random.permutation(values.ravel()).reshape(values.shape))
         yield path, copy
 
 
 def layers_with_weights(model: keras.Model, input_shape: tuple[int, int, int]) -> list[str]:
-    """Return the paths of the layers with weights of their own that run, the last to run first.
+    """Return the paths of the layers that run and have weights of their own, the last to run first.
 
-    Weights of the model itself, such as a subclass may have, come last, under the model's name.
+    Weights of the model itself, which a subclass may have, come last, under the model's name.
 
     Raises:
         ModelError: the model does not take an image of this shape, (H, W, C).
@@ -64,7 +65,7 @@ def layers_with_weights(model: keras.Model, input_shape: tuple[int, int, int]) -
 
 
 def _owned(layers: Mapping[str, Any], model: keras.Model) -> dict[str, list[Any]]:
-    """Return the weights of each layer that are no inner layer's, and of a shared one the layer met last."""
+    """Return the weights of each layer itself, without those of inner layers; a shared layer counts where it is met last."""
     owner: dict[int, tuple[str, Any]] = {}
     for path, layer in ((model.name, model), *layers.items()):
         owner.update((id(variable), (path, variable)) for variable in getattr(layer, "weights", ()))
@@ -94,6 +95,6 @@ def _copied(model: keras.Model, input_shape: tuple[int, int, int]) -> keras.Mode
 
 
 def _twin(layer: Any) -> Any:
-    """Return a new layer of the same kind; the code of a Lambda layer runs already, so it may run here."""
+    """Return a new layer of the same kind; the code of a Lambda layer is running already, so it may run here too."""
     trusted = {"safe_mode": False} if isinstance(layer, keras.layers.Lambda) else {}
     return type(layer).from_config(layer.get_config(), **trusted)

@@ -1,4 +1,4 @@
-"""A model as it was named, before TensorFlow has to be there: its file, its card, and what tells it from any other."""
+"""Where a model comes from, found without TensorFlow: its file, its card, and the digests that identify it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ IMAGENET = "imagenet1k.csv"
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a model comes from.
+class ModelSource:
+    """Where a model comes from. Its file is read once, to make one; `load_network` takes it as it is.
 
-    chosen: what it is called by. path: its file or folder; None where there is none of that name, as for the networks of
-    keras.applications. labels: the file of its class names, if any. weights: a weights file named apart from the model.
+    chosen: the name or path of the model. named: the user named it; False for the default. path: its file or folder; None if
+    there is none, as for the networks of keras.applications. sha256: of the file. labels: the file of class names, if any.
+    weights: a weights file apart from the model.
     """
 
     chosen: str
+    named: bool
     path: Path | None
     sha256: str | None
     card: ModelCard | None
@@ -30,7 +32,7 @@ class Source:
     weights: Path | None
 
     def identity(self) -> dict[str, str | None]:
-        """Return digests of all files that decide what is opened; the same where the same model would be."""
+        """Return the digests of all files that decide which model is loaded."""
         return {
             "chosen": self.chosen,
             "model": self.sha256,
@@ -40,11 +42,16 @@ class Source:
         }
 
 
-def find_source(name: str | None, layers: Sequence[str], labels: Path | None, weights: Path | None) -> Source:
-    """Find what is known of a model without opening it.
+def find_source(
+    name: str | None, layers: Sequence[str] = ("auto",), labels: Path | None = None, weights: Path | None = None
+) -> ModelSource:
+    """Find a model's files without loading it.
 
     Args:
         name: a bundled name, a keras.applications name or a path; None takes the bundled model that has `layers`.
+        layers: the layers to be explained.
+        labels: a file of class names instead of the card's.
+        weights: a weights file for a network of keras.applications.
 
     Raises:
         UsageError: no bundled model has the layers. ModelError: the file is not the one its card describes.
@@ -53,10 +60,10 @@ def find_source(name: str | None, layers: Sequence[str], labels: Path | None, we
     chosen = name or choose_bundled(layers)
     path = bundled_models().get(chosen, Path(chosen))
     if not path.exists():
-        return Source(chosen, None, None, None, labels or imagenet_labels(), weights)
+        return ModelSource(chosen, bool(name), None, None, None, labels or imagenet_labels(), weights)
     digest = sha256_of(path)
     card = _card(path, digest)
-    return Source(chosen, path, digest, card, labels or (card.labels if card else None), weights)
+    return ModelSource(chosen, bool(name), path, digest, card, labels or (card.labels if card else None), weights)
 
 
 def imagenet_labels() -> Path:
@@ -76,12 +83,12 @@ def sha256_of(path: Path) -> str:
 
 
 def _card(path: Path, digest: str) -> ModelCard | None:
-    place = path.with_suffix(".yaml")
-    if not place.is_file():
+    file = path.with_suffix(".yaml")
+    if not file.is_file():
         return None
-    card = read_card(place)
+    card = read_card(file)
     if card.sha256 and card.sha256 != digest:
         raise ModelError(
-            f"'{path}' is not the file its card describes: its sha256 is {digest}, {place.name} says {card.sha256}"
+            f"'{path}' is not the file its card describes: its sha256 is {digest}, {file.name} says {card.sha256}"
         )
     return card

@@ -11,7 +11,7 @@ from typing import Any
 from cam_cli.config import RunConfig
 from cam_cli.machine import processor
 from cam_cli.models.labels import Labels, read_labels
-from cam_cli.models.source import Source, find_source
+from cam_cli.models.source import ModelSource, find_source
 from cam_cli.plan.targets import Targets, read_targets
 from cam_cli.results.files import to_json
 from cam_cli.results.manifest import ENGINE_VERSION, ImageRecord, Manifest, ModelRecord
@@ -30,7 +30,7 @@ class PlanInputs:
 
     config: RunConfig
     root: Location
-    source: Source
+    source: ModelSource
     key: str
 
     @classmethod

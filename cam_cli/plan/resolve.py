@@ -83,7 +83,7 @@ def resolve(inputs: PlanInputs, cache: Cache = NO_CACHE) -> Resolved:
 
     @once
     def load() -> Network:
-        return load_network(config.model, config.layers, Overrides(**config.model_settings()))
+        return load_network(inputs.source, overrides=Overrides(**config.model_settings()))
 
     def open_model() -> Any:
         return load().model

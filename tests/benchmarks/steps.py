@@ -29,7 +29,7 @@ with native_chatter_silenced():
     from cam_cli.engine import evidence, tracing
     from cam_cli.engine.explain import Explainer
     from cam_cli.engine.noise import noise
-    from cam_cli.engine.tracing import Wanted
+    from cam_cli.engine.tracing import PassSpec
     from cam_cli.images.decode import decode
     from cam_cli.render.png import png
 
@@ -53,7 +53,7 @@ def without_mirrors() -> Iterator[None]:
 def with_noise_for_clean_rows() -> Iterator[None]:
     usual = tracing._with_noise
 
-    def everywhere(x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, wanted: Wanted) -> tf.Tensor:
+    def everywhere(x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, wanted: PassSpec) -> tf.Tensor:
         return usual(x, seeds, live, replace(wanted, shape=replace(wanted.shape, clean=0)))
 
     with patch.object(tracing, "_with_noise", everywhere):

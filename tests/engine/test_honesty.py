@@ -37,53 +37,53 @@ def network(activation: str = "relu", bias: float = 0.0) -> keras.Model:
 
 
 @pytest.fixture
-def photo(tmp_path: Path) -> Path:
+def image(tmp_path: Path) -> Path:
     pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
-    path = tmp_path / "photo.png"
+    path = tmp_path / "image.png"
     Image.fromarray(pixels).save(path)
     return path
 
 
-def test_a_signed_layer_is_warned_of_and_the_better_one_named(smoothcam: Command, photo: Path, tmp_path: Path) -> None:
+def test_a_signed_layer_is_warned_of_and_the_better_one_named(smoothcam: Command, image: Path, tmp_path: Path) -> None:
     model = saved(network(), tmp_path, layer="active")
-    ended = smoothcam("explain", photo, "--model", model, "--layer", "norm", "-o", tmp_path / "out", "--json")
+    ended = smoothcam("explain", image, "--model", model, "--layer", "norm", "-o", tmp_path / "out", "--json")
     assert ended.code == 0
     assert "layer 'norm' has values of both signs" in ended.err
     assert "'active', the activation after it, is the better choice" in ended.err
-    good = smoothcam("explain", photo, "--model", model, "--layer", "active", "-o", tmp_path / "good", "--json")
+    good = smoothcam("explain", image, "--model", model, "--layer", "active", "-o", tmp_path / "good", "--json")
     assert "both signs" not in good.err
 
 
-def test_a_smooth_head_is_recorded_as_approximate_unless_exact(smoothcam: Command, photo: Path, tmp_path: Path) -> None:
+def test_a_smooth_head_is_recorded_as_approximate_unless_exact(smoothcam: Command, image: Path, tmp_path: Path) -> None:
     model = saved(network("silu"), tmp_path, layer="norm")
     found = {}
     for derivatives in ("closed", "exact"):
         out = tmp_path / derivatives
-        ended = smoothcam("explain", photo, "--model", model, "-o", out, "--json", "--derivatives", derivatives)
+        ended = smoothcam("explain", image, "--model", model, "-o", out, "--json", "--derivatives", derivatives)
         assert ended.code == 0, ended.err
         (entry,) = ended.rows[0]["maps"]
         found[derivatives] = (entry["head"], entry["derivatives"])
     assert found == {"closed": ("smooth", "approximate"), "exact": ("smooth", "exact")}
 
 
-def test_an_affine_head_is_said_once_and_recorded(smoothcam: Command, photo: Path, tmp_path: Path) -> None:
+def test_an_affine_head_is_said_once_and_recorded(smoothcam: Command, image: Path, tmp_path: Path) -> None:
     model = saved(network(), tmp_path, layer="active")
-    ended = smoothcam("explain", photo, "--model", model, "-o", tmp_path / "out", "--json", "--nsamples", "5")
+    ended = smoothcam("explain", image, "--model", model, "-o", tmp_path / "out", "--json", "--nsamples", "5")
     assert ended.err.count("noise has no effect") == 1
     (entry,) = ended.rows[0]["maps"]
     assert (entry["noise"], entry["noise_effect"], entry["standard_error"]) == ("no effect, affine head", 1.0, 0.0)
 
 
-def test_a_blank_map_is_counted_and_drawn_as_a_placard(smoothcam: Command, photo: Path, tmp_path: Path) -> None:
+def test_a_blank_map_is_counted_and_drawn_as_a_placard(smoothcam: Command, image: Path, tmp_path: Path) -> None:
     model = network()
     model.get_layer("head").kernel.assign(-np.abs(model.get_layer("head").kernel.numpy()))
     file = saved(model, tmp_path, layer="active")
-    ended = smoothcam("explain", photo, "--model", file, "-o", tmp_path / "out", "--json")
+    ended = smoothcam("explain", image, "--model", file, "-o", tmp_path / "out", "--json")
     assert ended.code == 0
     assert "1 blank map" in ended.err
     (entry,) = ended.rows[0]["maps"]
     assert entry["state"] == "blank"
-    folder = tmp_path / "out" / "photo.png"
+    folder = tmp_path / "out" / "image.png"
     assert not np.load(folder / entry["files"]["raw"]).any()
     for kind in ("heatmap", "overlay"):
         picture = np.asarray(Image.open(folder / entry["files"][kind]))
@@ -92,10 +92,10 @@ def test_a_blank_map_is_counted_and_drawn_as_a_placard(smoothcam: Command, photo
 
 
 def test_noise_until_the_tolerance_is_met_says_how_much_it_took(
-    smoothcam: Command, photo: Path, tmp_path: Path
+    smoothcam: Command, image: Path, tmp_path: Path
 ) -> None:
     model = saved(network(), tmp_path, layer="first")
-    run = ("explain", photo, "--model", model, "--json", "--nsamples", "auto", "--std-dev", "0.4")
+    run = ("explain", image, "--model", model, "--json", "--nsamples", "auto", "--std-dev", "0.4")
     counts = []
     for tolerance in ("0.2", "0.0005"):
         ended = smoothcam(*run, "--tolerance", tolerance, "-o", tmp_path / tolerance)
@@ -106,19 +106,19 @@ def test_noise_until_the_tolerance_is_met_says_how_much_it_took(
     assert counts[0] < counts[1]
 
 
-def test_the_most_influential_neurons_are_listed(smoothcam: Command, photo: Path, tmp_path: Path) -> None:
+def test_the_most_influential_neurons_are_listed(smoothcam: Command, image: Path, tmp_path: Path) -> None:
     model = saved(network(), tmp_path, layer="active")
-    ended = smoothcam("explain", photo, "--model", model, "--subset", "top:3", "-o", tmp_path / "out", "--json")
+    ended = smoothcam("explain", image, "--model", model, "--subset", "top:3", "-o", tmp_path / "out", "--json")
     (entry,) = ended.rows[0]["maps"]
     assert entry["selection"]["top"] == 3
-    values = np.load(tmp_path / "out" / "photo.png" / entry["files"]["raw"])
+    values = np.load(tmp_path / "out" / "image.png" / entry["files"]["raw"])
     assert sorted(map(tuple, entry["selection"]["subset"])) == sorted(zip(*map(list, np.nonzero(values)), strict=True))
     assert "top-3" in entry["files"]["raw"]
-    manifest = json.loads((tmp_path / "out" / "photo.png" / "manifest.json").read_text())
+    manifest = json.loads((tmp_path / "out" / "image.png" / "manifest.json").read_text())
     assert manifest["settings"]["subset"] == "top:3"
 
 
-def test_a_card_says_how_tokens_lie(smoothcam: Command, photo: Path, tmp_path: Path) -> None:
+def test_a_card_says_how_tokens_lie(smoothcam: Command, image: Path, tmp_path: Path) -> None:
     keras.utils.set_random_seed(2)
     inputs = keras.Input((32, 32, 3))
     tokens = keras.layers.Reshape((16, 6), name="tokens")(keras.layers.Conv2D(6, 8, strides=8, name="embed")(inputs))
@@ -128,33 +128,33 @@ def test_a_card_says_how_tokens_lie(smoothcam: Command, photo: Path, tmp_path: P
     model = keras.Model(inputs, keras.layers.Dense(5, activation="softmax", name="head")(read))
     card = {"tokens": {"grid": [4, 4], "class_tokens": 2}, "layer": "with_two_class_tokens"}
     file = saved(model, tmp_path, **card)
-    ended = smoothcam("explain", photo, "--model", file, "-o", tmp_path / "out", "--json", "--method", "gradcam++")
+    ended = smoothcam("explain", image, "--model", file, "-o", tmp_path / "out", "--json", "--method", "gradcam++")
     assert ended.code == 0, ended.err
     (entry,) = ended.rows[0]["maps"]
     assert (entry["layer"], entry["grid"]) == ("with_two_class_tokens", [4, 4])
     undeclared = saved(model, tmp_path, layer="with_two_class_tokens")
-    refused = smoothcam("explain", photo, "--model", undeclared, "-o", tmp_path / "no")
+    refused = smoothcam("explain", image, "--model", undeclared, "-o", tmp_path / "no")
     assert refused.code == 2
     assert "tokens: {grid: [ROWS, COLUMNS], class_tokens: N}" in refused.err
 
 
-def test_class_names_that_do_not_match_the_classes_are_refused(smoothcam: Command, photo: Path, tmp_path: Path) -> None:
+def test_class_names_that_do_not_match_the_classes_are_refused(smoothcam: Command, image: Path, tmp_path: Path) -> None:
     model = saved(network(), tmp_path, layer="active")
     (tmp_path / "seven.txt").write_text("\n".join("abcdefg"))
-    ended = smoothcam("explain", photo, "--model", model, "--labels", tmp_path / "seven.txt", "-o", tmp_path / "out")
+    ended = smoothcam("explain", image, "--model", model, "--labels", tmp_path / "seven.txt", "-o", tmp_path / "out")
     assert ended.code == 2
     assert "there are 7 class names and the model has 5 classes" in ended.err
 
 
-def test_a_sheet_shows_the_images_of_its_run_alone(smoothcam: Command, photo: Path, tmp_path: Path) -> None:
+def test_a_sheet_shows_the_images_of_its_run_alone(smoothcam: Command, image: Path, tmp_path: Path) -> None:
     model = saved(network(), tmp_path, layer="active")
     other = tmp_path / "other.png"
-    Image.open(photo).rotate(90, expand=True).save(other)
+    Image.open(image).rotate(90, expand=True).save(other)
     run = ("--model", model, "-o", tmp_path / "out", "--sheet", "--method", "activations")
-    assert smoothcam("explain", photo, *run).code == 0
+    assert smoothcam("explain", image, *run).code == 0
     one = Image.open(tmp_path / "out" / "sheet.jpg").size
-    assert smoothcam("explain", photo, other, *run).code == 0
+    assert smoothcam("explain", image, other, *run).code == 0
     two = Image.open(tmp_path / "out" / "sheet.jpg").size
-    assert smoothcam("explain", photo, *run).code == 0
+    assert smoothcam("explain", image, *run).code == 0
     assert Image.open(tmp_path / "out" / "sheet.jpg").size == one
     assert two[1] > one[1]

@@ -278,7 +278,7 @@ def test_a_grid_that_is_not_plain_must_be_declared() -> None:
 
 
 def test_auto_takes_what_all_information_goes_through() -> None:
-    """The last activation sits in a residual branch that the sum leads around; the sum itself is the passage."""
+    """The last activation sits in a residual branch that the sum leads around; the sum itself is the bottleneck."""
     inputs = keras.Input((8, 8, 3))
     stem = keras.layers.Conv2D(4, 3, padding="same", name="stem")(inputs)
     branch = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="branch")(stem)
@@ -286,6 +286,6 @@ def test_auto_takes_what_all_information_goes_through() -> None:
     infos = describe_layers(trace(model, (8, 8, 3)))
     chosen = choose_layer(infos)
     assert chosen.kind == "Add"
-    assert not next(i for i in infos if i.path == "branch").passage
+    assert not next(i for i in infos if i.path == "branch").bottleneck
     found = explain(model, np.ones((1, 8, 8, 3)), [chosen.path], [0], Request(methods=("cam",)))
     assert found[0].maps[0].values.shape == (8, 8)

@@ -148,7 +148,7 @@ def nested(depth: int) -> Any:
 
 
 def structured(wrap: Callable[[Any], Any]) -> Any:
-    inputs = keras.Input(SHAPE, name="photo")
+    inputs = keras.Input(SHAPE, name="image")
     x = inputs
     for layer in parts("softmax"):
         x = layer(x)
@@ -275,7 +275,7 @@ FORMS: dict[str, tuple[Callable[[], Any], Sequence[str], Link]] = {
         Link.LOGITS,
     ),
     "input in a list": (lambda: structured(lambda t: [t]), CONVS, Link.SOFTMAX),
-    "input in a dict": (lambda: structured(lambda t: {"photo": t}), CONVS, Link.SOFTMAX),
+    "input in a dict": (lambda: structured(lambda t: {"image": t}), CONVS, Link.SOFTMAX),
     "fully convolutional": (lambda: fully_convolutional((None, None, 3)), CONVS, Link.SOFTMAX),
     "batch size fixed to 1": (
         lambda: chain(keras.Input(batch_shape=(1, *SHAPE)), *parts("softmax")),
@@ -395,7 +395,7 @@ def test_mixed_precision_keeps_the_picture(policy: str, truth: Explanation) -> N
 
 @pytest.mark.parametrize("shape", [(9, 14, 1), (8, 8, 4), (7, 19, 3)])
 def test_any_number_of_channels_and_any_format(shape: tuple[int, int, int]) -> None:
-    """A grey image as one channel, or as the same photo in a network whose kernels ignore the others."""
+    """A grey image as one channel, or as the same image in a network whose kernels ignore the others."""
     x = np.random.default_rng(2).uniform(0, 1, shape).astype(np.float32)
     kernel = draw((3, 3, shape[2], 4), seed=3)[0]
     weights = [kernel, *WEIGHTS[1:]]

@@ -34,7 +34,7 @@ Array = NDArray[Any]
 ROOT = Path(__file__).parent.parent.parent
 SHAPE = (12, 10, 3)
 CLASSES = 5
-PHOTOS = ("german_shepherd.jpg", "hens.jpg")
+IMAGES = ("german_shepherd.jpg", "hens.jpg")
 BOTH = Request(methods=("gradcam", "gradcam++"), nsamples=0)
 
 
@@ -53,11 +53,11 @@ def small() -> tuple[SmallNetwork, Any]:
 
 @cache
 def lite() -> tuple[Any, Any, Array]:
-    """EfficientNet-Lite0, its twin that ends in logits as xplique asks for, and the photos as it takes them."""
+    """EfficientNet-Lite0, its twin that ends in logits as xplique asks for, and the images as it takes them."""
     loaded = load_network("efficientnet-lite0")
     images = [
         fit(decode((ROOT / "sample_images" / name).read_bytes()), loaded.input_shape[:2], loaded.preprocessing)[0]
-        for name in PHOTOS
+        for name in IMAGES
     ]
     twin = keras.models.clone_model(loaded.model)
     twin.set_weights(loaded.model.get_weights())
@@ -116,7 +116,7 @@ def test_grad_cam_is_theirs_on_photos() -> None:
     ours = cam_cli.explain(model, images, ["top_activation"], (-1,), BOTH)
     targets = [found.targets[0] for found in ours]
     peer = theirs("GradCAM", twin, "top_activation", images, targets)
-    assert len(set(targets)) == len(PHOTOS)
+    assert len(set(targets)) == len(IMAGES)
     for found, map_ in zip(ours, peer, strict=True):
         assert deviation(enlarged(found.maps[0].values, images.shape[1:3]), map_) < 1e-4
 

@@ -50,7 +50,7 @@ def network(seed: int, activation: str | None = None, shape: tuple[int, int, int
     return model
 
 
-def photo(seed: int, shape: tuple[int, int, int] = SHAPE) -> Array:
+def image(seed: int, shape: tuple[int, int, int] = SHAPE) -> Array:
     return np.random.default_rng([seed, 1]).uniform(-1, 1, shape).astype(np.float32)
 
 
@@ -85,9 +85,9 @@ def normalised(values: Array) -> Array:
 def test_a_constant_on_all_logits_changes_nothing(seed: int, shift: int, score: str) -> None:
     """Whole numbers up to 1000 cost a logit up to 6e-5 of rounding, and e^S as much; raw exp overflows at 88."""
     model, request = network(seed), Request(score=score, nsamples=4)
-    before = run(model, photo(seed), request)
+    before = run(model, image(seed), request)
     model.get_layer("head").bias.assign_add(np.full(CLASSES, shift, np.float32))
-    after = run(model, photo(seed), request, before.targets[0])
+    after = run(model, image(seed), request, before.targets[0])
     close(after, before, 1e-5 if score == "logit" else 1e-3)
     near(after.probabilities, before.probabilities, 1e-3)
 
@@ -101,11 +101,11 @@ def test_activations_and_head_rescaled_against_each_other_leave_the_map(seed: in
     """
     model, factor = network(seed), np.float32(2.0**power)
     request = Request(methods=("smoothgradcam++", "gradcam++", "gradcam"), nsamples=3, alpha_numerator=numerator)
-    before = run(model, photo(seed), request, names=("conv2",))
+    before = run(model, image(seed), request, names=("conv2",))
     for weight in model.get_layer("conv2").weights:
         weight.assign(weight * factor)
     model.get_layer("conv3").kernel.assign(model.get_layer("conv3").kernel / factor)
-    after = run(model, photo(seed), request, before.targets[0], ("conv2",))
+    after = run(model, image(seed), request, before.targets[0], ("conv2",))
     near(after.logits, before.logits)
     for a, b in zip(after.maps, before.maps, strict=True):
         near(normalised(a.values), normalised(b.values))
@@ -120,7 +120,7 @@ def test_maps_over_a_partition_of_the_filters_sum_to_the_whole(seed: int, data: 
         order = data.draw(st.permutations(range(GRIDS[layer][2])))
         cut = data.draw(st.integers(1, len(order) - 1))
         chosen = (Selection(), Selection(filters=tuple(order[:cut])), Selection(filters=tuple(order[cut:])))
-        found = run(network(seed), photo(seed), Request(selections=chosen, nsamples=2), names=(layer,)).maps
+        found = run(network(seed), image(seed), Request(selections=chosen, nsamples=2), names=(layer,)).maps
         whole, one, other = (m.values for m in found)
         near(one + other, whole)
         assert found[0].guarded_cells == found[1].guarded_cells + found[2].guarded_cells
@@ -133,7 +133,7 @@ def test_disjoint_neurons_add_up(seed: int, data: st.DataObject) -> None:
     cells = data.draw(st.permutations([(i, j) for i in range(h) for j in range(w)]))
     cut = data.draw(st.integers(1, len(cells) - 1))
     chosen = (Selection(), Selection(subset=tuple(cells[:cut])), Selection(subset=tuple(cells[cut:])))
-    found = run(network(seed), photo(seed), Request(selections=chosen, nsamples=2), names=("conv2",)).maps
+    found = run(network(seed), image(seed), Request(selections=chosen, nsamples=2), names=("conv2",)).maps
     whole, one, other = (m.values for m in found)
     np.testing.assert_array_equal(one + other, whole)
     assert not (one * other).any()
@@ -145,7 +145,7 @@ def test_a_region_of_the_whole_grid_equals_none(seed: int, upside_down: bool) ->
     for layer, (h, w, _) in GRIDS.items():
         corners = ((0, 0), (h - 1, w - 1))
         box = Selection(region=True, subset=corners[::-1] if upside_down else corners)
-        found = run(network(seed), photo(seed), Request(selections=(Selection(), box)), names=(layer,)).maps
+        found = run(network(seed), image(seed), Request(selections=(Selection(), box)), names=(layer,)).maps
         np.testing.assert_array_equal(found[1].values, found[0].values)
 
 
@@ -162,7 +162,7 @@ def test_a_transposed_photo_through_a_symmetric_network_gives_a_transposed_map(s
     head.assign(np.reshape((cells + cells.transpose(1, 0, 2, 3)) / 2, (125, CLASSES)))
     box = Selection(region=True, subset=((0, 1), (2, 4)))
     flipped = Selection(region=True, subset=((1, 0), (4, 2)))
-    x, methods = photo(seed, SQUARE), ("gradcam++", "gradcam")
+    x, methods = image(seed, SQUARE), ("gradcam++", "gradcam")
     upright = run(model, x, Request(methods, (Selection(), box), 0), 1)
     turned = run(model, x.transpose(1, 0, 2), Request(methods, (Selection(), flipped), 0), 1)
     near(turned.logits, upright.logits)
@@ -175,7 +175,7 @@ def test_a_transposed_photo_through_a_symmetric_network_gives_a_transposed_map(s
 @given(seeds, st.integers(0, 20), st.sampled_from(["range", "absolute"]))
 def test_no_spread_is_grad_cam_plus_plus(seed: int, nsamples: int, scale: str) -> None:
     request = Request(methods=("smoothgradcam++", "gradcam++"), nsamples=nsamples, noise=Noise(0.0, scale))
-    found = run(network(seed), photo(seed), request).maps
+    found = run(network(seed), image(seed), request).maps
     for smooth, plain in zip(found[::2], found[1::2], strict=True):
         assert (smooth.method, plain.method) == request.methods
         np.testing.assert_array_equal(smooth.values, plain.values)
@@ -194,7 +194,7 @@ def test_a_flat_photo_has_no_noise_in_range_units() -> None:
 def test_a_map_does_not_depend_on_its_company(seed: int, order: list[int], nsamples: int) -> None:
     """Any batch, order and chunk draws the same noise for an image and a sample number."""
     model, request = network(seed), Request(nsamples=nsamples, noise=Noise(0.4))
-    subjects = [Subject(photo(i), f"photo {i}", (1,)) for i in range(5)]
+    subjects = [Subject(image(i), f"image {i}", (1,)) for i in range(5)]
     alone: dict[int, Explanation] = {}
     with pytest.MonkeyPatch.context() as patch:
         for rows in (2, 3, 8):
@@ -207,7 +207,7 @@ def test_a_map_does_not_depend_on_its_company(seed: int, order: list[int], nsamp
                     close(found, alone.setdefault(i, found))
         for i in order[:2]:
             close(explainer.explain([subjects[i]])[0], alone[i])
-        other = explainer.explain([Subject(photo(order[0]), "another name", (1,))])[0]
+        other = explainer.explain([Subject(image(order[0]), "another name", (1,))])[0]
     a, b = alone[order[0]].maps[0].values, other.maps[0].values
     assert a.max() == 0 or not np.array_equal(a, b)
 
@@ -222,7 +222,7 @@ def test_logits_of_a_thousand_stay_finite(seed: int, level: float, spread: float
     methods = ("smoothgradcam++", "gradcam++", "gradcam")
     for activation in ("softmax", None):
         head.activation = keras.activations.get(activation)
-        found = run(model, photo(seed), Request(methods, nsamples=9, noise=Noise(0.5)))
+        found = run(model, image(seed), Request(methods, nsamples=9, noise=Noise(0.5)))
         assert abs(found.logits).max() > 500
         assert np.isfinite(found.logits).all()
         assert found.probabilities.sum() == pytest.approx(1)
@@ -234,7 +234,7 @@ def test_logits_of_a_thousand_stay_finite(seed: int, level: float, spread: float
 def twin_of(change: Callable[[int], Any], names: tuple[str, ...] = LAYERS) -> Callable[[int], None]:
     def check(seed: int) -> None:
         request = Request(methods=("smoothgradcam++", "gradcam++", "gradcam"), nsamples=3)
-        ours, truth = run(change(seed), photo(seed), request, names=names), run(network(seed), photo(seed), request)
+        ours, truth = run(change(seed), image(seed), request, names=names), run(network(seed), image(seed), request)
         assert {m.head for m in truth.maps} == {Head.PIECEWISE_LINEAR}
         near(ours.logits, truth.logits)
         close(ours, truth)
@@ -258,7 +258,7 @@ def test_a_probability_model_equals_its_logit_twin(seed: int, activation: str) -
 @given(seeds, st.permutations(range(CLASSES)))
 def test_a_target_does_not_depend_on_the_others_asked_with_it(seed: int, order: list[int]) -> None:
     model, request = network(seed), Request(nsamples=3)
-    several = engine(model, request, targets=CLASSES).explain([Subject(photo(seed), "a", tuple(order))])[0]
-    single = run(model, photo(seed), request, order[0]).maps
+    several = engine(model, request, targets=CLASSES).explain([Subject(image(seed), "a", tuple(order))])[0]
+    single = run(model, image(seed), request, order[0]).maps
     for a, b in zip([m for m in several.maps if m.target == order[0]], single, strict=True):
         near(a.values, b.values)

@@ -23,7 +23,7 @@ from cam_cli.models.labels import read_labels
 from cam_cli.models.load import Network, load_network
 
 ROOT = Path(__file__).parent.parent.parent
-PHOTOS = sorted((ROOT / "sample_images").glob("*.jpg"))
+IMAGES = sorted((ROOT / "sample_images").glob("*.jpg"))
 REFERENCE = json.loads((Path(__file__).parent.parent / "data" / "reference.json").read_text())
 BOXES = json.loads((ROOT / "sample_images" / "boxes.json").read_text())
 MODELS = ("efficientnet-lite0", "vgg16-lite")
@@ -40,29 +40,29 @@ def explained(name: str) -> dict[str, tuple[RgbImage, InputBox, Explanation]]:
     anatomy = examine(trace(net.model, net.input_shape), [net.default_layer])
     engine = Explainer(net.model, anatomy, Request())
     found = {}
-    for path in PHOTOS:
-        photo = decode(path.read_bytes())
-        x, box = fit(photo, net.input_shape[:2], net.preprocessing)
-        found[path.name] = (photo, box, engine.explain([Subject(x, path.name)])[0])
+    for path in IMAGES:
+        image = decode(path.read_bytes())
+        x, box = fit(image, net.input_shape[:2], net.preprocessing)
+        found[path.name] = (image, box, engine.explain([Subject(x, path.name)])[0])
     return found
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_predictions_are_those_of_the_original_weights(name: str) -> None:
     """Catches a wrong channel order, mean, resampling filter or a lost weight; figures come from other frameworks."""
-    assert len(PHOTOS) == 10
-    for photo, reference in REFERENCE[name].items():
-        logits = explained(name)[photo][2].logits
-        assert int(np.argmax(logits)) == reference[0]["index"], photo
+    assert len(IMAGES) == 10
+    for image, reference in REFERENCE[name].items():
+        logits = explained(name)[image][2].logits
+        assert int(np.argmax(logits)) == reference[0]["index"], image
         for entry in reference:
-            assert logits[entry["index"]] == pytest.approx(entry["logit"], abs=0.06), photo
+            assert logits[entry["index"]] == pytest.approx(entry["logit"], abs=0.06), image
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_peak_of_the_map_lies_on_the_animal(name: str) -> None:
     hits = []
-    for photo, truth in BOXES.items():
-        original, box, explanation = explained(name)[photo]
+    for image, truth in BOXES.items():
+        original, box, explanation = explained(name)[image]
         assert [original.width, original.height] == truth["size"]
         values = explanation.maps[0].values
         row, column = np.unravel_index(np.argmax(values), values.shape)

@@ -62,7 +62,7 @@ def outputs(model: keras.Model, x: Array) -> Array:
     return np.asarray(keras.ops.convert_to_numpy(model(x, training=False)), np.float32)
 
 
-# --- files of Keras 2, written by hand as h5py shows them ----------------------------------------------------------
+# --- files of Keras 2, written with h5py ------------------ ----------------------------------------------------------
 
 ZEROS, ONES = {"class_name": "Zeros", "config": {}}, {"class_name": "Ones", "config": {}}
 GLOROT = {"class_name": "GlorotUniform", "config": {"seed": None}}
@@ -380,8 +380,8 @@ def test_a_1x1_conv_net_is_explained_on_photos_that_are_not_square(
     """Catches rows and columns swapped anywhere: with 1x1 kernels the map at a cell follows from that pixel alone."""
     network = load(saved(classifier((None, None, 3), kernel=1), tmp_path), input_size=(20, 28), fit=how)
     height, width = photo_size
-    photo = RgbImage(RNG.integers(0, 256, (height, width, 3), np.uint8), width, height, ())
-    x, _ = fit(photo, network.input_shape[:2], network.preprocessing)
+    image = RgbImage(RNG.integers(0, 256, (height, width, 3), np.uint8), width, height, ())
+    x, _ = fit(image, network.input_shape[:2], network.preprocessing)
     assert x.shape == (20, 28, 3)
     traced = trace(network.model, network.input_shape)
     path = choose_layer(describe_layers(traced)).path

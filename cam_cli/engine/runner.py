@@ -1,0 +1,98 @@
+"""Runs passes through the network: NumPy arrays in, NumPy arrays out. All that is above this module knows no other runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from cam_cli.engine.formulas import Array
+from cam_cli.engine.tracing import FrozenGraph, PassFunction, PassSpec, trace_pass
+from cam_cli.errors import UsageError
+
+
+class GraphCache(Protocol):
+    """Keeps the traced passes of one model by name."""
+
+    def load(self, name: str) -> bytes | None:
+        """Return what was saved under a name, or None."""
+
+    def save(self, name: str, contents: bytes) -> None:
+        """Keep contents for next time, if possible."""
+
+
+@dataclass(frozen=True)
+class PassResult:
+    """The result of one pass for B images, M samples of each and T targets.
+
+    logits: (B, M, classes) float32. targets: (B, T) int32, class indices. activations: by layer, (B, h, w, K) float32, of
+    each image's first sample. derivatives: by layer, a list for each target of (B, M, h, w, K) float32: dS/dA, and the
+    diagonals of the second and third derivative if the spec asks for them. The layer INPUT is the noisy image itself.
+    """
+
+    logits: Array
+    targets: NDArray[np.int32]
+    activations: dict[str, Array]
+    derivatives: dict[str, list[list[Array]]]
+
+
+class PassRunner:
+    """A compiled pass; see `compile_pass`."""
+
+    def __init__(self, run: PassFunction, spec: PassSpec) -> None:
+        self.spec = spec
+        self.shape = spec.shape
+        self._run = run
+
+    def __call__(self, x: NDArray[Any], seeds: NDArray[Any], live: NDArray[Any], targets: NDArray[Any]) -> PassResult:
+        """Run one pass.
+
+        Args:
+            x: preprocessed images, (B, H, W, C) float32.
+            seeds: two integers for each image and sample, (B, M, 2) int64, from which the sample's noise follows.
+            live: (B, M) float32, 1 for samples with noise, 0 for the clean image.
+            targets: (B, T) int32, class indices, or -r for the class of rank r in the first sample's scores.
+        """
+        outputs = iter([tensor.numpy() for tensor in self._run(*map(tf.constant, (x, seeds, live, targets)))])
+        layers = self.spec.layers
+        return PassResult(
+            next(outputs),
+            next(outputs),
+            {layer: next(outputs) for layer in layers},
+            {
+                layer: [[next(outputs) for _ in range(self.spec.orders(layer))] for _ in range(self.shape.targets)]
+                for layer in layers
+            },
+        )
+
+
+def compile_pass(
+    open_model: Callable[[], keras.Model], spec: PassSpec, precision: str = "float32", cache: GraphCache | None = None
+) -> PassRunner:
+    """Compile a pass, or load it from the cache; the model is only opened if it is not there.
+
+    Args:
+        precision: `float32`, or `bfloat16` for products and convolutions.
+
+    Raises:
+        UsageError: bfloat16 for a model that cannot be frozen. ModelError: as `trace_pass` does.
+    """
+    name = f"{spec.digest()}-{precision}"
+    known = cache.load(name) if cache else None
+    if known is not None:
+        return PassRunner(FrozenGraph.from_bytes(known).function(spec), spec)
+    traced = trace_pass(open_model(), spec)
+    if not isinstance(traced, FrozenGraph):
+        if precision == "bfloat16":
+            raise UsageError("this model cannot be frozen, which bfloat16 needs; leave --precision out")
+        return PassRunner(traced, spec)
+    if precision == "bfloat16":
+        traced = traced.in_bfloat16()
+    if cache and traced.portable:
+        cache.save(name, traced.to_bytes())
+    return PassRunner(traced.function(spec), spec)
