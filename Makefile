@@ -6,7 +6,7 @@
 #   make format        formats the code
 #   make schema        writes the JSON Schema of the manifest
 #   make reference     writes docs/reference.md, the list of all options
-#   make architecture  writes the picture in docs/architecture.md
+#   make architecture  writes docs/architecture.svg, the picture of the packages
 # For dependencies and releases:
 #   make lock          writes requirements-test.lock; UPGRADE=--upgrade takes the newest versions
 #   make test-lowest   tests with the lowest versions that pyproject.toml allows
