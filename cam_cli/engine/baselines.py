@@ -1,6 +1,6 @@
 """Input-space maps for comparison, by xplique (the extra `smoothcam[baselines]`).
 
-xplique brings the methods; smoothcam hands it the score (the logit, whatever the model ends in) and all that is random.
+xplique brings the methods; smoothcam passes it the score (the logit, whatever the model ends in) and all that is random.
 TensorFlow and xplique are imported when a `Baselines` is made.
 """
 
