@@ -1,6 +1,7 @@
 """Input-space maps for comparison, computed by xplique (the extra `smoothcam[baselines]`).
 
-xplique brings the methods. smoothcam gives it the score, which is the logit whatever the model ends in, and all random numbers.
+xplique brings the methods; smoothcam passes it the score (the logit, whatever the model ends in) and all that is random.
+TensorFlow and xplique are imported when a `Baselines` is made.
 """
 
 from __future__ import annotations

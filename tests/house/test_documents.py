@@ -75,9 +75,9 @@ def test_links_between_the_documents_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
         if not target.startswith("http"):
             file, _, heading = target.partition("#")
-            place = (page.parent / file).resolve() if file else page
-            assert place.exists(), f"{page.name}: {target}"
+            found = (page.parent / file).resolve() if file else page
+            assert found.exists(), f"{page.name}: {target}"
             if heading:
-                headings = re.findall(r"^#+ (.+)$", place.read_text("utf-8"), re.MULTILINE)
+                headings = re.findall(r"^#+ (.+)$", found.read_text("utf-8"), re.MULTILINE)
                 anchors = [re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in headings]
                 assert heading in anchors, f"{page.name}: {target}"

@@ -211,7 +211,7 @@ def test_flag_wins_over_environment_over_file_over_default(tmp_path: Path, key: 
     context = {"filters": "0"} if key == "filter_maps" else {}
     path = yaml_file(tmp_path, f"\n{key}:  {in_file}\n")
     variable = f"SMOOTHCAM_{key.upper()}"
-    places = (f"{path}:2:{len(key) + 4}", f"environment {variable}", f"flag {flag_name(key)}")
+    positions = (f"{path}:2:{len(key) + 4}", f"environment {variable}", f"flag {flag_name(key)}")
     for use_file, use_environment, use_flag in itertools.product([False, True], repeat=3):
         resolved = resolve(
             {**context, key: on_line if use_flag else None, "targets" if key != "targets" else "layers": ()},
@@ -222,7 +222,7 @@ def test_flag_wins_over_environment_over_file_over_default(tmp_path: Path, key: 
         winner = max((index for index in range(3) if given[index]), default=None)
         alone = RunConfig() if winner is None else RunConfig.model_validate({**context, key: TEXTS[key][winner]})
         assert getattr(resolved.config, key) == getattr(alone, key)
-        assert resolved.origin[key] == ("default" if winner is None else places[winner])
+        assert resolved.origin[key] == ("default" if winner is None else positions[winner])
         assert set(resolved.origin) == set(RunConfig.model_fields)
         if winner is not None and key != "region" and (key, winner) != ("unsafe_lambda", 0):
             assert getattr(resolved.config, key) != getattr(RunConfig(), key)
@@ -243,12 +243,12 @@ def test_code_is_allowed_by_a_flag_or_a_variable_and_never_by_a_file(
 
 def test_every_setting_but_these_is_a_result_setting() -> None:
     counted_otherwise = {"weights", "targets_from"}
-    pictures_and_places = {"output", "sheet", "max_pixels", "unsafe_lambda"}
+    pictures_and_paths = {"output", "sheet", "max_pixels", "unsafe_lambda"}
     which_images = {"root", "files_from", "files_from0", "ext", "exclude", "shard"}
     how_to_run = {"retry_failed", "max_failures", "fail_fast", "lock_wait", "workers", "image_timeout"}
     how_fast = {"device", "batch", "cache", "on", "actors"}
     telling = {"progress_every", "log_file", "audit"}
-    beside = pictures_and_places | which_images | how_to_run | how_fast | telling
+    beside = pictures_and_paths | which_images | how_to_run | how_fast | telling
     assert beside | counted_otherwise == NOT_IN_FINGERPRINT
     for key, (text, *_) in TEXTS.items():
         values: dict[str, object] = {"subset": "0,0 1,1", key: text}
@@ -368,15 +368,15 @@ def test_junk_endings_are_refused(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "place"),
+    ("flags", "position"),
     [
         ({"files_from": ("-", "a", "-")}, "--files-from: files_from"),
         ({"files_from0": ("-", "-")}, "--files-from0: files_from0"),
         ({"files_from": ("-",), "files_from0": ("-",)}, "--files-from0: files_from0"),
     ],
 )
-def test_stdin_is_read_once_only(flags: dict[str, object], place: str) -> None:
-    assert failure(flags).startswith(f"{place} reads stdin a second time")
+def test_stdin_is_read_once_only(flags: dict[str, object], position: str) -> None:
+    assert failure(flags).startswith(f"{position} reads stdin a second time")
 
 
 @pytest.mark.parametrize("value", ["-", ["-", "a,b"], (Path("-"), Path("b"))])
@@ -400,7 +400,7 @@ def test_lists_of_images_are_repeatable(value: Any) -> None:
         "rays",
     ],
 )
-def test_a_place_to_run_on_that_is_no_ray_cluster_is_an_error(text: str) -> None:
+def test_what_is_no_ray_cluster_is_refused(text: str) -> None:
     message = f"--on: on must be ray, ray://auto or ray://HOST:PORT, not {text!r}"
     assert failure({"on": text}) == message
 
@@ -479,7 +479,7 @@ def test_cross_checks_see_all_sources_and_name_the_key_at_fault(tmp_path: Path) 
     assert failure(file=path).startswith(f"{path}:1:9: region needs subset")
 
 
-def test_an_overridden_mistake_does_not_take_its_place_along(tmp_path: Path) -> None:
+def test_an_overridden_mistake_does_not_keep_its_position(tmp_path: Path) -> None:
     path = yaml_file(tmp_path, "methods: [gradcm]\n")
     assert resolve({"methods": ("cam",)}, {}, path).config.methods == ("cam",)
     assert failure({"methods": ("cam", "x")}, {}, path).startswith("--method: ")

@@ -100,7 +100,7 @@ def test_what_is_no_decimal_number_is_refused_not_reinterpreted(tmp_path: Path, 
     st.sampled_from(["\n", "\r\n"]),
     st.booleans(),
 )
-def test_places_are_where_the_writer_put_them(
+def test_positions_are_where_the_writer_put_them(
     entries: list[tuple[list[str], int, str]], newline: str, bom: bool
 ) -> None:
     lines: list[str] = []
@@ -115,18 +115,18 @@ def test_places_are_where_the_writer_put_them(
     with tempfile.TemporaryDirectory() as folder:
         path = write(Path(folder), ("\ufeff" if bom else "") + newline.join(lines))
         tree = read_tree(path)
-    top = {loc[0]: place for loc, place in tree.positions.items() if len(loc) == 1}
-    assert top == {key: f"{path}:{place}" for key, place in values.items()}
+    top = {loc[0]: position for loc, position in tree.positions.items() if len(loc) == 1}
+    assert top == {key: f"{path}:{position}" for key, position in values.items()}
     assert {loc[0]: p for loc, p in tree.key_positions.items() if len(loc) == 1} == {
-        key: f"{path}:{place}" for key, place in keys.items()
+        key: f"{path}:{position}" for key, position in keys.items()
     }
 
 
-def test_nested_values_have_places(tmp_path: Path) -> None:
+def test_nested_values_have_positions(tmp_path: Path) -> None:
     tree = read_tree(write(tmp_path, "inner:\n  scale: 2\n  size:\n    - 3\n    - 4\n"))
-    place = f"{tmp_path}/run.yaml:"
-    assert tree.positions["inner", "scale"] == place + "2:10"
-    assert tree.positions["inner", "size", 1] == place + "5:7"
+    position = f"{tmp_path}/run.yaml:"
+    assert tree.positions["inner", "scale"] == position + "2:10"
+    assert tree.positions["inner", "size", 1] == position + "5:7"
 
 
 @pytest.mark.parametrize(
@@ -171,11 +171,11 @@ def test_nested_values_have_places(tmp_path: Path) -> None:
         ("#" * (MAX_BYTES + 1), "run.yaml: larger than 1,048,576 bytes"),
     ],
 )
-def test_a_mistake_is_told_in_one_line_with_its_place(
+def test_a_mistake_is_told_in_one_line_with_its_position(
     tmp_path: Path, content: str | bytes, message: str | None
 ) -> None:
-    place = f"{tmp_path}/run.yaml:1:1"
-    twice = f"run.yaml:2:1: key 'count' is given twice, first at {place}; keep one"
+    position = f"{tmp_path}/run.yaml:1:1"
+    twice = f"run.yaml:2:1: key 'count' is given twice, first at {position}; keep one"
     assert mistake(tmp_path, content).startswith(message or twice)
 
 
