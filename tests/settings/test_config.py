@@ -378,7 +378,7 @@ def test_help_lists_every_flag_once_and_by_what_it_is_about() -> None:
     command = click.command(cls=RunCommand)(click.option("--json", is_flag=True)(run_options(lambda **_: None)))
     text = CliRunner().invoke(command, ["--help"]).stdout
     sections = dict(re.findall(r"^(\w+):\n((?:  .*\n)+)", text, re.MULTILINE))
-    assert list(sections) == ["Images", "Model", "Maps", "ResultStore", "Run", "Options"]
+    assert list(sections) == ["Images", "Model", "Maps", "Output", "Run", "Options"]
     shown = {title: set(re.findall(r"^  (?:-\w, )?--([\w-]+)", body, re.MULTILINE)) for title, body in sections.items()}
     assert shown["Options"] == {"config", "json", "help"}
     flags = [name for title in sections if title != "Options" for name in shown[title]]
