@@ -51,9 +51,7 @@ FAULTS = (
                 "                staged.rmdir()",
             ),
         ),
-        (
-            "tests/end_to_end/test_survival.py::test_a_run_that_is_killed_again_and_again_ends_like_one_that_is_left_alone",
-        ),
+        ("tests/end_to_end/test_every_step.py",),
     ),
     Fault(
         "manifest-put-first",
@@ -66,7 +64,9 @@ FAULTS = (
             ),
             Edit(r"child\(MANIFEST\), data, new=True\)", "child(MANIFEST), data)", "cam_cli/results"),
         ),
-        ("tests/results/test_store.py",),
+        (
+            "tests/results/test_store.py::test_a_run_that_dies_at_any_write_leaves_no_manifest_beside_files_that_are_not_its_own",
+        ),
     ),
     Fault(
         "no-lock",
@@ -89,13 +89,13 @@ FAULTS = (
         "torn-line-kept",
         "A last line of the index that a crash tore is not cut off, so that the next row is written behind it.",
         (Edit(r"os\.ftruncate\(file, end\)", "pass"),),
-        ("tests/results/test_index.py",),
+        ("tests/results/test_index.py::test_after_a_torn_end_new_rows_stand_on_lines_of_their_own",),
     ),
     Fault(
         "staging-left-behind",
         "The staging folder is not removed when the run has ended.",
         (Edit(r"finally:\n +shutil\.rmtree\(self\._\w+, ignore_errors=True\)", "finally:\n            pass"),),
-        ("tests/hostile/test_hostile_names.py", "tests/end_to_end/test_faults.py"),
+        ("tests/hostile/test_hostile_names.py::test_what_no_run_made_is_neither_replaced_nor_followed",),
     ),
     Fault(
         "link-followed",
@@ -108,19 +108,19 @@ FAULTS = (
         "row-without-stamp",
         "A row of the index is believed though the manifest on the disk is another one than it was written for.",
         (Edit(r" or row\.get\([\w.]*stamp_name\) != \w+", ""),),
-        ("tests/pipeline/test_resume.py",),
+        ("tests/pipeline/test_resume.py::test_an_index_of_other_settings_is_not_believed",),
     ),
     Fault(
         "seed-not-in-fingerprint",
         "The seed of the noise is not part of an image's fingerprint, so that another seed explains nothing again.",
         (Edit(r'"sheet", "max_pixels"', '"seed", "sheet", "max_pixels"'),),
-        ("tests/results/test_manifest.py",),
+        ("tests/results/test_manifest.py::test_the_fingerprint_follows_exactly_what_decides_a_result",),
     ),
     Fault(
         "model-not-in-fingerprint",
         "The sha256 of the model is not part of an image's fingerprint.",
         (Edit(r'"model": model_sha256', '"model": ""'),),
-        ("tests/results/test_manifest.py",),
+        ("tests/results/test_manifest.py::test_the_fingerprint_follows_image_model_and_engine",),
     ),
     Fault(
         "retry-failed-ignored",
@@ -133,13 +133,13 @@ FAULTS = (
         "failures-exit-0",
         "A run in which images failed ends with exit code 0 instead of 3.",
         (Edit(r"return 3 if self\.failed or ", "return 3 if "),),
-        ("tests/pipeline/test_resume.py",),
+        ("tests/pipeline/test_resume.py::test_a_failure_counts_until_it_is_tried_again",),
     ),
     Fault(
         "bound-exit-0",
         "A bound of `audit:` that is crossed ends the command with exit code 0 instead of 5.",
         (Edit(r"BREACHED = 5", "BREACHED = 0"),),
-        ("tests/end_to_end/test_audit.py",),
+        ("tests/end_to_end/test_audit.py::test_explain_keeps_the_bounds_it_can_judge",),
     ),
     Fault(
         "broken-pipe-swallowed",
@@ -152,25 +152,25 @@ FAULTS = (
         "terminal-not-escaped",
         "A line on stderr holds control characters of a file name as they are.",
         (Edit(r'_print\(f"smoothcam: \{escaped\((\w+)\)\}', '_print(f"smoothcam: {text}'),),
-        ("tests/cli/test_console.py",),
+        ("tests/cli/test_console.py::test_hostile_names_steer_no_terminal_and_forge_no_line",),
     ),
     Fault(
         "formula-in-csv",
         "A cell of CSV may begin with a character that a spreadsheet takes for a formula.",
         (Edit(r'text\.startswith\(\("=", "\+", "-", "@"\)\)', "False"),),
-        ("tests/hostile/test_hostile_words.py",),
+        ("tests/hostile/test_hostile_words.py::test_no_cell_is_a_formula",),
     ),
     Fault(
         "markup-in-report",
         "A name in the report's data can end the script element that it stands in.",
         (Edit(r"\.translate\(_HARMLESS\)", ""),),
-        ("tests/report/test_report.py",),
+        ("tests/report/test_report.py::test_no_text_ends_its_block_of_data_and_all_of_it_comes_back",),
     ),
     Fault(
         "lambda-by-config",
         "`unsafe_lambda: true` is accepted from a YAML file, so that a config can run the code of a model.",
         (Edit(r"if config\.unsafe_lambda and ", "if False and "),),
-        ("tests/settings/test_config.py",),
+        ("tests/settings/test_config.py::test_code_is_allowed_by_a_flag_or_a_variable_and_never_by_a_file",),
     ),
     # images
     Fault(
@@ -183,7 +183,7 @@ FAULTS = (
         "max-pixels-unchecked",
         "An image with more pixels than max_pixels is decoded.",
         (Edit(r"if width \* height > max_pixels", "if False"),),
-        ("tests/images/test_images.py",),
+        ("tests/images/test_images.py::test_our_limit_alone_decides",),
     ),
     Fault(
         "upsampling-shifted",
@@ -196,7 +196,7 @@ FAULTS = (
         "no-third-derivative",
         "The term with D3 is missing from the denominator of alpha.",
         (Edit(r"bracket = D3 / D2", "bracket = 0 * (D3 / D2)"),),
-        ("tests/engine/test_engine.py",),
+        ("tests/engine/test_engine.py::test_every_method_and_selection_equals_the_oracle",),
     ),
     Fault(
         "sum-of-products",
@@ -207,7 +207,7 @@ FAULTS = (
                 "formulas.channel_weights(D1, D2, D3, (A[cells] * D3).sum(axis=-2, keepdims=True) / D3, numerator)",
             ),
         ),
-        ("tests/engine/test_engine.py",),
+        ("tests/engine/test_engine.py::test_every_method_and_selection_equals_the_oracle",),
     ),
     Fault(
         "guard-removed",
@@ -216,7 +216,7 @@ FAULTS = (
             Edit(r"within = bracket >= 1", "within = np.isfinite(bracket)"),
             Edit(r"within / np\.fmax\(bracket, 1\)", "np.where(within, 1 / bracket, 0)"),
         ),
-        ("tests/engine/test_engine.py",),
+        ("tests/engine/test_engine.py::test_every_method_and_selection_equals_the_oracle",),
     ),
     Fault(
         "noise-by-position",
@@ -227,13 +227,16 @@ FAULTS = (
                 "self._seed(str(b), m) for m in numbers] for b, _ in enumerate(subjects)",
             ),
         ),
-        ("tests/engine/test_engine.py",),
+        (
+            "tests/engine/test_engine.py::test_batch_neighbours_and_padding_do_not_change_a_map",
+            "tests/engine/test_engine.py::test_noise_follows_identity_and_seed",
+        ),
     ),
     Fault(
         "rank-of-a-noisy-copy",
         "The class of a rank, such as the predicted one, is taken from a noisy copy instead of from the clean image.",
         (Edit(r"_resolve_ranks\(targets, all_logits\[:, 0\]\)", "_resolve_ranks(targets, all_logits[:, -1])"),),
-        ("tests/engine/test_engine.py",),
+        ("tests/engine/test_engine.py::test_ranks_are_resolved_on_the_clean_image",),
     ),
     Fault(
         "sums-in-half-precision",
@@ -244,12 +247,12 @@ FAULTS = (
                 "return (factors.astype(np.float16)[:, None, None] * values.astype(np.float16)).astype(np.float32)",
             ),
         ),
-        ("tests/engine/test_engine.py",),
+        ("tests/engine/test_engine.py::test_every_method_and_selection_equals_the_oracle",),
     ),
     Fault(
         "nan-is-ok",
         "A map with numbers that are not finite counts as ok, and is drawn.",
         (Edit(r'return "nonfinite"', 'return "ok"'),),
-        ("tests/engine/test_engine.py",),
+        ("tests/engine/test_engine.py::test_a_blank_and_a_broken_map_say_so",),
     ),
 )
