@@ -1,7 +1,22 @@
-# Two commands for everyone: `make demo` shows what smoothcam does, `make test` checks that it does it.
-# The rest: `make test-long` (proofs that take minutes), `make format`,
-# `make schema`, `make reference`, `make architecture` (what is written by the code: the manifest's schema, the options, the picture of the rooms),
-# `make lock`, `make test-lowest`, `make audit`, `make dist` (dependencies and releases, see CONTRIBUTING.md), `make bench` (what speed costs; TORCH_PYTHON=... names a Python with torch-cam to compare with), `make capacity` (the figures of docs/capacity.md), `make applications` (the table in docs/applications.md), `make clean`.
+# For everyone:
+#   make demo          shows what smoothcam does
+#   make test          checks that it works: lint, types and tests
+# For a change (see CONTRIBUTING.md):
+#   make test-long     also the tests that take minutes
+#   make format        formats the code
+#   make schema        writes the JSON Schema of the manifest
+#   make reference     writes docs/reference.md, the list of all options
+#   make architecture  writes docs/architecture.svg, the picture of the packages
+# For dependencies and releases:
+#   make lock          writes requirements-test.lock; UPGRADE=--upgrade takes the newest versions
+#   make test-lowest   tests with the lowest versions that pyproject.toml allows
+#   make audit         looks up known vulnerabilities of the locked versions
+#   make dist          writes the wheel and the source archive
+#   make clean         deletes everything that make has made
+# For figures in the documents:
+#   make bench         speed: tests/benchmarks/RESULTS.md; TORCH_PYTHON=... is a Python with torch-cam to compare with
+#   make capacity      machines and hours: docs/capacity.md
+#   make applications  the table in docs/applications.md
 
 VENV := .venv
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -18,8 +33,8 @@ LOCKING = $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 
 demo: $(VENV)/demo
 	$(VENV)/bin/smoothcam explain sample_images --config configs/demo.yaml
 	@echo
-	@echo "Look at demo_out/sheet.jpg first: every sample photo beside its map."
-	@echo "Then at demo_out/<photo>/: .overlay.png, .heatmap.png, .npy and manifest.json."
+	@echo "Look at demo_out/sheet.jpg first: every sample image beside its map."
+	@echo "Then at demo_out/<image>/: .overlay.png, .heatmap.png, .npy and manifest.json."
 
 test: lint
 	$(VENV)/bin/python -m pytest
@@ -27,7 +42,7 @@ test: lint
 test-long: $(VENV)/test
 	$(VENV)/bin/python -m pytest -m "long or not long"
 
-# The lower bounds of pyproject.toml, exactly: the main job, and the core of the tests.
+# Installs exactly the lower bounds of pyproject.toml, and runs the demo and the core of the tests.
 test-lowest: $(TOOLS)/ready
 	$(PYTHON) -m venv --clear $(LOWEST)
 	$(TOOLS)/bin/uv pip compile --quiet --resolution lowest-direct --python $(LOWEST)/bin/python --extra test \
@@ -35,8 +50,9 @@ test-lowest: $(TOOLS)/ready
 	$(LOWEST)/bin/python -m pip install --quiet --no-deps --requirement $(LOWEST)/requirements.txt
 	$(LOWEST)/bin/python -m pip install --quiet --no-deps .
 	$(LOWEST)/bin/smoothcam explain sample_images --config configs/demo.yaml --output $(LOWEST)/demo_out
-	$(LOWEST)/bin/python -m pytest tests/test_api.py tests/test_cli.py tests/test_config.py tests/test_hostile_models.py \
-		tests/test_images.py tests/test_load.py tests/test_manifest.py tests/test_report.py tests/test_yaml_source.py
+	$(LOWEST)/bin/python -m pytest tests/end_to_end/test_api.py tests/cli/test_cli.py tests/settings \
+		tests/hostile/test_hostile_models.py tests/images/test_images.py tests/models/test_load.py \
+		tests/results/test_manifest.py tests/report/test_report.py
 
 lint: $(VENV)/test
 	$(VENV)/bin/ruff check .
@@ -56,7 +72,7 @@ reference: $(VENV)/test
 architecture: $(VENV)/test
 	$(VENV)/bin/python docs/tools/architecture.py
 
-# xplique stands in the lock without what it requires; `peers` in pyproject.toml has that.
+# The lock has xplique without its dependencies. The extra `peers` in pyproject.toml lists those that are needed.
 lock: $(TOOLS)/ready
 	$(LOCKING) --custom-compile-command "make lock" pyproject.toml --extra test --extra lint --extra peers --output-file $(LOCK)
 	echo "xplique>=2.0" > $(TOOLS)/xplique.in

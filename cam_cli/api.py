@@ -23,7 +23,7 @@ from cam_cli.methods import families
 from cam_cli.models.calls import trace
 from cam_cli.models.grid import Tokens
 from cam_cli.models.layers import choose_layer, choose_scales, describe_layers, find_layer
-from cam_cli.render.upsample import place
+from cam_cli.render.upsample import upsample
 
 
 def explain(
@@ -116,5 +116,5 @@ def grad_cam_plus_smooth(
         )
         return np.zeros(batch.shape[1:3], np.float32)
     height, width = batch.shape[1:3]
-    enlarged = place(saliency.values, (0, 0, width, height), (width, height))
+    enlarged = upsample(saliency.values, (0, 0, width, height), (width, height))
     return np.asarray(enlarged / enlarged.max(), np.float32)

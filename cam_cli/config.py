@@ -1,58 +1,48 @@
-"""One frozen `RunConfig` for everything a run can be told, and where each of its values came from."""
+"""Every setting of a run, written once: type, default, checks, help, flag; and where each value of a run came from.
+
+A new setting is one field of `RunConfig`. Its flag, its variable, its key in YAML files, `config init`, the reference, the
+shell completion and its part in the fingerprint are made from that field.
+"""
 
 from __future__ import annotations
 
-import json
-import textwrap
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cam_cli.config_values import (
-    Bounds,
-    Cluster,
-    Deviations,
-    Device,
-    Endings,
-    FilePath,
-    Files,
-    Filters,
-    Globs,
-    InputSize,
-    Means,
-    Methods,
-    Names,
-    Paths,
-    Place,
-    Samples,
-    Seconds,
-    ShardText,
-    Subset,
-    Text,
-)
+from cam_cli import config_values as values
 from cam_cli.errors import ConfigError
-from cam_cli.yaml_source import KeyedError, Tree, file_name, near, read_tree, validated
-
-NOT_IN_FINGERPRINT = frozenset(
-    {
-        "output", "sheet", "max_pixels", "targets_from", "weights", "unsafe_lambda",
-        "root", "files_from", "files_from0", "ext", "exclude", "shard", "retry_failed", "max_failures", "fail_fast",
-        "lock_wait", "progress_every", "log_file", "workers", "image_timeout", "device", "batch", "cache", "audit",
-        "on", "actors",
-    }
-)  # fmt: skip
-"""The settings that cannot change a result file of an image; every other one can. (`weights` counts by the
-model's sha256, `targets_from` by the targets of each image.)"""
+from cam_cli.methods import METHODS
+from cam_cli.text import near, shown_if_odd
+from cam_cli.yaml_source import KeyedError, Tree, read_tree, validated
 
 ENVIRONMENT_PREFIX = "SMOOTHCAM_"
 CONFIG_VARIABLE = "SMOOTHCAM_CONFIG"
-ONE_PER_LINE = frozenset({"layers", "targets", "exclude", "files_from", "files_from0"})
-"""Lists whose names may hold commas, so that an environment variable gives them one per line."""
+SECTIONS = ("Images", "Model", "Maps", "Output", "Run")
+"""What settings are about, in the order of `--help`."""
+
+_OWN = ", ".join(method.name for method in METHODS.values() if method.family != "peer")
+_PEERS = ", ".join(method.name for method in METHODS.values() if method.family == "peer")
+
+
+def _setting(default: object, text: str, metavar: str = "", **facts: Any) -> Any:
+    """Return a field of `RunConfig`; `facts` are its bounds `ge`, `gt`, `le` and the further attributes of its `Setting`."""
+    bounds = {name: facts.pop(name) for name in ("ge", "gt", "le") if name in facts}
+    return Field(default, description=text, json_schema_extra={"metavar": metavar, **facts}, **bounds)
+
+
+_images = partial(_setting, section="Images", counts=False)
+_model = partial(_setting, section="Model")
+_card = partial(_setting, None, section="Model", unset="the model card's")
+_maps = partial(_setting, section="Maps")
+_output = partial(_setting, section="Output")
+_run = partial(_setting, section="Run", counts=False)
 
 
 class RunConfig(BaseModel):
@@ -60,143 +50,189 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    model: Text | None = Field(
-        None, description="Bundled name, keras.applications name or path; null: chosen by the layer."
+    model: values.Text | None = _model(
+        None,
+        "Model to explain: a bundled name, a keras.applications name or a file, e.g. vgg16-lite or flowers.keras.",
+        "NAME|PATH",
+        unset="chosen by the layer",
     )
-    weights: FilePath | None = Field(
-        None, description="Weights file of a keras.applications model; null: fetched and cached by Keras."
+    weights: values.FilePath | None = _model(
+        None,
+        "Weights of a keras.applications model, .weights.h5, .h5 or .keras.",
+        "FILE",
+        unset="fetched and cached by Keras",
+        counts=False,
     )
-    unsafe_lambda: bool = Field(
-        False, description="true: run code that the model brings along; taken from a flag or a variable, never a file."
+    unsafe_lambda: bool = _model(
+        False,
+        "Run the code that Lambda and other layers bring along, only for files you trust; refused in a config file.",
+        counts=False,
     )
-    layers: Names = Field(
-        ("auto",), description="Layers to explain, by path or unique suffix; auto: the model's own choice."
+    layers: values.Names = _maps(
+        ("auto",),
+        "Layer to explain, by path or unique suffix, e.g. block5_conv3; auto: the model's own choice.",
+        "LAYER",
+        flag="layer",
+        many="lines",
     )
-    methods: Methods = Field(("smoothgradcam++",), description="Methods, see `smoothcam explain --help`.")
-    targets: Names = Field(
+    methods: values.Methods = _maps(
+        ("smoothgradcam++",),
+        f"One of {_OWN}; with the extra `baselines` {_PEERS}.",
+        "METHOD",
+        flag="method",
+        many="commas",
+    )
+    targets: values.Names = _maps(
         ("predicted",),
-        description="Classes: index, name, WordNet id, predicted, topN (top5), or folder: what its folder is named for.",
+        "Class to explain: index, name, WordNet id, predicted, topN, e.g. top5, or folder: the class that the image's folder "
+        "is named for.",
+        "CLASS",
+        flag="target",
+        many="lines",
+        words=("predicted", "folder", "top5"),
     )
-    targets_from: FilePath | None = Field(
-        None, description="CSV with columns path and target: further classes for each image, relative to the root."
+    targets_from: values.FilePath | None = _maps(
+        None,
+        "CSV with columns path and target: further classes for each image, relative to the root.",
+        "FILE",
+        counts=False,
     )
-    nsamples: Samples = Field(
-        5,
-        description="Noisy copies of each image; 0: the clean image alone (Grad-CAM++); auto: until the tolerance is met.",
+    nsamples: values.Samples = _maps(
+        5, "Noisy copies of each image; 0: the clean image alone (Grad-CAM++); auto: until --tolerance.", "N"
     )
-    tolerance: float = Field(
-        0.01, gt=0, description="Largest standard error of a map, as a share of its peak, for nsamples: auto."
+    tolerance: float = _maps(
+        0.01, "Largest standard error of a map, as a share of its peak, for --nsamples auto.", "X", gt=0
     )
-    std_dev: float = Field(0.15, ge=0, description="Standard deviation of the noise, in units of noise_scale.")
-    noise_scale: Literal["range", "absolute"] = Field(
-        "range", description="range: std_dev is a share of the input's max - min; absolute: in input units."
+    std_dev: float = _maps(0.15, "Standard deviation of the noise, in units of --noise-scale.", "X", ge=0)
+    noise_scale: Literal["range", "absolute"] = _maps(
+        "range", "Unit of --std-dev: range is the input's max - min, absolute is the input's own unit."
     )
-    seed: int = Field(0, ge=0, le=2**63 - 1, description="Seed of the noise; the same seed gives the same maps.")
-    score: Literal["exp", "logit"] = Field(
-        "exp", description="Weight of a noisy copy: exp of its score, as published, or logit: all the same."
+    seed: int = _maps(0, "Seed of the noise; same seed, same maps.", "N", ge=0, le=2**63 - 1)
+    score: Literal["exp", "logit"] = _maps(
+        "exp", "Weight of a noisy copy: exp is the exponential of its score, as published; logit is the same for all."
     )
-    alpha_numerator: Literal["second", "first"] = Field(
-        "second", description="Derivative above alpha's bar: second (Eq. 5) or first (Eq. 7 as printed)."
+    alpha_numerator: Literal["second", "first"] = _maps(
+        "second", "Derivative above alpha's bar: second is Eq. 5, first is Eq. 7 as printed."
     )
-    derivatives: Literal["closed", "exact"] = Field(
+    derivatives: Literal["closed", "exact"] = _maps(
         "closed",
-        description="closed: powers of the gradient, exact under ReLU; exact: true derivatives under a smooth activation.",
+        "Second and third derivatives: closed is powers of the gradient, exact is right under smooth activations too.",
     )
-    filters: Filters | None = Field(
-        None, description="Feature maps to use, from 0, such as 0,3,10-12; null: all of them."
-    )
-    filter_maps: Literal["combined", "each", "both"] = Field(
-        "combined", description="One map of all filters, each filter's own (needs filters), or both."
-    )
-    subset: Subset | None = Field(
-        None,
-        description="Neurons to use as row,column from 0: '0,10 12,12'; top:5: the five largest of each map; null: all.",
-    )
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
+    precision: Literal["auto", "float32", "bfloat16"] = _maps(
         "float32",
-        description="Of the network's products: float32, bfloat16, or auto: what a trial shows faster and as good.",
+        "Precision of the network's products: float32, bfloat16, or auto: bfloat16 where a trial shows it faster and as good.",
     )
-    region: bool = Field(False, description="true: the two neurons of subset are corners of a box, both included.")
-    output: Place = Field(Path("smoothcam_out"), description="Folder or URL that the run is written to.")
-    write: Files = Field(("raw", "heatmap", "overlay"), description="Files to write for each map.")
-    sheet: bool = Field(False, description="Also write sheet.jpg, one contact sheet of this run.")
-    colormap: Literal["inferno", "viridis", "magma", "turbo", "jet"] = Field(
-        "inferno", description="inferno, viridis, magma (perceptually uniform), turbo or jet (not)."
+    filters: values.Filters | None = _maps(None, "Feature maps to use, from 0, e.g. 0,3,10-12.", "LIST", unset="all")
+    filter_maps: Literal["combined", "each", "both"] = _maps(
+        "combined", "Maps of --filters: one of all (combined), one of each filter (each), or both."
     )
-    opacity: float = Field(0.6, gt=0, le=1, description="Share of the heatmap in an overlay, above 0 to 1.")
-    picture_size: int = Field(640, ge=16, le=16384, description="Long side of the heatmaps and overlays, in pixels.")
-    max_pixels: int = Field(200_000_000, ge=1, description="Images with more pixels than this are refused, unread.")
-    input_size: InputSize | None = Field(
-        None, description="Height x width the model takes, in pixels: 224x224 or 224; null: as its card says."
-    )
-    fit: Literal["stretch", "crop", "letterbox"] | None = Field(
-        None, description="How an image fits the input: stretch, crop, letterbox; null: as the card says."
-    )
-    channels: Literal["rgb", "bgr", "rgba", "grey"] | None = Field(
-        None, description="Channel order of the input: rgb, bgr, rgba, grey; null: as the card says."
-    )
-    mean: Means | None = Field(
-        None, description="Subtracted from 0..255 values, one or one per channel; null: as the card says."
-    )
-    std: Deviations | None = Field(
-        None, description="Divides what is left, one or one per channel; null: as the card says."
-    )
-    labels: FilePath | None = Field(None, description="File of class names; null: as the card says.")
-
-    root: Place | None = Field(
+    subset: values.Subset | None = _maps(
         None,
-        description="Folder or URL that images are named relative to; null: what holds all, with a list where you are.",
+        'Neurons to use as row,column from 0, e.g. "0,10 12,12", or top:5, the largest of each map.',
+        "PAIRS",
+        unset="all",
     )
-    files_from: Paths = Field((), description="Lists of images or folders, one path a line; `-` is stdin.")
-    files_from0: Paths = Field(
-        (), description="Lists whose paths end with NUL, as `find -print0` writes them; `-` is stdin."
+    region: bool = _maps(False, "Take the two neurons of --subset as corners of a box, both included.")
+    output: values.PathOrUrl = _output(
+        Path("smoothcam_out"),
+        "Folder or URL that the run is written to, e.g. s3://bucket/out.",
+        "FOLDER|URL",
+        short="-o",
+        counts=False,
     )
-    ext: Endings | None = Field(
-        None, description="Endings of the files taken from folders; null: jpg, jpeg, png, webp, gif, bmp, tif, tiff."
+    write: values.Files = _output(
+        ("raw", "heatmap", "overlay"),
+        "Files for each map, e.g. raw,overlay; joint: one picture of all targets.",
+        "LIST",
     )
-    exclude: Globs = Field(
+    sheet: bool = _output(False, "Also write sheet.jpg, one contact sheet of this run.", counts=False)
+    colormap: Literal["inferno", "viridis", "magma", "turbo", "jet"] = _output(
+        "inferno", "Colours of the pictures: inferno, viridis, magma (perceptually uniform), turbo or jet (not)."
+    )
+    opacity: float = _output(0.6, "Share of the heatmap in an overlay, above 0 to 1.", "X", gt=0, le=1)
+    picture_size: int = _output(640, "Long side of the heatmaps and overlays, in pixels.", "PIXELS", ge=16, le=16384)
+    input_size: values.InputSize | None = _card(
+        "Height x width the model takes, in pixels, e.g. 224x224 or 224.", "HxW"
+    )
+    fit: Literal["stretch", "crop", "letterbox"] | None = _card(
+        "How an image fits the model's input: stretch, crop or letterbox."
+    )
+    channels: Literal["rgb", "bgr", "rgba", "grey"] | None = _card(
+        "Channel order of the model's input: rgb, bgr, rgba or grey."
+    )
+    mean: values.Means | None = _card(
+        "Subtracted from 0..255 values, one number or one for each channel, e.g. 123.7,116.8,103.9.", "LIST"
+    )
+    std: values.Deviations | None = _card(
+        "Divides what --mean leaves, one number or one for each channel, e.g. 58.4,57.1,57.4.", "LIST"
+    )
+    labels: values.FilePath | None = _card("Class names: a CSV with a column `name`, or one name a line.", "FILE")
+    root: values.PathOrUrl | None = _images(
+        None,
+        "Name images relative to this folder or URL.",
+        "FOLDER|URL",
+        unset="the one that holds all PATHs, or with a list the current one",
+    )
+    files_from: values.FilePaths = _images(
+        (), "Also take the images and folders in this list, one a line; - is stdin.", "FILE", many="lines"
+    )
+    files_from0: values.FilePaths = _images(
+        (), "The same as --files-from, with NUL after each path, as find -print0 writes it.", "FILE", many="lines"
+    )
+    ext: values.Endings | None = _images(
+        None, "Endings of the files taken from folders.", "LIST", unset="jpg,jpeg,png,webp,gif,bmp,tif,tiff"
+    )
+    exclude: values.Globs = _images(
         (),
-        description="Globs, in quotes, of files and folders left out, by name or, with a slash, path below the root.",
+        "Glob, in quotes, of files and folders to leave out, by name or, with a slash, by path below the root.",
+        "GLOB",
+        many="lines",
     )
-    shard: ShardText | None = Field(
-        None, description="Part I of N of the images, such as 2/8, counted from 1; null: all of them."
+    shard: values.ShardText | None = _images(
+        None, "Only part I of N of the images, counted from 1, e.g. 2/8; see `summarize`.", "I/N", unset="all"
     )
-    retry_failed: bool = Field(False, description="true: try images again that failed in an earlier run.")
-    max_failures: int | None = Field(
-        None, ge=0, description="Stop when more images than this have failed; null: go on."
+    retry_failed: bool = _run(False, "Try images again that failed in an earlier run.")
+    max_failures: int | None = _run(None, "Stop when more images than this have failed.", "N", unset="never", ge=0)
+    fail_fast: bool = _run(False, "Stop at the first image that fails.")
+    lock_wait: float = _run(
+        0,
+        "Seconds to wait for another run in the same output folder, before ending with exit code 11.",
+        "SECONDS",
+        ge=0,
     )
-    fail_fast: bool = Field(False, description="true: stop at the first image that fails, as max_failures: 0 does.")
-    lock_wait: float = Field(0, ge=0, description="Seconds to wait for another run in the same output folder.")
-    progress_every: Seconds = Field(
-        30, description="Seconds between lines on how far the run is, where there is no terminal."
+    progress_every: values.Seconds = _run(
+        30, "Seconds between lines on how far the run is, where there is no terminal.", "SECONDS"
     )
-    log_file: FilePath | None = Field(None, description="File that all that is said is added to, with the time.")
-    workers: int | None = Field(
-        None, ge=1, le=256, description="Processes that read and decode images; null: half the cores, up to 4."
+    log_file: values.FilePath | None = _run(None, "Also add all messages, with the time, to this file.", "FILE")
+    max_pixels: int = _run(200_000_000, "Refuse images with more pixels than this.", "N", ge=1)
+    workers: int | None = _run(
+        None, "Processes that read and decode images.", "N", unset="half the cores, up to 4", ge=1, le=256
     )
-    image_timeout: Seconds = Field(60, description="Seconds that reading and decoding one image may take.")
-    device: Device = Field("auto", description="auto: a GPU if TensorFlow sees one; cpu; gpu; gpu:1 for the second.")
-    batch: int | None = Field(
-        None, ge=1, le=4096, description="Images in one pass of the network; null: found out while the run goes on."
+    image_timeout: values.Seconds = _run(60, "Seconds that reading and decoding one image may take.", "SECONDS")
+    audit: values.Bounds | None = _run(
+        None, "Bounds, e.g. max_failed=1%,max_blank=5%; exit code 5 if one is crossed.", "LIST"
     )
-    cache: bool = Field(
-        True,
-        description="true: keep traced graphs for the next start, in ~/.cache/smoothcam.",
+    device: values.Device = _run(
+        "auto",
+        "Where to compute: auto is gpu if TensorFlow sees one, else cpu; gpu:1 is the second GPU.",
+        "auto|cpu|gpu",
+        words=("auto", "cpu", "gpu"),
     )
-
-    on: Cluster | None = Field(
+    batch: int | None = _run(
+        None, "Images in one pass of the network.", "N", unset="found out while the run goes on", ge=1, le=4096
+    )
+    on: values.Cluster | None = _run(
         None,
-        description="ray: a Ray cluster started here; ray://HOST:PORT or ray://auto: one there is; null: no Ray.",
+        "Explain in actors on a Ray cluster: ray starts one here, ray://HOST:PORT or ray://auto takes one there is; with the "
+        "extra `ray`.",
+        "ray[://ADDRESS]",
+        unset="in this process",
     )
-    actors: int | None = Field(
-        None,
-        ge=1,
-        le=100_000,
-        description="Actors on Ray; null: one for each GPU or, where there is none, for four cores.",
+    actors: int | None = _run(
+        None, "How many actors on Ray.", "N", unset="one for each GPU, or for four cores", ge=1, le=100_000
     )
-
-    audit: Bounds | None = Field(
-        None, description="Bounds such as max_failed: 1%; where one is crossed the exit code is 5; null: none."
+    cache: bool = _run(
+        True, "Keep traced graphs for the next start, in ~/.cache/smoothcam or $XDG_CACHE_HOME/smoothcam."
     )
 
     @model_validator(mode="after")
@@ -207,8 +243,7 @@ class RunConfig(BaseModel):
             raise KeyedError("region", "needs subset, two corners such as '0,10 12,12'")
         if self.region and isinstance(self.subset, str):
             raise KeyedError("region", f"does not go with subset {self.subset}; give two corners such as '0,10 12,12'")
-        if self.region and self.subset is not None and len(self.subset) != 2:
-            count = len(self.subset)
+        if self.region and self.subset and (count := len(self.subset)) != 2:
             raise KeyedError("subset", f"must be exactly two corners, as region is set, not {count} pairs")
         if self.fail_fast and self.max_failures:
             raise KeyedError("fail_fast", f"contradicts max_failures {self.max_failures}; leave one of them out")
@@ -237,6 +272,70 @@ class RunConfig(BaseModel):
 
 
 @dataclass(frozen=True)
+class Setting:
+    """What is known of a setting besides its type and its checks.
+
+    text: what it does, with other settings named by their flags. section: out of `SECTIONS`. words: values to offer for
+    completion. unset: what the default None or () stands for. many: the flag is repeatable, and a variable holds one value a
+    line (`lines`) or separates them by commas. counts: it can change a result, so it is in the fingerprint.
+    """
+
+    key: str
+    default: object
+    text: str
+    section: str
+    metavar: str
+    words: tuple[str, ...] = ()
+    flag: str = ""
+    short: str = ""
+    unset: str = "none"
+    many: Literal["", "lines", "commas"] = ""
+    counts: bool = True
+
+    @property
+    def flag_help(self) -> str:
+        """The text for `--help`, with the default."""
+        default: object = self.unset
+        if isinstance(self.default, bool):
+            default = flag_name(self.key, self.default).removeprefix("--")
+        elif self.default not in (None, ()):
+            default = ",".join(self.default) if isinstance(self.default, tuple) else self.default
+        return f"{self.text.removesuffix('.')}{'; repeatable' if self.many else ''}. [default: {default}]"
+
+    @property
+    def yaml_help(self) -> str:
+        """The text for a YAML file, with other settings named by their keys."""
+        keys = {flag_name(key): key for key in SETTINGS}
+        text = re.sub(r"--[a-z][a-z0-9-]*", lambda found: keys[found[0]], self.text)
+        return text if self.default is not None else f"{text.removesuffix('.')}; null: {self.unset}."
+
+
+def _words(kind: object) -> tuple[str, ...]:
+    """Return the words that a type names as possible."""
+    parts = get_args(kind)
+    return parts if get_origin(kind) is Literal else tuple(word for part in parts for word in _words(part))
+
+
+def _of_field(key: str) -> Setting:
+    field = RunConfig.model_fields[key]
+    facts: Any = field.json_schema_extra
+    words = _words(field.annotation)
+    known = {"words": words, **facts, "metavar": facts["metavar"] or "|".join(words)}
+    return Setting(key, field.default, field.description or "", **known)
+
+
+SETTINGS: Mapping[str, Setting] = MappingProxyType({key: _of_field(key) for key in RunConfig.model_fields})
+NOT_IN_FINGERPRINT = frozenset(key for key, setting in SETTINGS.items() if not setting.counts)
+"""The settings that cannot change a result file of an image; every other one can. (`weights` counts by the
+model's sha256, `targets_from` by the targets of each image.)"""
+
+
+def flag_name(key: str, value: object = None) -> str:
+    """Return the flag that sets `key`: the singular for a repeated one, and `--no-...` for False."""
+    return ("--no-" if value is False else "--") + (SETTINGS[key].flag or key.replace("_", "-"))
+
+
+@dataclass(frozen=True)
 class Resolved:
     """A config and, for each of its keys, where the value came from.
 
@@ -253,7 +352,8 @@ def resolve(flags: Mapping[str, object], environ: Mapping[str, str], file: Path 
     Args:
         flags: values by key of `RunConfig`; None and () mean that the flag was not given.
         environ: `SMOOTHCAM_<KEY>` holds the text of one value, an empty one counts as unset. Lists are
-            comma-separated, but `layers` and `targets` one per line. `SMOOTHCAM_CONFIG` names a YAML file.
+            comma-separated, but `layers`, `targets` and others whose names may hold commas are one per line.
+            `SMOOTHCAM_CONFIG` names a YAML file.
         file: the YAML file; None: what `SMOOTHCAM_CONFIG` names, if anything.
 
     Raises:
@@ -261,16 +361,16 @@ def resolve(flags: Mapping[str, object], environ: Mapping[str, str], file: Path 
     """
     ours = {name: text for name, text in environ.items() if name.startswith(ENVIRONMENT_PREFIX) and text}
     tree = _file_tree(file, ours.pop(CONFIG_VARIABLE, None))
-    origin = {key: tree.places[key,] for key in tree.data}
-    in_file = dict(origin)
-    variables = {ENVIRONMENT_PREFIX + key.upper(): key for key in RunConfig.model_fields}
+    origin = {key: tree.positions[key,] for key in tree.data}
+    code_in_file = origin.get("unsafe_lambda")
+    variables = {ENVIRONMENT_PREFIX + key.upper(): key for key in SETTINGS}
     for name, text in ours.items():
         if name not in variables:
             hint = near(name, [*variables, CONFIG_VARIABLE]) or "; `smoothcam config init` lists the settings"
             raise ConfigError(f"unknown setting in the environment{hint}", name)
         key = variables[name]
         lines = [line for line in text.splitlines() if line.strip()]
-        tree = tree.with_value(key, lines if key in ONE_PER_LINE else text, name)
+        tree = tree.with_value(key, lines if SETTINGS[key].many == "lines" else text, name)
         origin[key] = f"environment {name}"
     for key, value in flags.items():
         if value is not None and value != ():
@@ -278,64 +378,17 @@ def resolve(flags: Mapping[str, object], environ: Mapping[str, str], file: Path 
             tree = tree.with_value(key, value, flag)
             origin[key] = f"flag {flag}"
     config = validated(tree, RunConfig)
-    if config.unsafe_lambda and origin["unsafe_lambda"] == in_file.get("unsafe_lambda"):
+    if config.unsafe_lambda and origin["unsafe_lambda"] == code_in_file:
         raise ConfigError(
             "unsafe_lambda is not taken from a file, which may come from whoever made the model; if you trust the model, say "
             "--unsafe-lambda",
-            origin["unsafe_lambda"],
+            code_in_file,
         )
-    return Resolved(config, MappingProxyType({key: origin.get(key, "default") for key in RunConfig.model_fields}))
+    return Resolved(config, MappingProxyType({key: origin.get(key, "default") for key in SETTINGS}))
 
 
 def _file_tree(file: Path | None, variable: str | None) -> Tree:
     if file is None and variable and not Path(variable).exists():
-        raise ConfigError(f"no such file {file_name(Path(variable))}; correct or unset it", CONFIG_VARIABLE)
+        raise ConfigError(f"no such file {shown_if_odd(Path(variable))}; correct or unset it", CONFIG_VARIABLE)
     path = file or (Path(variable) if variable else None)
     return read_tree(path) if path else Tree()
-
-
-def flag_name(key: str, value: object = None) -> str:
-    """Return the flag that sets `key`: the singular for a repeated one, and `--no-...` for False."""
-    singular = {"layers": "layer", "methods": "method", "targets": "target"}.get(key, key)
-    return ("--no-" if value is False else "--") + singular.replace("_", "-")
-
-
-def starter_yaml() -> str:
-    """Return a YAML file of every key at its default, each under its description."""
-    lines = [
-        "# Settings of a smoothcam run, each at its default; delete what you do not change.",
-        "# Use: smoothcam explain IMAGES --config FILE",
-    ]
-    defaults = RunConfig()
-    for key, info in RunConfig.model_fields.items():
-        lines += ["", *textwrap.wrap(info.description or "", 98, initial_indent="# ", subsequent_indent="# ")]
-        lines.append(f"{key}: {_yaml_value(getattr(defaults, key))}")
-    return "\n".join(lines) + "\n"
-
-
-def shown_yaml(resolved: Resolved) -> str:
-    """Return the settings as YAML lines `key: value  # origin`, the origins aligned."""
-    pairs = {key: f"{key}: {_yaml_value(getattr(resolved.config, key))}" for key in resolved.origin}
-    width = max((len(line) for line in pairs.values() if len(line) <= 48), default=0)
-    return "".join(f"{line:<{width}}  # {resolved.origin[key]}\n" for key, line in pairs.items())
-
-
-def shown_json(resolved: Resolved) -> str:
-    """Return the settings as one JSON object, `{key: {"value": ..., "origin": ...}}`."""
-    values = resolved.config.model_dump(mode="json")
-    return json.dumps({key: {"value": values[key], "origin": resolved.origin[key]} for key in values}) + "\n"
-
-
-def _yaml_value(value: object) -> str:
-    """Return a value as YAML text on one line."""
-    plain = value if isinstance(value, tuple) else (value,)
-    odd = any(isinstance(item, str | Path) and not str(item).isprintable() for item in plain)
-    listed = json.loads(json.dumps(value, default=str))
-    dumped = yaml.safe_dump(
-        [listed],
-        default_flow_style=True,
-        default_style='"' if odd else None,
-        width=1 << 30,
-        allow_unicode=not odd,
-    )
-    return dumped.strip()[1:-1]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
+from cam_cli.methods import METHODS
 from cam_cli.storage.location import Location, location
+from cam_cli.text import near
 
 MOST_SAMPLES = 100_000
 MOST_SHARDS = 100_000
@@ -29,8 +30,8 @@ def _in_order(files: tuple[File, ...]) -> tuple[File, ...]:
     return tuple(kind for kind in get_args(File) if kind in files)
 
 
-def _names(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
+def _listed(value: object) -> object:
+    return (value,) if isinstance(value, str | Path) else value
 
 
 def _words(value: object) -> list[object]:
@@ -94,13 +95,9 @@ def _path(value: object) -> object:
     return value
 
 
-def _place(value: object) -> object:
+def _path_or_url(value: object) -> object:
     checked = _path(value)
     return location(checked) if isinstance(checked, str | os.PathLike) else checked
-
-
-def _paths(value: object) -> object:
-    return [value] if isinstance(value, str | Path) else value
 
 
 def _endings(value: object) -> list[str]:
@@ -151,8 +148,7 @@ def _bounds(value: object) -> dict[str, float]:
     found = {}
     for rule, bound in value.items():
         if rule not in known:
-            near = get_close_matches(str(rule), known, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else f"; it bounds, by max_ and min_, {', '.join(BOUNDED)}"
+            hint = near(str(rule), known) or f"; it bounds, by max_ and min_, {', '.join(BOUNDED)}"
             raise ValueError(f"has the unknown bound {rule!r}{hint}")
         number = re.fullmatch(r"(-?[0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(%?)", str(bound).strip())
         if not number:
@@ -161,26 +157,22 @@ def _bounds(value: object) -> dict[str, float]:
     return found
 
 
-def _device(value: object) -> str:
-    found = re.fullmatch(r"auto|cpu|gpu(:[0-9]{1,3})?", str(value).strip().lower())
-    if not found:
-        raise ValueError(f"must be auto, cpu, gpu or gpu:1, not {value!r}")
-    return found[0]
+def _matching(pattern: str, wanted: str) -> BeforeValidator:
+    def check(value: object) -> str:
+        found = re.fullmatch(pattern, str(value).strip())
+        if not found:
+            raise ValueError(f"must be {wanted}, not {value!r}")
+        return found[0]
 
-
-def _cluster(value: object) -> str:
-    found = re.fullmatch(r"ray(://(auto|([^\s:/@\[\]]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?))?", str(value).strip())
-    if not found:
-        raise ValueError(f"must be ray, ray://auto or ray://HOST:PORT, not {value!r}")
-    return found[0]
+    return BeforeValidator(check)
 
 
 Text = Annotated[str, Field(min_length=1)]
-Names = Annotated[tuple[Text, ...], Field(min_length=1), BeforeValidator(_names), AfterValidator(_unique)]
-Method = Literal[
-    "smoothgradcam++", "gradcam++", "gradcam", "cam", "layercam", "hirescam", "twoscale", "activations",
-    "gradient", "smoothgrad", "guided-backprop", "deconvnet", "lime", "integrated-gradients", "occlusion", "rise",
-]  # fmt: skip
+Names = Annotated[tuple[Text, ...], Field(min_length=1), BeforeValidator(_listed), AfterValidator(_unique)]
+if TYPE_CHECKING:
+    Method = str
+else:
+    Method = Literal[tuple(METHODS)]
 Methods = Annotated[tuple[Method, ...], Field(min_length=1), BeforeValidator(_words), AfterValidator(_unique)]
 File = Literal["raw", "heatmap", "overlay", "joint"]
 Files = Annotated[tuple[File, ...], Field(min_length=1), BeforeValidator(_words), AfterValidator(_in_order)]
@@ -191,12 +183,17 @@ InputSize = Annotated[tuple[int, int], BeforeValidator(_input_size)]
 Means = Annotated[tuple[float, ...], Field(min_length=1), BeforeValidator(_words)]
 Deviations = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1), BeforeValidator(_words)]
 FilePath = Annotated[Path, BeforeValidator(_path)]
-Place = Annotated[Location, BeforeValidator(_place), PlainSerializer(str, return_type=str, when_used="json")]
-Paths = Annotated[tuple[FilePath, ...], BeforeValidator(_paths)]
-Globs = Annotated[tuple[Annotated[Text, BeforeValidator(_glob)], ...], BeforeValidator(_names), AfterValidator(_unique)]
+PathOrUrl = Annotated[Location, BeforeValidator(_path_or_url), PlainSerializer(str, return_type=str, when_used="json")]
+FilePaths = Annotated[tuple[FilePath, ...], BeforeValidator(_listed)]
+Globs = Annotated[
+    tuple[Annotated[Text, BeforeValidator(_glob)], ...], BeforeValidator(_listed), AfterValidator(_unique)
+]
 Endings = Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_endings), AfterValidator(_unique)]
 Bounds = Annotated[dict[str, float], BeforeValidator(_bounds)]
-Device = Annotated[str, BeforeValidator(_device)]
-Cluster = Annotated[str, BeforeValidator(_cluster)]
+Device = Annotated[
+    str, _matching(r"(?i:auto|cpu|gpu(:[0-9]{1,3})?)", "auto, cpu, gpu or gpu:1"), AfterValidator(str.lower)
+]
+_HOST = r"([^\s:/@\[\]]+|\[[0-9A-Fa-f:.]+\])"
+Cluster = Annotated[str, _matching(rf"ray(://(auto|{_HOST}(:[0-9]{{1,5}})?))?", "ray, ray://auto or ray://HOST:PORT")]
 ShardText = Annotated[str, BeforeValidator(_shard)]
 Seconds = Annotated[float, Field(gt=0, le=MOST_SECONDS)]

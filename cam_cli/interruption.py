@@ -1,4 +1,4 @@
-"""Signals that end a run: at once while it waits, and after the image in hand while there is one."""
+"""When a run may be stopped by a signal: at once while it waits, and between two images while it works on them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
-    """A signal to end has come; no handler of ordinary errors may swallow it."""
+    """A signal asks the process to end; no handler of ordinary errors may swallow it."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
@@ -19,43 +19,63 @@ class Interrupted(BaseException):
 
 
 class Interruption:
-    """Turns the first signal to end into `Interrupted`, held back while an image is in hand; a second one kills at once.
+    """Raises `Interrupted` when a signal comes: at once, or later where the code has deferred it. A second signal kills.
 
     Args:
-        announce: told once, when a signal has to wait for the image in hand.
+        announce: called once with a message if a signal has to wait.
     """
 
     def __init__(self, announce: Callable[[str], None] = lambda _: None) -> None:
         self.announce = announce
-        self._in_hand = False
-        self._pending: int | None = None
+        self._at_once = True
+        self._pending: BaseException | None = None
 
     def install(self) -> None:
-        """Take the signals, but those the process was started to ignore, as `nohup` and `&` do."""
+        """Handle the signals, except those that the process was started to ignore, as `nohup` and `&` do."""
         for signum in ENDING:
             if signal.getsignal(signum) is not signal.SIG_IGN:
-                signal.signal(signum, self._came)
+                signal.signal(signum, self._on_signal)
 
     @contextmanager
-    def held_back(self) -> Iterator[None]:
-        """Let what runs inside finish before a signal takes effect.
+    def deferred(self) -> Iterator[None]:
+        """Let the code inside finish before a signal takes effect.
 
         Raises:
-            Interrupted: a signal came meanwhile.
+            Interrupted: a signal came meanwhile, and the code outside is not deferred.
         """
-        self._in_hand = True
+        before, self._at_once = self._at_once, False
         try:
             yield
         finally:
-            self._in_hand = False
-        if self._pending is not None:
-            raise Interrupted(self._pending)
+            self._at_once = before
+        self._check()
 
-    def _came(self, signum: int, _: FrameType | None) -> None:
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Let a signal stop the code inside at once, within code that is deferred.
+
+        Raises:
+            Interrupted: a signal came. Exception: the reason that `stop` was given.
+        """
+        before, self._at_once = self._at_once, True
+        try:
+            self._check()
+            yield
+        finally:
+            self._at_once = before
+
+    def stop(self, reason: BaseException) -> None:
+        """Raise `reason` as soon as a signal could take effect; the first reason counts."""
+        self._pending = self._pending or reason
+
+    def _check(self) -> None:
+        if self._at_once and self._pending is not None:
+            raise self._pending
+
+    def _on_signal(self, signum: int, _: FrameType | None) -> None:
         for ending in ENDING:
             if signal.getsignal(ending) is not signal.SIG_IGN:
                 signal.signal(ending, signal.SIG_DFL)
-        if not self._in_hand:
-            raise Interrupted(signum)
-        self._pending = signum
-        self.announce("stopping after the image in hand; once more stops at once")
+        self.stop(Interrupted(signum))
+        self._check()
+        self.announce("stopping after the current images; a second signal stops at once")

@@ -29,6 +29,10 @@ class Drawing:
 _PLAIN = Drawing()
 _SPARSE = Drawing(percentile=99)
 """For gradients at the pixels, where a few pixels are far above the rest (Smilkov et al. 2017, section 3.1)."""
+_WIDE = Drawing(power=2 / 3)
+"""Where the region above half the maximum covers too little."""
+_OFFSET = Drawing(from_minimum=True)
+"""For values that all have a large part in common."""
 
 
 @dataclass(frozen=True)
@@ -57,74 +61,37 @@ class Method:
 
 _ROWS = (
     Method(
-        "smoothgradcam++",
-        "layer++",
-        "Omeiza et al. 2019, arXiv 1908.01224",
-        "Grad-CAM++ with its derivatives averaged over noisy copies.",
-        noise=True,
-        in_file_names=False,
+        "smoothgradcam++", "layer++", "Omeiza et al. 2019, arXiv 1908.01224", "Grad-CAM++ averaged over noisy copies.",
+        noise=True, in_file_names=False,
     ),
     Method("gradcam++", "layer++", "Chattopadhyay et al. 2018, arXiv 1710.11063", "Grad-CAM++ of the clean image."),
     Method("gradcam", "layer", "Selvaraju et al. 2017, arXiv 1610.02391", "Activations weighted by mean gradients."),
-    Method(
-        "cam",
-        "layer",
-        "Zhou et al. 2016, arXiv 1512.04150",
-        "Activations weighted by the dense layer behind global average pooling.",
-        pooled=True,
-    ),
+    Method("cam", "layer", "Zhou et al. 2016, arXiv 1512.04150", "Activations weighted by a dense layer.", pooled=True),
     Method("layercam", "layer", "Jiang et al. 2021", "Activations weighted by positive gradients, cell by cell."),
-    Method(
-        "hirescam", "layer", "Draelos and Carin 2020, arXiv 2011.08891", "Activations times gradients, cell by cell."
-    ),
-    Method(
-        "twoscale",
-        "two layers",
-        "smoothcam",
-        "Grad-CAM of a coarse layer times the root of LayerCAM of a finer one.",
-        Drawing(power=2 / 3),  # the region above half the maximum covers too little
-    ),
+    Method("hirescam", "layer", "Draelos and Carin 2020, arXiv 2011.08891", "Activations times gradients, cell by cell."),
+    Method("twoscale", "two layers", "smoothcam", "Grad-CAM of one layer times the root of LayerCAM of a finer one.", _WIDE),
     Method("activations", "layer", "", "The sum of the feature maps, without any weighting.", of_class=False),
-    Method("gradient", "input", "Simonyan et al. 2013, arXiv 1312.6034", "The gradient at the pixels.", _SPARSE),
+    Method("gradient", "input", "Simonyan et al. 2013, arXiv 1312.6034", "Gradients at the pixels.", _SPARSE),
     Method(
-        "smoothgrad",
-        "input",
-        "Smilkov et al. 2017, arXiv 1706.03825",
-        "The gradient at the pixels, averaged over noisy copies.",
-        _SPARSE,
-        noise=True,
+        "smoothgrad", "input", "Smilkov et al. 2017, arXiv 1706.03825", "Gradients averaged over noisy copies.",
+        _SPARSE, noise=True,
     ),
     Method(
-        "guided-backprop",
-        "peer",
-        "Springenberg et al. 2014, arXiv 1412.6806",
-        "The gradient at the pixels, only positive parts passed through ReLUs.",
+        "guided-backprop", "peer", "Springenberg et al. 2014, arXiv 1412.6806", "Gradients, cut to positive at ReLUs.",
         _SPARSE,
     ),
     Method(
-        "deconvnet",
-        "peer",
-        "Zeiler and Fergus 2013, arXiv 1311.2901",
-        "The gradient at the pixels, with ReLUs applied to gradients.",
+        "deconvnet", "peer", "Zeiler and Fergus 2013, arXiv 1311.2901", "Gradients, with each ReLU applied to them.",
         _SPARSE,
     ),
     Method("lime", "peer", "Ribeiro et al. 2016, arXiv 1602.04938", "Weights of superpixels in a linear model."),
     Method(
-        "integrated-gradients",
-        "peer",
-        "Sundararajan et al. 2017, arXiv 1703.01365",
-        "Gradients integrated on the path from a plain image.",
+        "integrated-gradients", "peer", "Sundararajan et al. 2017, arXiv 1703.01365", "Gradients summed up from a plain image.",
         _SPARSE,
     ),
     Method("occlusion", "peer", "Zeiler and Fergus 2013, arXiv 1311.2901", "The drop of the score under a patch."),
-    Method(
-        "rise",
-        "peer",
-        "Petsiuk et al. 2018, arXiv 1806.07421",
-        "The mean score over random masks.",
-        Drawing(from_minimum=True),  # its values have a large offset
-    ),
-)
+    Method("rise", "peer", "Petsiuk et al. 2018, arXiv 1806.07421", "The mean score over random masks.", _OFFSET),
+)  # fmt: skip
 
 METHODS: Final[dict[str, Method]] = {method.name: method for method in _ROWS}
 """All methods by name, in the order in which they are listed."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from cam_cli.results.manifest import Row
 
 
 class Reporter(Protocol):
@@ -20,5 +23,5 @@ class Reporter(Protocol):
     def expect(self, total: int) -> None:
         """Take the number of images there will be, once it is known; comes from another thread."""
 
-    def image(self, row: dict[str, Any], *, skipped: bool) -> None:
+    def image(self, row: Row, *, skipped: bool) -> None:
         """Take the row of an image that is done (see `Manifest.row`)."""

@@ -5,59 +5,59 @@ Scalars stay text until the field's type reads them: `no`, `010`, `1e-3` and `1:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from cam_cli.errors import ConfigError
+from cam_cli.text import near, one_line, shown_if_odd
 
 MAX_BYTES = 1 << 20
 MAX_NODES = 10_000
 MAX_DEPTH = 50
 
 Loc = tuple[str | int, ...]
+"""The path to a value, such as `("input", "size", 0)`."""
+
 M = TypeVar("M", bound=BaseModel)
 _Schema = dict[str, Any]
 
 _TAG = "tag:yaml.org,2002:"
-_SCALAR_TAGS = {_TAG + kind for kind in ("str", "null", "bool", "int", "float", "timestamp", "value")}
+_NULL = _TAG + "null"
+_SCALARS = ("str", "null", "bool", "int", "float", "timestamp", "value")
+_READ_TAGS: dict[type[yaml.Node], set[str]] = {
+    yaml.ScalarNode: {_TAG + kind for kind in _SCALARS},
+    yaml.SequenceNode: {_TAG + "seq"},
+    yaml.MappingNode: {_TAG + "map"},
+}
 _SHOWN_CHARACTERS = 60
 
 
 @dataclass(frozen=True)
 class Tree:
-    """Settings before their types are known: text, None, lists and mappings, and where each of them stands.
+    """Settings before their types are known: text, None, lists and mappings.
 
     Attributes:
         name: the file, as messages name it.
         data: the top-level mapping; scalars are str, plain `null`, `~` and nothing are None.
-        places: `file:line:column` (1-based) of each value, by its path such as `("input", "size", 0)`.
-        key_places: the same for each key.
+        positions: where each value is, `file:line:column` (1-based), or the flag or variable that gave it.
+        key_positions: the same for each key.
     """
 
     name: str = ""
     data: Mapping[str, object] = field(default_factory=dict)
-    places: Mapping[Loc, str] = field(default_factory=dict)
-    key_places: Mapping[Loc, str] = field(default_factory=dict)
+    positions: Mapping[Loc, str] = field(default_factory=dict)
+    key_positions: Mapping[Loc, str] = field(default_factory=dict)
 
-    def with_value(self, key: str, value: object, place: str) -> Tree:
-        """Return the tree with the top-level `key` set to `value`, which stands at `place`."""
-        others = {loc: where for loc, where in self.places.items() if loc[0] != key}
-        return replace(self, data={**self.data, key: value}, places={**others, (key,): place})
-
-
-@dataclass(frozen=True)
-class Sourced(Generic[M]):
-    """A validated model and where its values stand in the file (`places`, see `Tree`)."""
-
-    value: M
-    places: Mapping[Loc, str]
+    def with_value(self, key: str, value: object, position: str) -> Tree:
+        """Return the tree with the top-level `key` set to `value`, which is at `position`."""
+        others = {loc: where for loc, where in self.positions.items() if loc[0] != key}
+        return replace(self, data={**self.data, key: value}, positions={**others, (key,): position})
 
 
 class KeyedError(ValueError):
@@ -68,14 +68,13 @@ class KeyedError(ValueError):
         self.key = key
 
 
-def read_yaml(path: Path, model: type[M]) -> Sourced[M]:
+def read_yaml(path: Path, model: type[M]) -> M:
     """Read one YAML file into `model`.
 
     Raises:
         ConfigError: the file cannot be read, is not one YAML mapping, or does not fit the model.
     """
-    tree = read_tree(path)
-    return Sourced(validated(tree, model), tree.places)
+    return validated(read_tree(path), model)
 
 
 def read_tree(path: Path) -> Tree:
@@ -85,7 +84,7 @@ def read_tree(path: Path) -> Tree:
         ConfigError: no such file, a folder, not UTF-8, not YAML, several documents, a top level that is no
             mapping, a key given twice, a key or tag that is not plain, an anchor that holds itself, too much.
     """
-    name = file_name(path)
+    name = shown_if_odd(path)
     loader = _Loader(_read_text(path, name))
     loader.name = name
     try:
@@ -96,20 +95,13 @@ def read_tree(path: Path) -> Tree:
         quotes = "; put a value that begins with * or & in quotes" if "alias" in what or "anchor" in what else ""
         raise ConfigError(f"not valid YAML: {' '.join(what.split())}{quotes}", _at(mark) if mark else name) from None
     except (ValueError, OverflowError):
-        place = _at(loader.get_mark())
-        raise ConfigError("not valid YAML: an escape names no character", place) from None
-    if root is None or root.tag == _TAG + "null":
+        raise ConfigError("not valid YAML: an escape names no character", _at(loader.get_mark())) from None
+    if root is None or root.tag == _NULL:
         return Tree(name)
     if not isinstance(root, yaml.MappingNode):
         raise ConfigError("the file must hold `key: value` lines at its top level", _at(root.start_mark))
     builder = _Builder()
-    data = builder.mapping(root, ())
-    return Tree(name, data, builder.places, builder.key_places)
-
-
-def file_name(path: Path) -> str:
-    """Return the path as messages show it: quoted when it holds characters that would garble a terminal."""
-    return str(path) if str(path).isprintable() else repr(str(path))
+    return Tree(name, builder.mapping(root, ()), builder.positions, builder.key_positions)
 
 
 def validated(tree: Tree, model: type[M]) -> M:
@@ -143,8 +135,8 @@ def _read_text(path: Path, name: str) -> str:
         raise ConfigError("not UTF-8 text; save the file as UTF-8", f"{name}:{line}") from None
     if found := yaml.reader.Reader.NON_PRINTABLE.search(text):
         before = text[: found.start()]
-        place = f"{name}:{before.count(chr(10)) + 1}:{found.start() - before.rfind(chr(10))}"
-        raise ConfigError(f"control character {found.group()!r} is not allowed in YAML; remove it", place)
+        position = f"{name}:{before.count(chr(10)) + 1}:{found.start() - before.rfind(chr(10))}"
+        raise ConfigError(f"control character {found.group()!r} is not allowed in YAML; remove it", position)
     return text
 
 
@@ -168,54 +160,45 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def _too_much(place: str) -> ConfigError:
+def _too_much(position: str) -> ConfigError:
     limits = f"{MAX_NODES:,} values or {MAX_DEPTH} levels"
-    return ConfigError(f"more than {limits}, aliases written out; shorten the file", place)
+    return ConfigError(f"more than {limits}, aliases written out; shorten the file", position)
 
 
 class _Builder:
-    """Turns nodes into plain values and remembers where they stand."""
+    """Turns nodes into plain values and keeps their positions."""
 
     def __init__(self) -> None:
-        self.places: dict[Loc, str] = {}
-        self.key_places: dict[Loc, str] = {}
+        self.positions: dict[Loc, str] = {}
+        self.key_positions: dict[Loc, str] = {}
         self._open: set[int] = set()
-        self._count = 0
 
     def mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, object]:
-        if node.tag != _TAG + "map":
-            raise _unknown_tag(node)
+        _check_tag(node)
         values: dict[str, object] = {}
         for key_node, value_node in node.value:
-            key, place = _key(key_node), _at(key_node.start_mark)
+            key, position = _key(key_node), _at(key_node.start_mark)
             if key in values:
-                raise ConfigError(
-                    f"key {_shown(key)} is given twice, first at {self.key_places[*loc, key]}; keep one",
-                    place,
-                )
-            self.key_places[*loc, key] = place
+                first = self.key_positions[*loc, key]
+                raise ConfigError(f"key {_shown(key)} is given twice, first at {first}; keep one", position)
+            self.key_positions[*loc, key] = position
             values[key] = self._value(value_node, (*loc, key))
         return values
 
     def _value(self, node: yaml.Node, loc: Loc) -> object:
-        place = _at(node.start_mark)
-        self.places[loc] = place
-        self._count += 1
+        position = self.positions[loc] = _at(node.start_mark)
         if id(node) in self._open:
-            raise ConfigError("this anchor holds an alias of itself; write the values out", place)
-        if self._count > MAX_NODES or len(loc) > MAX_DEPTH:
-            raise _too_much(place)
+            raise ConfigError("this anchor holds an alias of itself; write the values out", position)
+        if len(self.positions) > MAX_NODES or len(loc) > MAX_DEPTH:
+            raise _too_much(position)
+        _check_tag(node)
         if isinstance(node, yaml.ScalarNode):
-            if node.tag not in _SCALAR_TAGS:
-                raise _unknown_tag(node)
-            return None if node.tag == _TAG + "null" else str(node.value)
+            return None if node.tag == _NULL else str(node.value)
         self._open.add(id(node))
         value: object
         if isinstance(node, yaml.MappingNode):
             value = self.mapping(node, loc)
         else:
-            if node.tag != _TAG + "seq":
-                raise _unknown_tag(node)
             value = [self._value(item, (*loc, index)) for index, item in enumerate(node.value)]
         self._open.discard(id(node))
         return value
@@ -224,16 +207,15 @@ class _Builder:
 def _key(node: yaml.Node) -> str:
     if node.tag == _TAG + "merge":
         raise ConfigError("merge keys (<<) are not read; write the keys out", _at(node.start_mark))
-    if not isinstance(node, yaml.ScalarNode) or node.tag == _TAG + "null":
+    if not isinstance(node, yaml.ScalarNode) or node.tag == _NULL:
         raise ConfigError("a key must be plain text, such as `nsamples`", _at(node.start_mark))
-    if node.tag not in _SCALAR_TAGS:
-        raise _unknown_tag(node)
+    _check_tag(node)
     return str(node.value)
 
 
-def _unknown_tag(node: yaml.Node) -> ConfigError:
-    tag = node.tag.replace(_TAG, "!!")
-    return ConfigError(f"tag {_shown(tag)} is not read; remove it", _at(node.start_mark))
+def _check_tag(node: yaml.Node) -> None:
+    if node.tag not in _READ_TAGS[type(node)]:
+        raise ConfigError(f"tag {_shown(node.tag.replace(_TAG, '!!'))} is not read; remove it", _at(node.start_mark))
 
 
 def _loc(details: ErrorDetails) -> Loc:
@@ -244,46 +226,40 @@ def _loc(details: ErrorDetails) -> Loc:
 def _first(mistakes: list[ErrorDetails], tree: Tree) -> ErrorDetails:
     """Return the mistake that comes first in the file, leaving out lists that only hold a mistake."""
     inner = {_loc(details)[:end] for details in mistakes for end in range(len(_loc(details)))}
-    order = {loc: position for position, loc in enumerate(tree.places)}
+    order = {loc: position for position, loc in enumerate(tree.positions)}
     causes = [details for details in mistakes if _loc(details) not in inner]
     return min(causes, key=lambda details: order.get(_known(_loc(details), order), -1))
 
 
-def _known(loc: Loc, places: Mapping[Loc, object]) -> Loc:
-    """Return the longest beginning of `loc` that has a place."""
-    while loc and loc not in places:
+def _known(loc: Loc, positions: Mapping[Loc, object]) -> Loc:
+    """Return the longest beginning of `loc` that has a position."""
+    while loc and loc not in positions:
         loc = loc[:-1]
     return loc
 
 
 def _explained(details: ErrorDetails, tree: Tree, model: type[BaseModel]) -> ConfigError:
     loc = _loc(details)
-    place = tree.places.get(_known(loc, tree.places), tree.name)
+    position = tree.positions.get(_known(loc, tree.positions), tree.name)
     key = ".".join(_shown_key(part) for part in loc if isinstance(part, str) and part != "[key]")
     schema = model.model_json_schema()
     if details["type"] == "extra_forbidden":
         known = [str(name) for name in _schema_at(schema, loc[:-1]).get("properties", {})]
         hint = near(str(loc[-1]), known) or f"; known keys: {', '.join(known)}"
-        return ConfigError(f"unknown key {_shown(loc[-1])}{hint}", tree.key_places.get(loc, place))
+        return ConfigError(f"unknown key {_shown(loc[-1])}{hint}", tree.key_positions.get(loc, position))
     cause = details.get("ctx", {}).get("error")
     if cause is not None:
-        return ConfigError(f"{key} {' '.join(str(cause).split())}", place)
+        return ConfigError(f"{key} {one_line(cause)}", position)
     absent_item = details["type"] == "missing" and isinstance(loc[-1], int)
     wanted = _schema_at(schema, loc[:-1] if absent_item else loc)
     phrase = _phrase(wanted, schema)
     if details["type"] == "missing" and not absent_item:
-        return ConfigError(f"key {key!r} is missing; it must be {phrase}", place)
+        return ConfigError(f"key {key!r} is missing; it must be {phrase}", position)
     if details["type"] == "finite_number":
         phrase = phrase.replace("a number", "a finite number", 1)
     found = details["input"]
     hint = near(found, [str(choice) for choice in wanted.get("enum", [])]) if isinstance(found, str) else ""
-    return ConfigError(f"{key} must be {phrase}, not {_shown(found)}{hint}", place)
-
-
-def near(word: str, known: Iterable[str]) -> str:
-    """Return ` (did you mean '...'?)` for the known word nearest to `word`, or nothing if none is near."""
-    matches = get_close_matches(word, list(known), n=1)
-    return f" (did you mean {matches[0]!r}?)" if matches else ""
+    return ConfigError(f"{key} must be {phrase}, not {_shown(found)}{hint}", position)
 
 
 def _shown(value: object) -> str:

@@ -1,7 +1,7 @@
 #!/bin/sh
-# A night's audit: explains a folder anew, measures the maps, and compares them with the last night that was in order. Cron mails what it
-# says; exit code 5: a bound of `audit:` was crossed. The pages to look at are in tonight's folder.
-PHOTOS=${PHOTOS:-/srv/photos}
+# A nightly audit: explains a folder again, measures the maps, and compares them with the last night without a fault.
+# Cron mails the messages. Exit code 5: a limit of `audit:` was crossed. The HTML pages are in the folder of tonight.
+IMAGES=${IMAGES:-/srv/images}
 NIGHTS=${NIGHTS:-/srv/audit/nights}
 CONFIG=${CONFIG:-/etc/smoothcam/audit.yaml}
 TONIGHT=${TONIGHT:-$NIGHTS/$(date +%F)}
@@ -10,7 +10,7 @@ worst=0
 note() { [ "$1" -eq 0 ] || [ "$worst" -eq 5 ] || worst=$1; }
 
 mkdir -p "$NIGHTS"
-smoothcam explain "$PHOTOS" --config "$CONFIG" -o "$TONIGHT" -q; note $?
+smoothcam explain "$IMAGES" --config "$CONFIG" -o "$TONIGHT" -q; note $?
 [ "$worst" -eq 0 ] || [ "$worst" -eq 3 ] || [ "$worst" -eq 5 ] || exit "$worst"
 smoothcam evaluate "$TONIGHT" --config "$CONFIG" -q; note $?
 if [ -e "$NIGHTS/in-order" ]; then

@@ -15,7 +15,7 @@ import click
 from cam_cli.errors import SmoothcamError
 from cam_cli.interruption import Interrupted, Interruption
 from cam_cli.quiet import leave_the_cores_to_tensorflow
-from cam_cli.text import escaped
+from cam_cli.text import escaped, one_line
 from cam_cli.version import __version__
 
 _COMMANDS = {
@@ -96,5 +96,5 @@ def _last_words(error: BaseException) -> tuple[int, str]:
             return 130, "interrupted; the same command goes on from here"
     if isinstance(error, OSError):
         return 1, f"cannot write: {error.strerror}"
-    words = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    words = f"{type(error).__name__}: {one_line(error)}"
     return 1, f"a mistake of smoothcam's own, please report it: {words} (`python -X dev -m cam_cli` shows where)"

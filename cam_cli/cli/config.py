@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import click
+import yaml
 
 from cam_cli.cli.options import RunCommand, resolve_options, run_options
+from cam_cli.config import SETTINGS, Resolved, resolve
 from cam_cli.errors import ConfigError, UsageError
-from cam_cli.text import escaped
+from cam_cli.text import escaped, shown_if_odd
 
 
 @click.group()
@@ -22,9 +26,6 @@ def config() -> None:
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 def init(file: Path, force: bool) -> None:
     """Write every setting at its default, with its meaning, to FILE, or to stdout without FILE or for `-`."""
-    from cam_cli.config import starter_yaml
-    from cam_cli.yaml_source import file_name
-
     if str(file) == "-":
         click.echo(starter_yaml(), nl=False)
         return
@@ -32,9 +33,9 @@ def init(file: Path, force: bool) -> None:
         with file.open("w" if force else "x", encoding="utf-8") as stream:
             stream.write(starter_yaml())
     except FileExistsError:
-        raise UsageError(f"{file_name(file)} exists; choose another name, or replace it with --force") from None
+        raise UsageError(f"{shown_if_odd(file)} exists; choose another name, or replace it with --force") from None
     except OSError as error:
-        raise UsageError(f"cannot write {file_name(file)}: {error.strerror}; choose another place") from None
+        raise UsageError(f"cannot write {shown_if_odd(file)}: {error.strerror}; choose another path") from None
 
 
 @config.command()
@@ -42,9 +43,6 @@ def init(file: Path, force: bool) -> None:
 @click.pass_context
 def check(context: click.Context, files: tuple[Path, ...]) -> None:
     """Check that each FILE can be used with --config; exit code 2 if any cannot."""
-    from cam_cli.config import resolve
-    from cam_cli.yaml_source import file_name
-
     failed = False
     for file in files:
         try:
@@ -53,7 +51,7 @@ def check(context: click.Context, files: tuple[Path, ...]) -> None:
             failed = True
             click.echo(escaped(str(error)), err=True)
         else:
-            click.echo(f"{file_name(file)}: ok")
+            click.echo(f"{shown_if_odd(file)}: ok")
     if failed:
         context.exit(ConfigError.exit_code)
 
@@ -63,7 +61,38 @@ def check(context: click.Context, files: tuple[Path, ...]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of YAML.")
 def show(as_json: bool, **options: Any) -> None:
     """Show each setting a run with these flags would use, and where it comes from."""
-    from cam_cli.config import shown_json, shown_yaml
-
     resolved = resolve_options(options)
-    click.echo(shown_json(resolved) if as_json else shown_yaml(resolved), nl=False)
+    if not as_json:
+        click.echo(shown_yaml(resolved), nl=False)
+        return
+    values = resolved.config.model_dump(mode="json")
+    click.echo(json.dumps({key: {"value": values[key], "origin": resolved.origin[key]} for key in values}))
+
+
+def starter_yaml() -> str:
+    """Return a YAML file of every setting at its default, each under its help."""
+    lines = [
+        "# Settings of a smoothcam run, each at its default; delete what you do not change.",
+        "# Use: smoothcam explain IMAGES --config FILE",
+    ]
+    for key, setting in SETTINGS.items():
+        comment = (f"# {line}" for line in textwrap.wrap(setting.yaml_help, 96, break_on_hyphens=False))
+        lines += ["", *comment, f"{key}: {_yaml_value(setting.default)}"]
+    return "\n".join(lines) + "\n"
+
+
+def shown_yaml(resolved: Resolved) -> str:
+    """Return the settings as YAML lines `key: value  # origin`, the origins aligned."""
+    pairs = {key: f"{key}: {_yaml_value(getattr(resolved.config, key))}" for key in resolved.origin}
+    width = max((len(line) for line in pairs.values() if len(line) <= 48), default=0)
+    return "".join(f"{line:<{width}}  # {resolved.origin[key]}\n" for key, line in pairs.items())
+
+
+def _yaml_value(value: object) -> str:
+    """Return a value as YAML text on one line."""
+    items = value if isinstance(value, tuple) else (value,)
+    odd = any(isinstance(item, str | Path) and not str(item).isprintable() for item in items)
+    plain = json.loads(json.dumps(value, default=str))
+    style = '"' if odd else None
+    dumped = yaml.safe_dump([plain], default_flow_style=True, default_style=style, width=1 << 30, allow_unicode=not odd)
+    return dumped.strip()[1:-1]

@@ -14,7 +14,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 from tqdm import tqdm
@@ -24,10 +24,11 @@ from cam_cli.errors import SmoothcamError, UsageError
 from cam_cli.interruption import Interrupted
 from cam_cli.text import escaped
 
+if TYPE_CHECKING:
+    from cam_cli.results.manifest import Row
+
 _FRAME = 0.2
 """Seconds between two drawings of the bar."""
-
-_USUAL_WIDTH = 80
 
 
 class Console:
@@ -64,7 +65,7 @@ class Console:
         self._stderr = _own_stderr()
         self._live = not quiet and _is_terminal(self._stderr)
         self._data_beside_bar = self._live and _is_terminal(sys.stdout)
-        self._drawn = 0
+        self._bar = _Bar(self._stderr, live=self._live)
 
     def __enter__(self) -> Console:
         if self._log is not None or not self._quiet:
@@ -114,7 +115,7 @@ class Console:
         with self._lock:
             self._progress.total = total
 
-    def image(self, row: dict[str, Any], *, skipped: bool) -> None:
+    def image(self, row: Row, *, skipped: bool) -> None:
         """Count an image, and print its row where rows are wanted; what failed now was told by `warn`.
 
         Raises:
@@ -128,7 +129,7 @@ class Console:
             self.detail(_words(row, skipped=skipped))
         if self._json_lines:
             try:
-                self._print_data(json.dumps(row | {"skipped": skipped}, sort_keys=True))
+                self._print_data(json.dumps({**row, "skipped": skipped}, sort_keys=True))
             except BrokenPipeError:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise Interrupted(signal.SIGPIPE) from None
@@ -174,25 +175,26 @@ class Console:
 
     def _print(self, lines: str, *, bar: bool = True) -> None:
         """Write whole lines to stderr, and the bar below them where there is one."""
-        erased = f"\r{' ' * self._drawn}\r" if self._drawn else ""
-        drawn = self._bar() if bar and self._live and self._progress.begun else ""
-        self._drawn = len(drawn)
         with suppress(OSError, ValueError):
-            self._stderr.write(f"{erased}{lines}{drawn}")
+            self._bar.clear()
+            self._stderr.write(lines)
+            if bar and self._live and self._progress.begun:
+                done, total = self._progress.share
+                self._bar.n, self._bar.total = done, total or None
+                self._bar.bar_format = "{percentage:3.0f}%|{bar}| {desc}" if total else "{desc}"
+                self._bar.set_description_str(self._progress.brief)
             self._stderr.flush()
 
-    def _bar(self) -> str:
-        done, total = self._progress.share
-        with_bar = "{percentage:3.0f}%|{bar}| {desc}" if total else "{desc}{bar}"
-        return tqdm.format_meter(
-            done,
-            total,
-            elapsed=0,
-            ncols=_columns(self._stderr) - 1,
-            prefix=self._progress.brief,
-            ascii=not self._stderr.encoding.lower().startswith("utf"),
-            bar_format=with_bar,
-        )
+
+class _Bar(tqdm):  # type: ignore[type-arg]
+    """A bar that is drawn when it is told to, and has no thread of its own."""
+
+    monitor_interval = 0
+    _lock = threading.RLock()
+
+    def __init__(self, file: TextIO, *, live: bool) -> None:
+        unicode = (getattr(file, "encoding", None) or "").lower().startswith("utf")
+        super().__init__(file=file, disable=not live, delay=1, leave=False, dynamic_ncols=True, ascii=not unicode)
 
 
 def _own_stderr() -> TextIO:
@@ -208,13 +210,6 @@ def _is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and not stream.closed and stream.isatty()
 
 
-def _columns(terminal: TextIO) -> int:
-    try:
-        return os.get_terminal_size(terminal.fileno()).columns or _USUAL_WIDTH
-    except (OSError, ValueError):
-        return _USUAL_WIDTH
-
-
 def _opened(path: Path) -> io.FileIO:
     try:
         return io.FileIO(path, "a")
@@ -222,7 +217,7 @@ def _opened(path: Path) -> io.FileIO:
         raise UsageError(f"log file '{path}' cannot be opened: {error.strerror}; choose another place") from None
 
 
-def _words(row: dict[str, Any], *, skipped: bool) -> str:
+def _words(row: Row, *, skipped: bool) -> str:
     """Return an image's row in a few words."""
     parts = ["already done" if row["status"] == "ok" else "failed before"] if skipped else []
     parts += [f"{row['error']['stage']}: {row['error']['message']}"] if row["error"] else []

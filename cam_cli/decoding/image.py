@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cam_cli.errors import ImageError
-from cam_cli.images.decode import Photo, decode
-from cam_cli.images.fit import Box, Preprocessing, fit
+from cam_cli.images.decode import RgbImage, decode
+from cam_cli.images.fit import InputBox, Preprocessing, fit
 from cam_cli.render.size import picture_size
 from cam_cli.storage.location import Location, Stat, Url
 from cam_cli.storage.store import Store
+from cam_cli.text import one_line
 
 if TYPE_CHECKING:
     from cam_cli.results.manifest import Failure  # pydantic, which would double a decoder's time to start
@@ -45,7 +46,7 @@ class DecodeSettings:
 
 
 @dataclass(frozen=True)
-class Source:
+class FileStat:
     """What the file system said of a photo's file before its bytes were read; of one in a store, see `Stat`."""
 
     size: int
@@ -53,7 +54,7 @@ class Source:
     ctime_ns: int
 
     @classmethod
-    def told(cls, status: os.stat_result) -> Source:
+    def told(cls, status: os.stat_result) -> FileStat:
         """Return what a file's status says."""
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
@@ -62,12 +63,12 @@ class Source:
         return {"size": self.size, "mtime_ns": self.mtime_ns, "ctime_ns": self.ctime_ns}
 
 
-def source_of(path: Location) -> Source | Stat | None:
+def stat_of(path: Location) -> FileStat | Stat | None:
     """Return what is said of a photo before its bytes are read; None where there is none."""
     try:
         if isinstance(path, Url):
             return path.stat or Store(path.protocol).stat(path)
-        return Source.told(os.stat(path))  # noqa: PTH116 - one an image, also of a million that are finished
+        return FileStat.told(os.stat(path))  # noqa: PTH116 - one an image, also of a million that are finished
     except (OSError, ValueError):
         return None
 
@@ -86,7 +87,12 @@ class DecodedImage:
     notes: tuple[str, ...]
     x: NDArray[np.float32]
     picture: NDArray[np.uint8]
-    box: tuple[float, float, float, float]
+    box: InputBox
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that its arrays take."""
+        return self.x.nbytes + self.picture.nbytes
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,7 @@ class Decoded:
     and error: one of them, or neither where the bytes are those already known. seconds: what it took.
     """
 
-    source: Source | Stat | None
+    source: FileStat | Stat | None
     sha256: str | None
     image: DecodedImage | None = None
     error: Failure | None = None
@@ -111,13 +117,13 @@ def decode_image(path: Location, known: str | None, how: DecodeSettings) -> Deco
         known: sha256 of bytes that need not be decoded again.
     """
     started = time.perf_counter()
-    source: Source | Stat | None = None
+    source: FileStat | Stat | None = None
     digest: str | None = None
     image: DecodedImage | None = None
     error: Failure | None = None
     stage = "read"
     try:
-        source = source_of(path)
+        source = stat_of(path)
         data, source = _read(path, source)
         digest = hashlib.sha256(data).hexdigest()
         if digest != known:
@@ -130,7 +136,7 @@ def decode_image(path: Location, known: str | None, how: DecodeSettings) -> Deco
     return Decoded(source, digest, image, error, time.perf_counter() - started)
 
 
-def _read(path: Location, told: Source | Stat | None = None) -> tuple[bytes, Source | Stat | None]:
+def _read(path: Location, told: FileStat | Stat | None = None) -> tuple[bytes, FileStat | Stat | None]:
     """Return a file's bytes, and what was said of it before they were read; wait for no writer at a pipe's other end."""
     try:
         if isinstance(path, Url):
@@ -141,7 +147,7 @@ def _read(path: Location, told: Source | Stat | None = None) -> tuple[bytes, Sou
             status = os.fstat(file)
             _check_regular(status)
             os.set_blocking(file, True)
-            return stream.read(), Source.told(status)
+            return stream.read(), FileStat.told(status)
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror or error}", stage="read") from error
     except ValueError as error:
@@ -153,7 +159,7 @@ def _check_regular(status: os.stat_result) -> None:
         raise ImageError("not a regular file", stage="read")
 
 
-def _prepare(sha256: str, photo: Photo, data: bytes, how: DecodeSettings) -> DecodedImage:
+def _prepare(sha256: str, photo: RgbImage, data: bytes, how: DecodeSettings) -> DecodedImage:
     """Fit a photo to the network and shrink it to the size of the pictures, so that the large original can go.
 
     How large the pictures are does not touch the input: where they want more pixels of a photo, it is read once more.
@@ -170,12 +176,8 @@ def _prepare(sha256: str, photo: Photo, data: bytes, how: DecodeSettings) -> Dec
     if picture.shape[:2] != (height, width):
         shrunk = Image.fromarray(picture).resize((width, height), Image.Resampling.HAMMING, reducing_gap=2.0)
         picture = np.asarray(shrunk)
-    in_picture = _scaled(box, width / photo.width, height / photo.height)
+    in_picture = box.scaled(width / photo.width, height / photo.height)
     return DecodedImage(sha256, photo.width, photo.height, photo.notes, x, picture, in_picture)
-
-
-def _scaled(box: Box, across: float, down: float) -> tuple[float, float, float, float]:
-    return box.left * across, box.top * down, box.right * across, box.bottom * down
 
 
 def _failure(error: Exception, stage: str) -> Failure:
@@ -186,4 +188,4 @@ def _failure(error: Exception, stage: str) -> Failure:
     if isinstance(error, ImageError):
         stage = error.stage
     kind = type(error).__name__
-    return Failure(stage=stage, type=kind, message=" ".join(str(error).split()) or kind)
+    return Failure(stage=stage, type=kind, message=one_line(error))

@@ -1,4 +1,4 @@
-"""Images opened ahead of the engine, in processes that a hang or a crash may cost without costing more than one image."""
+"""Images decoded ahead in processes of their own: one that hangs or crashes costs the image it worked on, and no other."""
 
 from __future__ import annotations
 
@@ -32,21 +32,17 @@ _LOOK_SECONDS = 0.5
 _LONGEST_ALARM = 1e8
 
 
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def decoders_for(cores: int) -> int:
     """Return how many decoder processes keep an engine on so many cores busy."""
     return max(1, min(4, cores // 2))
 
 
 class DecoderPool(AbstractContextManager["DecoderPool"]):
-    """Decoder processes, each with a thread that hands it jobs and takes its answers; a context manager.
+    """Decoder processes, each with a thread that sends it jobs and receives its answers; a context manager.
 
     Args:
-        workers: how many. timeout: seconds that reading and decoding one image may take.
+        workers: how many processes.
+        timeout: seconds that reading and decoding one image may take.
     """
 
     def __init__(self, workers: int, timeout: float) -> None:
@@ -60,18 +56,19 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
         self.close()
 
     def start(self) -> None:
-        """Have the processes started, those that are not running, without waiting for them."""
+        """Start the processes that are not running, without waiting for them."""
         for _ in self._decoders:
-            self._threads.submit(self._lend, _Decoder.start)  # where that fails, the first job tries again, and tells
+            self._threads.submit(self._lend, _Decoder.start)  # if that fails, the first job tries again and raises
 
-    def opened(
+    def decode(
         self, jobs: Iterable[tuple[T, Location, str | None]], how: DecodeSettings, ahead: int
     ) -> Iterator[tuple[T, Decoded]]:
         """Yield what becomes of each job, in their order, while the next ones are worked on.
 
         Args:
             jobs: what to yield with the result, the file, and the sha256 of bytes that need not be decoded again; taken one by
-                one, in the caller's thread, when they are needed. ahead: how many are taken beyond the one yielded.
+                one, in the caller's thread, as they are needed.
+            ahead: how many are taken beyond the one yielded.
 
         Raises:
             SmoothcamError: no decoder process can be started.
@@ -117,7 +114,7 @@ class _Decoder:
         """Return the process, started if none is running; it may not be ready yet.
 
         Raises:
-            OSError: it cannot be started. SmoothcamError: it must not be, after `kill`.
+            OSError: it cannot be started. SmoothcamError: the pool is closed.
         """
         if self._process is not None and not self._process.alive:
             self.discard()
@@ -129,7 +126,7 @@ class _Decoder:
             return self._process
 
     def open(self, path: Location, known: str | None, how: DecodeSettings) -> Decoded:
-        """Return what becomes of a file; that its decoder hung or died is the file's failure.
+        """Return what becomes of a file; if its decoder hangs or dies, that is the failure of this file.
 
         Raises:
             SmoothcamError: no process can be started.
@@ -147,7 +144,7 @@ class _Decoder:
                 code = self.discard()
             else:
                 return opened
-            if code != -signal.SIGALRM:  # which went off while all of us were suspended: once more
+            if code != -signal.SIGALRM:  # it goes off while the whole run is suspended: try again
                 return _failed("DecoderCrash", f"the process that decoded it {_ended(code)}; {_advice(code)}")
         slow = f"reading and decoding took longer than {self._timeout:g} s; repair the file, or raise image_timeout"
         return _failed("DecoderHang", slow)
@@ -216,10 +213,10 @@ class _Process:
         return self._popen.poll() is None
 
     def wait_until_ready(self) -> None:
-        """Wait for its first word.
+        """Wait until it says that it is ready.
 
         Raises:
-            OSError, EOFError: it did not come.
+            OSError, EOFError: it did not in time.
         """
         if not self._ready:
             self._patience = _START_SECONDS
@@ -238,12 +235,12 @@ class _Process:
         return pickle.loads(rest, buffers=[self._read(size) for size in sizes])
 
     def kill(self) -> None:
-        """End it at once; the thread that waits for its answer is told in time."""
+        """End it at once; the thread that waits for its answer notices within half a second."""
         self._killed = True
         self._popen.kill()
 
     def end(self) -> int | None:
-        """Let it end, or make it, and return its exit code; None: it hangs in the kernel, where no signal reaches it."""
+        """End it, and return its exit code; None: it hangs in the kernel, where no signal reaches it."""
         self._socket.close()
         for _ in range(2):
             with suppress(subprocess.TimeoutExpired):
@@ -257,7 +254,7 @@ class _Process:
         while rest:
             try:
                 received = self._socket.recv_into(rest)
-            except TimeoutError:  # of one look: however long all of us were suspended, as by Ctrl-Z, it counts as one
+            except TimeoutError:  # counts as one look, however long the run was suspended, as by Ctrl-Z
                 self._patience -= _LOOK_SECONDS
                 if self._killed or self._patience <= 0:
                     raise
@@ -269,12 +266,12 @@ class _Process:
 
 
 def _leave_signals_to_the_main_thread() -> None:
-    """Block them in this thread, and so in the processes that it starts, until these ignore them."""
+    """Block them in this thread and in the processes that it starts, which ignore them once they run."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_MAIN_THREAD)
 
 
 def _environment() -> dict[str, str]:
-    """Return what makes a process find what this one finds, and do its arithmetic in one thread."""
+    """Return variables that give a process the import path of this one, and one thread for its arithmetic."""
     found = {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUTF8": str(sys.flags.utf8_mode)}
     return found | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from cam_cli.engine.runner import GraphCache, PassResult, PassRunner, compile_pa
 from cam_cli.engine.selection import Selection
 from cam_cli.engine.tracing import INPUT, Noise, PassShape, PassSpec
 from cam_cli.errors import UsageError
+from cam_cli.machine import cores
 from cam_cli.methods import METHODS, Method, families
 
 ROWS_IN_A_PASS = 6
@@ -134,8 +134,7 @@ class Explainer:
         self._graphs = graphs
         self._rows = ROWS_IN_A_PASS
         self._images = images
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        self._threads = ThreadPoolExecutor(cores, "evidence")
+        self._threads = ThreadPoolExecutor(cores(), "evidence")
         self.halvings = 0
         """How often the memory ran out."""
         self._run = self._compiled()

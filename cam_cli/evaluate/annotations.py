@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import stat
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,13 +18,12 @@ import pydantic_core
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
 
-from cam_cli.errors import ImageError, UsageError
+from cam_cli.errors import UsageError
 from cam_cli.evaluate.shapes import Box, Mask, Polygons, Runs, Shape, Size, check_size
-from cam_cli.images.decode import read_bytes
-from cam_cli.images.find import IMAGE_EXTENSIONS
+from cam_cli.images.formats import IMAGE_EXTENSIONS
 from cam_cli.images.pillow import strict_and_unlimited
-from cam_cli.results.files import from_printable, shown
 from cam_cli.results.manifest import TargetRecord
+from cam_cli.text import from_printable, one_line, shown
 
 _WNID = re.compile(r"n\d{8}")
 _VOID = 255
@@ -175,7 +175,7 @@ class _Masks:
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - damaged PNGs make Pillow fail in many ways
-            raise UsageError(f"mask {shown(path)}: {' '.join(str(error).split())}") from None
+            raise UsageError(f"mask {shown(path)}: {one_line(error)}") from None
         present = [value for value in np.unique(values) if value]
         if values.dtype == np.uint8 and len(present) > 1:
             present = [value for value in present if value != _VOID]
@@ -332,7 +332,10 @@ def _number(element: ElementTree.Element, path: str) -> float:
 
 
 def _bytes(path: Path) -> bytes:
+    reason = "not a regular file"
     try:
-        return read_bytes(path)
-    except ImageError as error:
-        raise UsageError(f"annotations {shown(path)}: {error}; name a file that smoothcam may read") from error
+        if stat.S_ISREG(path.stat().st_mode):
+            return path.read_bytes()
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror or error}"
+    raise UsageError(f"annotations {shown(path)}: {reason}; name a file that smoothcam may read")

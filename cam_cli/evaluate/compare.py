@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cam_cli.errors import UsageError
 from cam_cli.evaluate.bootstrap import Interval, interval
 from cam_cli.evaluate.signals import centre_of_attention
+from cam_cli.render.size import picture_size
 from cam_cli.results.manifest import Manifest, MapRecord, TargetRecord
 from cam_cli.results.reader import ImageResult, RunReader
 
@@ -262,8 +263,7 @@ def _drawn(image: ImageResult, record: MapRecord) -> Array | None:
     width, height = image.size
     if values is None or not width:
         return None
-    scale = CANVAS / max(width, height)
-    return image.placed(np.maximum(values, 0), (max(1, round(width * scale)), max(1, round(height * scale))))
+    return image.placed(np.maximum(values, 0), picture_size(width, height, CANVAS, enlarge=True))
 
 
 def _correlation(a: Array, b: Array) -> float | None:

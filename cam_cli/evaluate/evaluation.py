@@ -17,9 +17,11 @@ from cam_cli.evaluate.annotations import Annotations, read_annotations
 from cam_cli.evaluate.bootstrap import interval
 from cam_cli.evaluate.localisation import localise
 from cam_cli.evaluate.signals import centre_of_attention, signals
-from cam_cli.results.files import shown, to_json, whole
+from cam_cli.render.size import picture_size
+from cam_cli.results.files import to_json, whole
 from cam_cli.results.manifest import MapRecord
 from cam_cli.results.reader import ImageResult, RunReader
+from cam_cli.text import shown
 
 EVALUATION = "evaluation.json"
 _Values = dict[tuple[str, str, str], "array[float]"]
@@ -181,7 +183,7 @@ def _figures_of(
         }
         values = image.values(record) if record.state != "nonfinite" else None
         if values is not None:
-            metrics |= signals(values, image.placed(values, _canvas(*image.size)))
+            metrics |= signals(values, image.placed(values, picture_size(*image.size, CANVAS)))
             metrics |= _class_distance(record, others)
             masks = annotations.instances(image.path, image.size, record.target) if annotations else None
             if masks:
@@ -200,7 +202,7 @@ def _centres(image: ImageResult) -> dict[tuple[str, str], list[tuple[int, tuple[
     for record in image.manifest.maps:
         values = image.values(record) if record.state == "ok" else None
         if values is not None and record.selection.filters is None and record.selection.subset is None:
-            centre = centre_of_attention(image.placed(values, _canvas(*image.size)))
+            centre = centre_of_attention(image.placed(values, picture_size(*image.size, CANVAS)))
             if centre is not None:
                 found[record.layer, record.method].append((record.target.index, centre))
     return found
@@ -215,11 +217,6 @@ def _class_distance(
         return {}
     (_, one), (_, other) = maps[:2]
     return {"class_distance": float(np.hypot(one[0] - other[0], one[1] - other[1]))}
-
-
-def _canvas(width: int, height: int) -> tuple[int, int]:
-    scale = min(1.0, CANVAS / max(width, height))
-    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _add(values: _Values, maps: Sequence[MapFigures]) -> None:

@@ -17,9 +17,9 @@ from cam_cli.models.bundled import bundled_models
 from cam_cli.models.load import Network, Overrides, load_network
 from cam_cli.models.source import find_source, sha256_of
 from cam_cli.plan.cache import Cache, cache_folder
-from cam_cli.plan.recall import recall_key
-from cam_cli.results.files import from_printable, shown
+from cam_cli.plan.plan import PlanInputs
 from cam_cli.results.reader import RunReader
+from cam_cli.text import from_printable, shown
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class OpenedModel:
 
     def cache(self) -> Cache:
         """Return where the run keeps its traced graphs, which are the same here."""
-        return Cache(cache_folder(os.environ) if self.config.cache else None, recall_key(self.config))
+        return Cache(cache_folder(os.environ) if self.config.cache else None, PlanInputs.of(self.config, Path()).key)
 
 
 def open_model_of(run: RunReader, model: str | None = None, *, unsafe_lambda: bool = False) -> OpenedModel:
@@ -57,12 +57,14 @@ def open_model_of(run: RunReader, model: str | None = None, *, unsafe_lambda: bo
         ModelError, ConfigError: as `load_network` does.
     """
     try:
-        recorded, settings = run.record["model"]["sha256"], run.record["settings"]
-        config = RunConfig.model_validate({**run.record["config"], "unsafe_lambda": unsafe_lambda})
+        if run.record.model is None:
+            raise ValueError("it does not name the model")
+        recorded, settings = run.record.model.sha256, run.record.settings
+        config = RunConfig.model_validate({**run.record.config, "unsafe_lambda": unsafe_lambda})
         precision, fed = str(settings["precision"]), settings["input"]
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"run.json of {shown(run.folder)} does not say how its model was opened ({error})") from error
-    started_in = Path(from_printable(str(run.record.get("cwd", "."))))
+    started_in = Path(from_printable(run.record.cwd))
     found = config.model_copy(
         update={
             "model": _model(model or config.model, recorded, started_in, run),

@@ -12,11 +12,11 @@ from PIL import Image
 
 from cam_cli.errors import UsageError
 from cam_cli.evaluate.correlation import spearman
-from cam_cli.images.fit import Box
+from cam_cli.images.fit import InputBox
 
 Array = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
-Fit = Callable[[Pixels], tuple[Array, Box]]
+Fit = Callable[[Pixels], tuple[Array, InputBox]]
 Explain = Callable[[Array, int, int], Sequence[Sequence[Array]]]
 
 JPEG_QUALITY = 75
@@ -77,7 +77,7 @@ def shifted(pixels: Pixels) -> Pixels:
     return np.pad(pixels, ((1, 0), (1, 0), (0, 0)), mode="edge")[:-1, :-1]
 
 
-def _moved_back(values: Array, box: Box) -> NDArray[Any]:
+def _moved_back(values: Array, box: InputBox) -> NDArray[Any]:
     """Return a map moved left and up by one pixel of the photo, which is a fraction of a cell, between cells linearly.
 
     NaN where it would have to be read more than half a cell past its last centre, which is off the map.

@@ -22,12 +22,12 @@ from cam_cli.evaluate.faithfulness import faithfulness_of_all
 from cam_cli.evaluate.opened import OpenedModel
 from cam_cli.evaluate.sanity import Sanity, sanity
 from cam_cli.evaluate.stability import stability
-from cam_cli.images.decode import Photo
+from cam_cli.images.decode import RgbImage
 from cam_cli.images.fit import fit
 from cam_cli.methods import METHODS
 from cam_cli.models.calls import trace
-from cam_cli.plan.plan import request_of
-from cam_cli.render.upsample import place
+from cam_cli.plan.resolve import request_of
+from cam_cli.render.upsample import upsample
 from cam_cli.results.manifest import MapRecord
 from cam_cli.results.reader import ImageResult, RunReader, photos_of
 
@@ -107,7 +107,7 @@ class _ModelFigures:
             record = image.manifest.maps[number]
             values = image.values(record)
             if values is not None:
-                heat = place(np.maximum(values, 0), (0, 0, columns, rows), (columns, rows))
+                heat = upsample(np.maximum(values, 0), (0, 0, columns, rows), (columns, rows))
                 alike.setdefault(record.target.index, {}).setdefault(heat.tobytes(), (heat, []))[1].append(number)
         for target, maps in alike.items():
             heats, probability = [heat for heat, _ in maps.values()], partial(self._score, target=target)
@@ -151,7 +151,7 @@ class _Stability:
 
         def fitted(pixels: NDArray[np.uint8]) -> Any:
             height, width = pixels.shape[:2]
-            return fit(Photo(pixels, width, height, ()), network.input_shape[:2], network.preprocessing)
+            return fit(RgbImage(pixels, width, height, ()), network.input_shape[:2], network.preprocessing)
 
         n = self._request.nsamples if any(METHODS[method].noise for method in methods) else 0
         return dict(zip(keys, stability(photo.picture, fitted, explain, self._request.seed, n), strict=True))

@@ -17,14 +17,15 @@ from cam_cli.engine.maps import SaliencyMap
 from cam_cli.engine.selection import Selection
 from cam_cli.methods import METHODS
 from cam_cli.models.labels import Labels
+from cam_cli.render.encode import ENCODERS
 from cam_cli.render.joint import MOST_CLASSES, Claim, joint
 from cam_cli.render.picture import drawn, heatmap, overlay, placard
-from cam_cli.render.png import png
-from cam_cli.render.upsample import place
+from cam_cli.render.upsample import upsample
 from cam_cli.results.files import write_new
-from cam_cli.results.layout import stem
+from cam_cli.results.layout import PICTURE_FORMATS, file_name, stem
 from cam_cli.results.manifest import JointRecord, MapFiles, MapRecord, Prediction, SelectionRecord, TargetRecord
 
+encode = ENCODERS[PICTURE_FORMATS[0]]
 _WHY_NOT = {"blank": "blank map: nothing speaks for the class", "nonfinite": "no map: the numbers are not finite"}
 TOP = 5
 
@@ -47,8 +48,7 @@ def publish_map(saliency: SaliencyMap, image: DecodedImage, labels: Labels, fold
     name = stem(saliency)
     files = {}
     for kind, data in _files(saliency, image, how).items():
-        ending = "npy" if kind == "raw" else f"{kind}.png"
-        files[kind] = f"{name}.{ending}"
+        files[kind] = file_name(name, kind)
         write_new(folder / files[kind], data)
     finite = saliency.state != "nonfinite"
     return MapRecord(
@@ -89,10 +89,11 @@ def publish_joint(
         if len(shown) < 2:
             continue
         claims = [
-            Claim(place(_drawn(m), image.box, (width, height)), f"{labels[m.target].name} ({m.target})") for m in shown
+            Claim(upsample(_drawn(m), image.box, (width, height)), f"{labels[m.target].name} ({m.target})")
+            for m in shown
         ]
-        file = f"{name}.png"
-        write_new(folder / file, png(joint(image.picture, claims, opacity)))
+        file = file_name(name, "joint")
+        write_new(folder / file, encode(joint(image.picture, claims, opacity)))
         selection = _selection(shown[0].selection)
         targets = tuple(m.target for m in shown)
         records.append(
@@ -125,14 +126,14 @@ def _files(saliency: SaliencyMap, image: DecodedImage, how: Artefacts) -> dict[s
     if pictures and saliency.state != "ok":
         grey = np.full_like(image.picture, 96)
         for kind in pictures:
-            files[kind] = png(placard(grey if kind == "heatmap" else image.picture, _WHY_NOT[saliency.state]))
+            files[kind] = encode(placard(grey if kind == "heatmap" else image.picture, _WHY_NOT[saliency.state]))
     elif pictures:
         height, width = image.picture.shape[:2]
-        values = place(_drawn(saliency), image.box, (width, height))
+        values = upsample(_drawn(saliency), image.box, (width, height))
         if "heatmap" in pictures:
-            files["heatmap"] = png(heatmap(values, how.colormap))
+            files["heatmap"] = encode(heatmap(values, how.colormap))
         if "overlay" in pictures:
-            files["overlay"] = png(overlay(image.picture, values, how.colormap, how.opacity))
+            files["overlay"] = encode(overlay(image.picture, values, how.colormap, how.opacity))
     return files
 
 

@@ -1,9 +1,9 @@
-"""How many images share a pass: found out while a long run goes on, and kept for the next one."""
+"""How many images share a pass: measured while a long run goes on, and kept for the next one."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from statistics import median
 
@@ -11,10 +11,10 @@ from cam_cli.engine.explain import Explainer, Explanation, Subject
 from cam_cli.plan.cache import Cache
 
 BEFORE = 512
-"""Images that a run explains before it tries anything: to trace another size takes as long as some dozens of images."""
+"""Images that a run explains before it tries another size, as tracing one takes as long as some dozens of images."""
 
 PASSES = 4
-"""That each size is tried for; the first does not count."""
+"""Passes that each size is tried for; the first does not count."""
 
 LEAST_GAIN = 1.05
 """A size must be so many times as fast as half of it to be taken."""
@@ -26,12 +26,15 @@ class BatchSizeTuner:
     """Explains with passes of twice as many images for as long as that pays; maps do not depend on it.
 
     Args:
-        cache: where the size is kept that a run settled on.
+        cache: keeps the size that a run has settled on.
+        most_bytes: the decoded images of a pass take no more memory than this.
     """
 
-    def __init__(self, explainer: Explainer, cache: Cache) -> None:
+    def __init__(self, explainer: Explainer, cache: Cache, most_bytes: int) -> None:
         self._explainer = explainer
         self._cache = cache
+        self._most_bytes = most_bytes
+        self._largest = 1
         self._explained = 0
         self._seconds: dict[int, list[float]] = {}
         self._settled = False
@@ -44,7 +47,7 @@ class BatchSizeTuner:
         """Explain images as `Explainer.explain` does."""
         size, halvings = self._explainer.images_in_a_pass, self._explainer.halvings
         started = time.perf_counter()
-        found = self._explainer.explain(subjects)
+        explanations = self._explainer.explain(subjects)
         if not self._settled:
             self._explained += len(subjects)
             if self._explainer.halvings > halvings:
@@ -52,7 +55,17 @@ class BatchSizeTuner:
             elif len(subjects) == size:
                 self._seconds.setdefault(size, []).append((time.perf_counter() - started) / size)
                 self._decide(size)
-        return found
+        return explanations
+
+    def note_bytes(self, sizes: Iterable[int]) -> None:
+        """Take note of the bytes that each of the next images takes, and make passes smaller if they would take too much."""
+        self._largest = max(self._largest, *sizes)
+        if self._explainer.images_in_a_pass > self._most_images:
+            self._explainer.share_passes(self._most_images)
+
+    @property
+    def _most_images(self) -> int:
+        return max(1, min(MOST_IMAGES, self._most_bytes // self._largest))
 
     def _decide(self, size: int) -> None:
         if self._explained < BEFORE or len(self._seconds[size]) < PASSES:
@@ -60,7 +73,7 @@ class BatchSizeTuner:
         now = median(self._seconds[size][-PASSES + 1 :])
         if size // 2 in self._seconds and median(self._seconds[size // 2][-PASSES + 1 :]) < LEAST_GAIN * now:
             self._settle(size // 2)
-        elif 2 * size > MOST_IMAGES or not self._took(2 * size):
+        elif 2 * size > self._most_images or not self._took(2 * size):
             self._settle(size)
 
     def _took(self, size: int) -> bool:

@@ -1,89 +1,105 @@
-"""What a run asks of the place where its images are explained: this process, or the machines of a cluster."""
+"""What a run asks of the part that explains its images: the interface of an executor, what goes in and what comes out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from cam_cli.decoding.image import Decoded
+from cam_cli.decoding.image import Decoded, DecodedImage, FileStat
+from cam_cli.errors import ImageError
 from cam_cli.images.find import ImageFile
-from cam_cli.pipeline.resume import Verdict
-from cam_cli.plan.recall import Recollection
-from cam_cli.results.manifest import Failure, Manifest
+from cam_cli.plan.plan import Plan
+from cam_cli.results.manifest import Failure, Manifest, Row
+from cam_cli.storage.location import Stat
+from cam_cli.text import one_line
+
+_LONGEST_MESSAGE = 500
 
 
 @dataclass(frozen=True)
 class Task:
-    """An image that is to be done, with its targets."""
+    """An image to explain.
 
-    found: ImageFile
-    verdict: Verdict
-    targets: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Written:
-    """An image whose files lie in a staging folder, the manifest written last."""
-
-    staged: Path
-    manifest: Manifest
-
-
-@dataclass(frozen=True)
-class Files:
-    """The files of an explained image.
-
-    written: waits for them, and raises the OSError that prevented them. again: has them made once more.
+    Args:
+        targets: class indices, or -r for the class of rank r.
+        known: the row of a result that holds if the image still has the same bytes; it is not explained again then.
     """
 
-    written: Callable[[], Written]
-    again: Callable[[], Written]
+    image: ImageFile
+    targets: tuple[int, ...]
+    known: Row | None = None
+
+    @property
+    def known_sha256(self) -> str | None:
+        """The sha256 of bytes that need not be decoded."""
+        return self.known["sha256"] if self.known else None
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a task.
+    """What became of a task: a manifest with its files, a failure, or neither where the image has the bytes that are known.
 
-    opened: what opening the photo came to; its pixels may be gone. notes: what a person should know of the photo. failure: why
-    there are no files. With neither, the photo's bytes are those already known.
+    Args:
+        source: what was said of the file before its bytes were read.
+        sha256: of its bytes; None where they could not be read.
+        notes: what a user should know about the image.
+        manifest: of an explained image, written.
+        staged: the folder where the manifest and all its files lie, ready to be published.
     """
 
     task: Task
-    opened: Decoded
+    source: FileStat | Stat | None = None
+    sha256: str | None = None
     notes: tuple[str, ...] = ()
     failure: Failure | None = None
-    files: Files | None = None
+    manifest: Manifest | None = None
+    staged: Path | None = None
 
 
-Settle = Callable[[Result], None]
-"""Records a result; called in the main thread only, while signals are held back."""
+@dataclass(frozen=True)
+class Ready:
+    """A task whose image is decoded."""
+
+    task: Task
+    decoded: Decoded
+    image: DecodedImage
+
+    def failed(self, error: Exception) -> Result:
+        """Return the result of a task that an error has ended."""
+        return Result(self.task, self.decoded.source, self.image.sha256, self.image.notes, failure=failure_of(error))
 
 
 class Executor(AbstractContextManager["Executor"], Protocol):
-    """Where images are explained; nothing is started before `open`, and everything has ended with the context."""
+    """Explains images, in this process or elsewhere. Nothing starts before `start`, and all has ended with the context."""
 
-    def open(self, known: Recollection | None) -> Recollection:
-        """Load the model and return what the plan found out.
+    def start(self, known: Plan | None) -> Plan:
+        """Load the model and return the plan.
 
         Args:
-            known: what it found out for the last run into this folder, where it can only be the same.
+            known: the plan of the last run into the same folder, if this run must have the same.
 
         Raises:
-            UsageError, ModelError: the model cannot be explained so. SmoothcamError: the executor cannot be opened.
+            UsageError, ModelError: the model cannot be explained so. SmoothcamError: nothing can be started.
         """
 
-    def work(self, tasks: Iterable[Task], settle: Settle) -> None:
-        """Do all tasks, each of them once, and settle every result.
+    def explain(self, tasks: Iterable[Task]) -> Iterator[Result]:
+        """Yield what became of every task, in any order; to be called while signals are deferred.
+
+        Where a signal stops the run, what is explained already is still yielded, and nothing else is begun.
 
         Args:
             tasks: taken one by one as they are needed.
 
         Raises:
-            SmoothcamError: the run as a whole cannot go on. Interrupted: a signal came. Exception: what `settle` raises.
+            SmoothcamError: the run as a whole cannot go on. Interrupted, Exception: see `Interruption.interruptible`.
         """
 
-    def finish(self, settle: Settle) -> None:
-        """Settle what is still in hand after `work` has ended early, and take on nothing more."""
+
+def failure_of(error: Exception) -> Failure:
+    """Return the failure of an image as its manifest records it."""
+    stage = error.stage if isinstance(error, ImageError) else "explain"
+    message = str(error) if isinstance(error, ImageError) else one_line(error, _LONGEST_MESSAGE)
+    return Failure(stage=stage, type=type(error).__name__, message=message)

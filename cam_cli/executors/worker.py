@@ -1,92 +1,98 @@
-"""Where images are explained: the loaded model with its plan, and the files that its maps become."""
+"""The worker: one loaded model, which explains decoded images and knows nothing of the rest of the run."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Sequence
 
-from cam_cli.config import RunConfig
-from cam_cli.decoding.image import DecodedImage, DecodeSettings
+from cam_cli.decoding.image import DecodeSettings
 from cam_cli.engine.device import choose_device
 from cam_cli.engine.explain import Explainer, Explanation, Subject
-from cam_cli.executors.artefacts import Artefacts, predictions, publish_joint, publish_map
+from cam_cli.errors import SmoothcamError
 from cam_cli.executors.batch_size import BatchSizeTuner
+from cam_cli.executors.executor import Ready, Result
 from cam_cli.plan.cache import Cache, cache_folder
-from cam_cli.plan.plan import make_plan, request_of
-from cam_cli.plan.recall import recall_key
-from cam_cli.results.manifest import JointRecord
-from cam_cli.storage.location import Location
+from cam_cli.plan.plan import PlanInputs
+from cam_cli.plan.resolve import request_of, resolve
 
-Work = tuple[DecodedImage, tuple[int, ...]]
-"""An image ready for the engine, and its targets."""
+MOST_BYTES = 32 * 2**20
+"""Decoded images in one pass take no more memory than this, unless `batch` says how many there are to be.
+
+It bounds the memory of a run, as nothing else that waits grows with the number of images: an executor holds a pass that is
+being explained, one whose files are being written, and a few images that are decoded ahead.
+"""
 
 
 class Worker:
-    """One model, opened; it explains prepared images and writes their files, and knows nothing of the other images of a run.
+    """Holds the model and explains images, as many at a time as a pass takes.
 
     Raises:
-        UsageError, ModelError: as `make_plan` and `Explainer` do.
+        UsageError, ModelError: as `resolve` and `Explainer` do.
     """
 
-    def __init__(self, config: RunConfig, root: Location) -> None:
+    def __init__(self, inputs: PlanInputs) -> None:
+        config = inputs.config
         choose_device(config.device)
-        folder = cache_folder(os.environ) if config.cache else None
-        cache = Cache(folder, recall_key(config))
-        self.plan = plan = make_plan(config, root, cache)
+        cache = Cache(cache_folder(os.environ) if config.cache else None, inputs.key)
+        self.resolved = resolve(inputs, cache)
+        self.plan = plan = self.resolved.plan
+        anatomy = self.resolved.anatomy
+        request = request_of(config)
+        self._targets = plan.targets.count
         self._explainer = Explainer(
-            plan.open_model,
-            plan.anatomy,
-            request_of(config),
-            plan.recipe.targets.count,
-            config.batch,
-            plan.precision,
-            cache,
+            self.resolved.open_model, anatomy, request, self._targets, config.batch, plan.precision, cache
         )
-        self._tuner = BatchSizeTuner(self._explainer, cache) if config.batch is None else None
-        self._artefacts = Artefacts(config.write, config.colormap, config.opacity)
+        self._tuner = BatchSizeTuner(self._explainer, cache, MOST_BYTES) if config.batch is None else None
         self.decode_settings = DecodeSettings(
-            plan.anatomy.input_shape[:2], plan.preprocessing, config.picture_size, config.max_pixels
+            anatomy.input_shape[:2], self.resolved.preprocessing, config.picture_size, config.max_pixels
         )
 
     @property
     def images_in_a_pass(self) -> int:
-        """How many images `explain` takes at a time; less once the memory has run out."""
+        """How many images a pass takes; fewer once the memory has run out."""
         return self._explainer.images_in_a_pass
 
-    @property
-    def halvings(self) -> int:
-        """How often the memory ran out, so that passes were halved."""
-        return self._explainer.halvings
+    def is_full(self, batch: Sequence[Ready]) -> bool:
+        """Return True if a pass takes no other image beside these."""
+        held = sum(ready.image.nbytes for ready in batch)
+        return len(batch) >= self.images_in_a_pass or (self._tuner is not None and held >= MOST_BYTES)
 
-    @property
-    def rows_in_a_pass(self) -> int:
-        """How many images and noisy copies the network sees at a time; less once the memory has run out."""
-        return self._explainer.rows_in_a_pass
+    def explain(
+        self, batch: Sequence[Ready], warn: Callable[[str], None]
+    ) -> Iterator[tuple[Ready, Explanation, float] | Result]:
+        """Yield for each image its explanation with its share of the seconds, or its failure.
 
-    def explain(self, batch: Sequence[Work]) -> list[Explanation]:
-        """Explain a batch; the result of each image does not depend on its neighbours.
+        The result of an image does not depend on its neighbours. If a batch fails as a whole, its images are explained one by
+        one, so that one bad image costs no other.
 
-        Raises:
-            Exception: whatever TensorFlow raises; then none of them is explained.
-        """
-        subjects = [Subject(image.x, image.sha256, self._padded(targets)) for image, targets in batch]
-        return self._tuner.explain(subjects) if self._tuner else self._explainer.explain(subjects)
-
-    def write(self, explanation: Explanation, image: DecodedImage, folder: Path) -> dict[str, Any]:
-        """Write an image's files into a folder and return what its manifest says of them.
+        Args:
+            warn: called with a message if the memory ran out and passes are smaller from then on.
 
         Raises:
-            OSError: a file cannot be written.
+            SmoothcamError: no other image would fare better.
         """
-        labels = self.plan.labels
-        maps = tuple(publish_map(entry, image, labels, folder, self._artefacts) for entry in explanation.maps)
-        joint: tuple[JointRecord, ...] = ()
-        if "joint" in self._artefacts.write:
-            joint = publish_joint(explanation.maps, image, labels, folder, self._artefacts.opacity)
-        return {"predictions": predictions(explanation, labels), "maps": maps, "joint": joint}
+        if self._tuner:
+            self._tuner.note_bytes(ready.image.nbytes for ready in batch)
+        started = time.perf_counter()
+        rows, halvings = self._explainer.rows_in_a_pass, self._explainer.halvings
+        subjects = [Subject(ready.image.x, ready.image.sha256, self._padded(ready.task.targets)) for ready in batch]
+        try:
+            explanations = (self._tuner or self._explainer).explain(subjects)
+        except SmoothcamError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever TensorFlow raises is the failure of this batch, not of the run
+            if len(batch) == 1:
+                yield batch[0].failed(error)
+            else:
+                for ready in batch:
+                    yield from self.explain([ready], warn)
+            return
+        if self._explainer.halvings > halvings:
+            warn(f"out of memory: passes of {self._explainer.rows_in_a_pass} rows instead of {rows} from here on")
+        share = (time.perf_counter() - started) / len(batch)
+        yield from ((ready, explanation, share) for ready, explanation in zip(batch, explanations, strict=True))
 
     def _padded(self, targets: tuple[int, ...]) -> tuple[int, ...]:
-        """Fill up to the number every image has in a pass; the engine makes one map of a class met twice."""
-        return targets + targets[-1:] * (self.plan.recipe.targets.count - len(targets))
+        """Repeat the last target: every image of a pass has the same number, and a class met twice gives one map."""
+        return targets + targets[-1:] * (self._targets - len(targets))

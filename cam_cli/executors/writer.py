@@ -1,82 +1,86 @@
-"""The files of an explained image: its maps in a staging folder, and the manifest that is written last."""
+"""The files of an explained image, written into a staging folder, and the manifest, which is written last."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cam_cli.decoding.image import Decoded, DecodedImage
-from cam_cli.executors.executor import Written
-from cam_cli.images.find import ImageFile
-from cam_cli.plan.recipe import Recipe
-from cam_cli.results.files import printable
+from cam_cli.config import RunConfig
+from cam_cli.engine.explain import Explanation
+from cam_cli.errors import ImageError
+from cam_cli.executors.artefacts import Artefacts, predictions, publish_joint, publish_map
+from cam_cli.executors.executor import Ready, Result
+from cam_cli.models.labels import Labels
+from cam_cli.plan.plan import Plan
 from cam_cli.results.manifest import ImageRecord, Manifest
 from cam_cli.results.store import ResultStore
-from cam_cli.results.versions import versions
-
-
-@dataclass(frozen=True)
-class Explained:
-    """An image that the engine is done with.
-
-    seconds: its share of the engine's time. write: writes the files of its maps into the folder it is given, and returns what
-    the manifest says of them.
-    """
-
-    found: ImageFile
-    opened: Decoded
-    image: DecodedImage
-    targets: tuple[int, ...]
-    seconds: float
-    write: Callable[[Path], dict[str, Any]]
+from cam_cli.text import printable
 
 
 class Writer:
-    """Writes images' files and manifests; for any thread, and any process that has the run folder before it."""
+    """Writes the files of explained images; for any thread, and for any process that sees the folder of results."""
 
-    def __init__(self, folder: ResultStore, recipe: Recipe) -> None:
-        self._folder = folder
-        self._recipe = recipe
-        self._versions = versions()
+    def __init__(self, store: ResultStore, plan: Plan, labels: Labels, config: RunConfig) -> None:
+        self._store = store
+        self._plan = plan
+        self._labels = labels
+        self._artefacts = Artefacts(config.write, config.colormap, config.opacity)
 
-    def write(self, work: Explained) -> Written:
-        """Write all files of an explained image into a new staging folder, the manifest last, and send them.
+    def write(self, ready: Ready, explanation: Explanation, seconds: float) -> Result:
+        """Write all files of an image into a new staging folder, the manifest last, and send them on their way.
+
+        They are written once more if somebody removes the staging folder meanwhile.
+
+        Args:
+            seconds: the share of the image in the time of its pass.
 
         Raises:
-            OSError: a file cannot be written. ImageError, SmoothcamError: it cannot be sent, or no file could be.
+            SmoothcamError: nothing can be written.
         """
-        staged = self._folder.stage()
+        try:
+            try:
+                staged, manifest = self._write(ready, explanation, seconds)
+            except FileNotFoundError:
+                staged, manifest = self._write(ready, explanation, seconds)
+        except ImageError as error:
+            return ready.failed(error)
+        except OSError as error:
+            raise self._store.stopped_by(error) from error
+        image = ready.image
+        return Result(ready.task, ready.decoded.source, image.sha256, image.notes, manifest=manifest, staged=staged)
+
+    def _write(self, ready: Ready, explanation: Explanation, seconds: float) -> tuple[Path, Manifest]:
+        task, image = ready.task, ready.image
+        staged = self._store.stage()
         started = time.perf_counter()
-        results = work.write(staged)
-        image = work.image
-        timing = {"read": work.opened.seconds, "explain": work.seconds, "write": time.perf_counter() - started}
-        manifest = self.manifest(
+        records = self._write_maps(explanation, ready, staged)
+        timing = {"read": ready.decoded.seconds, "explain": seconds, "write": time.perf_counter() - started}
+        manifest = self._plan.manifest(
             ImageRecord(
-                path=printable(work.found.relative),
+                path=printable(task.image.relative),
                 sha256=image.sha256,
                 width=image.width,
                 height=image.height,
                 notes=image.notes,
             ),
-            work.targets,
+            task.targets,
             status="ok",
             timing={step: round(value, 6) for step, value in timing.items()},
-            **results,
+            **records,
         )
         manifest.write(staged)
-        self._folder.send(staged, work.found.relative)
-        return Written(staged, manifest)
+        self._store.send(staged, task.image.relative)
+        return staged, manifest
 
-    def manifest(self, image: ImageRecord, targets: tuple[int, ...], **fields: Any) -> Manifest:
-        """Return an image's manifest: what this run knows of any image, and the fields that are this one's own."""
-        return Manifest(
-            fingerprint=self._recipe.fingerprint(image.sha256, targets),
-            image=image,
-            model=self._recipe.model,
-            settings=self._recipe.settings_for(targets),
-            versions=self._versions,
-            **fields,
+    def _write_maps(self, explanation: Explanation, ready: Ready, folder: Path) -> dict[str, Sequence[Any]]:
+        """Write the files of all maps, and return what the manifest says of them."""
+        image, labels, artefacts = ready.image, self._labels, self._artefacts
+        maps = tuple(publish_map(entry, image, labels, folder, artefacts) for entry in explanation.maps)
+        joint = (
+            publish_joint(explanation.maps, image, labels, folder, artefacts.opacity)
+            if "joint" in artefacts.write
+            else ()
         )
+        return {"predictions": predictions(explanation, labels), "maps": maps, "joint": joint}

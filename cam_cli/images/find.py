@@ -10,11 +10,10 @@ from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from cam_cli.errors import UsageError
-from cam_cli.images.globs import Exclusion, Glob, is_glob, split_glob
-from cam_cli.images.tree import LocalTree, Tree
-from cam_cli.storage.location import Location, Url, escaped
-
-IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"})
+from cam_cli.images.formats import IMAGE_EXTENSIONS
+from cam_cli.images.globs import Glob, exclusion, is_glob, split_glob
+from cam_cli.images.tree import FileTree, Identity, LocalTree
+from cam_cli.storage.location import Location, Url, quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +24,17 @@ class ImageFile:
     relative: PurePosixPath
 
 
-def _ignore(path: Location, error: OSError) -> None:
-    """Do nothing."""
-
-
 def find_images(
     paths: Sequence[Location],
     root: Location,
     *,
-    tree: Tree | None = None,
+    tree: FileTree | None = None,
     lists: Iterable[Location] = (),
     extensions: Collection[str] = IMAGE_EXTENSIONS,
     exclude: Sequence[str] = (),
     prune: Collection[Location] = (),
     prune_if: Callable[[Location], bool] = lambda _: False,
-    on_error: Callable[[Location, OSError], None] = _ignore,
+    on_error: Callable[[Location, OSError], None] = lambda *_: None,
 ) -> Iterator[ImageFile]:
     """Yield every image that `paths` name, each once, in the order given; then every image on the lists.
 
@@ -50,74 +45,91 @@ def find_images(
     matches are yielded whatever their ending, the folders it matches are walked, both in the order of a walk.
 
     Args:
-        paths: files, folders and globs, in any form; what several of them reach is yielded at the place of the one that starts
-            deepest (a glob starts from its last folder without a wildcard), and of the first of those.
+        paths: files, folders and globs, in any form. An image that several of them reach is yielded by the one that starts
+            deepest (a glob starts from its last folder without a wildcard), and by the first of those.
         root: the folder that `ImageFile.relative` starts from; must hold all of `paths` and of the lists.
-        tree: where all of them are; this machine's folders when left out.
+        tree: the tree that holds all of them; this machine's folders when left out.
         lists: further files and folders, taken one by one as they are needed and yielded as often as they are listed.
         extensions: endings of the files taken from folders, in lower case without the dot.
-        exclude: gitignore-like globs (see `Exclusion`) of what is left out, except those of `paths` that they match themselves;
+        exclude: gitignore-like globs (see `exclusion`) of what is left out, except those of `paths` that they match themselves;
             a folder left out is not entered.
-        prune: folders below those given that are not entered; prune_if says it of a folder by what is in it.
+        prune: folders below those given that are not entered.
+        prune_if: returns True for a folder that is not entered either.
         on_error: called with each folder that cannot be listed, which is then left out.
 
     Raises:
         UsageError: a path outside the root, or `..` after a wildcard.
     """
-    places = _Places(tree or LocalTree(), root)
-    starts: dict[tuple[PurePosixPath, PurePosixPath | None], _Start] = {}
-    for path in paths:
-        start = places.start(path)
-        starts.setdefault((start.relative, start.pattern), start)
-    alone = _Walk(
-        tree=places.tree,
+    walk = _Walk(
+        tree=tree or LocalTree(),
+        base=_absolute_parts(root),
+        root=root,
         endings=tuple(f".{extension}" for extension in extensions),
-        exclude=Exclusion.of(exclude),
+        exclude=exclusion(exclude),
         prune=frozenset(_resolved(path) for path in prune),
         prune_if=prune_if,
         on_error=on_error,
     )
-    together = alone.beside(starts.values())
-    for start in starts.values():
-        yield from together.images(start)
+    starts = dict.fromkeys(walk.start(path) for path in paths)
+    starting: dict[PurePosixPath, Glob] = {}
+    rivals = []
+    for start in starts:
+        rivals.append(starting.get(start.relative, Glob()))
+        if start.pattern is not None:
+            starting[start.relative] = rivals[-1] | start.glob
+    files = frozenset(start.relative for start in starts if start.pattern is None)
+    together = replace(walk, files=files, starting=starting)
+    for start, earlier in zip(starts, rivals, strict=True):
+        yield from together.images(start, earlier)
     for path in lists:
-        start = places.named(path)
-        if not alone.exclude.covers_path(start.relative, folder=start.pattern is not None):
-            yield from alone.images(start)
+        start = walk.named(path)
+        if not walk.leaves_out(start):
+            yield from walk.images(start, Glob())
 
 
-def common_root(paths: Sequence[Location], tree: Tree | None = None) -> Location:
-    """Return the deepest folder that holds all paths, absolute, links kept; a folder stands for itself, a glob for its start.
+def common_root(paths: Sequence[Location], tree: FileTree | None = None) -> Location:
+    """Return the deepest folder that holds all paths, absolute, links kept; a folder holds itself, a glob its first folder.
 
     Args:
-        tree: where they all are; this machine's folders when left out.
+        tree: the tree that holds them all; this machine's folders when left out.
 
     Raises:
         UsageError: no path is given, or one with `..` after a wildcard.
     """
     if not paths:
         raise UsageError("no image or folder is given; name at least one")
-    where: Tree = tree or LocalTree()
-    folders = [_folder_of(path, where) for path in paths]
-    if isinstance(folders[0], Url):
-        above = [{folder, *folder.parents} for folder in folders]
-        return next(
-            (place for place in (folders[0], *folders[0].parents) if all(place in one for one in above)), folders[0]
-        )
-    return Path(os.path.commonpath([where.absolute(folder) for folder in folders]))
+    folders = [_folder_of(path, tree or LocalTree()) for path in paths]
+    first = folders[0]
+    levels = zip(*map(_absolute_parts, folders), strict=False)
+    common = [names[0] for names in takewhile(lambda names: len(set(names)) == 1, levels)]
+    if isinstance(first, Url):
+        return next((url for url in (first, *first.parents) if len(url.parts) <= len(common)), first)
+    return Path(*common)
 
 
-def _folder_of(path: Location, tree: Tree) -> Location:
+def _folder_of(path: Location, tree: FileTree) -> Location:
     if is_glob(path) and not tree.exists(path):
         return split_glob(path)[0]
     return path if tree.file(path) is None else path.parent
+
+
+def _absolute_parts(path: Location) -> tuple[str, ...]:
+    return path.parts if isinstance(path, Url) else _normalised(path).parts
+
+
+def _normalised(path: Path) -> Path:
+    return Path("/" + os.path.normpath(path.absolute()).lstrip("/"))
+
+
+def _resolved(path: Location) -> Location:
+    return path.resolve() if isinstance(path, Path) else path
 
 
 @dataclass(frozen=True, slots=True)
 class _Start:
     """Where one of the paths starts: a file (no pattern), a folder (an empty one), or the folder a glob starts from."""
 
-    path: Location
+    path: Location = field(compare=False)
     relative: PurePosixPath
     pattern: PurePosixPath | None
 
@@ -126,13 +138,37 @@ class _Start:
         return Glob.of(self.pattern.parts if self.pattern else ())
 
 
-class _Places:
-    """Tells where paths start, seen from the root."""
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """A folder on a walk: `glob` takes images here except those that `rivals` take; `above` are the folders it lies in."""
 
-    def __init__(self, tree: Tree, root: Location) -> None:
-        self.tree = tree
-        self._root = root
-        self._base = tree.absolute(root)
+    path: Location
+    relative: PurePosixPath
+    glob: Glob
+    rivals: Glob
+    exclude: Glob
+    above: frozenset[Identity]
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """What a walk takes and leaves out.
+
+    It leaves out `files`, and what the globs of deeper starts (`starting`) take: these are yielded on their own. Of all starts
+    that match a file, the deepest reaches it if any does, because its way is part of theirs. So no start has to look whether
+    another one does.
+    """
+
+    tree: FileTree
+    root: Location
+    base: tuple[str, ...]
+    endings: tuple[str, ...]
+    exclude: Glob
+    prune: frozenset[Location]
+    prune_if: Callable[[Location], bool]
+    on_error: Callable[[Location, OSError], None]
+    files: frozenset[PurePosixPath] = frozenset()
+    starting: Mapping[PurePosixPath, Glob] = field(default_factory=dict)
 
     def start(self, path: Location) -> _Start:
         if not is_glob(path) or self.tree.exists(path):
@@ -141,115 +177,76 @@ class _Places:
         return _Start(folder, self._relative(folder), pattern)
 
     def named(self, path: Location) -> _Start:
+        """Return where a path without wildcards starts."""
         relative = self._relative(path)
         file = self.tree.file(path)
         return _Start(path, relative, PurePosixPath()) if file is None else _Start(file, relative, None)
 
     def _relative(self, path: Location) -> PurePosixPath:
-        if isinstance(path, Url) and path.parts[: len(self._root.parts)] == self._root.parts:
-            return PurePosixPath(*map(escaped, path.parts[len(self._root.parts) :]))
-        known = not isinstance(path, Url) and not isinstance(self._root, Url)
-        place = self.tree.absolute(path) if known else str(path)
-        if not known or (place != self._base and not place.startswith(self._base.rstrip("/") + "/")):
+        parts, depth = _absolute_parts(path), len(self.base)
+        if parts[:depth] != self.base:
+            path, root = (_normalised(p) if isinstance(p, Path) else p for p in (path, self.root))
             raise UsageError(
-                f"{place!r} is not inside the root folder {self._base!r}; name a folder that holds all images with --root"
+                f"{str(path)!r} is not inside the root folder {str(root)!r}; name a folder that holds all images with --root"
             )
-        return PurePosixPath(place[len(self._base) :].lstrip("/"))
+        return PurePosixPath(*(map(quoted, parts[depth:]) if isinstance(path, Url) else parts[depth:]))
 
+    def leaves_out(self, start: _Start) -> bool:
+        """Return True if a start, or a folder on its way from the root, is excluded."""
+        *folders, name = start.relative.parts or ("",)
+        exclude = self.exclude
+        for folder in folders:
+            if exclude.matches(folder, folder=True):
+                return True
+            exclude = exclude.below(folder)
+        return bool(name) and exclude.matches(name, folder=start.pattern is not None)
 
-def _resolved(path: Location) -> Location:
-    return path.resolve() if isinstance(path, Path) else path
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A folder on a walk: `glob` takes images here but what `rivals` take is theirs; `above` are the folders it lies in."""
-
-    path: Location
-    relative: PurePosixPath
-    glob: Glob
-    rivals: tuple[Glob, ...]
-    exclude: Exclusion
-    above: frozenset[tuple[int, int]]
-
-
-@dataclass(frozen=True)
-class _Walk:
-    """What a walk takes and leaves out; `files` and what starts in the folders of `starting` is yielded in its own right.
-
-    Of all starts that match a file and lie above it, the deepest reaches it if any does, as its way is part of the others': so
-    a walk can leave the file to it without looking.
-    """
-
-    tree: Tree
-    endings: tuple[str, ...]
-    exclude: Exclusion
-    prune: frozenset[Location]
-    prune_if: Callable[[Location], bool]
-    on_error: Callable[[Location, OSError], None]
-    files: frozenset[str] = frozenset()
-    starting: Mapping[str, Sequence[_Start]] = field(default_factory=dict)
-
-    def beside(self, starts: Iterable[_Start]) -> _Walk:
-        """Return a walk that leaves to each start what is its own."""
-        starting: dict[str, list[_Start]] = {}
-        files = set()
-        for start in starts:
-            if start.pattern is None:
-                files.add(str(start.relative))
-            else:
-                starting.setdefault(str(start.relative), []).append(start)
-        return replace(self, files=frozenset(files), starting=starting)
-
-    def images(self, start: _Start) -> Iterator[ImageFile]:
-        """Yield the images one start stands for."""
+    def images(self, start: _Start, earlier: Glob) -> Iterator[ImageFile]:
+        """Yield the images one start stands for, except those that an earlier one in the same folder takes."""
         if start.pattern is None:
             yield ImageFile(start.path, start.relative)
             return
-        waiting = [iter([self._first(start)])]
+        exclude = self.exclude
+        for name in start.relative.parts:
+            exclude = exclude.below(name)
+        waiting = [iter([_Folder(start.path, start.relative, start.glob, earlier, exclude, frozenset())])]
         while waiting:
-            place = next(waiting[-1], None)
-            if place is None:
+            folder = next(waiting[-1], None)
+            if folder is None:
                 waiting.pop()
                 continue
-            if place.above and self._pruned(place.path):
+            if folder.above and self._pruned(folder.path):
                 continue
-            folders: list[str] = []
+            names: list[str] = []
             try:
-                identity = self.tree.identity(place.path)
-                if identity in place.above:
+                identity = self.tree.identity(folder.path)
+                if identity in folder.above:
                     continue
-                for name, path in self.tree.files(place.path, partial(self._takes, place), folders):
-                    yield ImageFile(path, place.relative / name)
+                for name, path in self.tree.files(folder.path, partial(self._takes, folder), names):
+                    yield ImageFile(path, folder.relative / name)
             except OSError as error:
                 is_absent = isinstance(error, FileNotFoundError | NotADirectoryError)
-                if place.above or not (start.pattern.parts and is_absent):
-                    self.on_error(place.path, error)
+                if folder.above or not (start.pattern.parts and is_absent):
+                    self.on_error(folder.path, error)
                 continue
-            waiting.append(self._below(place, folders, place.above | {identity}))
+            waiting.append(self._below(folder, names, folder.above | {identity}))
 
-    def _first(self, start: _Start) -> _Place:
-        earlier = takewhile(lambda other: other is not start, self.starting.get(str(start.relative), ()))
-        exclude = self.exclude.below(*start.relative.parts)
-        return _Place(start.path, start.relative, start.glob, tuple(s.glob for s in earlier), exclude, frozenset())
-
-    def _below(self, place: _Place, names: Sequence[str], above: frozenset[tuple[int, int]]) -> Iterator[_Place]:
+    def _below(self, folder: _Folder, names: Sequence[str], above: frozenset[Identity]) -> Iterator[_Folder]:
         for name in names:
-            glob = place.glob.below(name)
-            if glob is None or place.exclude.covers(name, folder=True):
+            glob = folder.glob.below(name)
+            if not glob or folder.exclude.matches(name, folder=True):
                 continue
-            relative = place.relative / name
-            passing = filter(None, (rival.below(name) for rival in place.rivals))
-            rivals = (*passing, *(start.glob for start in self.starting.get(str(relative), ())))
-            if not (glob.spent and any(rival.whole for rival in rivals)):
-                yield _Place(place.path / name, relative, glob, rivals, place.exclude.below(name), above)
+            relative = folder.relative / name
+            rivals = folder.rivals.below(name) | self.starting.get(relative, Glob())
+            if not (glob.spent and rivals.whole):
+                yield _Folder(folder.path / name, relative, glob, rivals, folder.exclude.below(name), above)
 
-    def _takes(self, place: _Place, name: str) -> bool:
+    def _takes(self, folder: _Folder, name: str) -> bool:
         return (
-            self._match(place.glob, name)
-            and not place.exclude.covers(name, folder=False)
-            and not any(self._match(rival, name) for rival in place.rivals)
-            and not (self.files and str(place.relative / name) in self.files)
+            self._match(folder.glob, name)
+            and not folder.exclude.matches(name)
+            and not self._match(folder.rivals, name)
+            and not (self.files and folder.relative / name in self.files)
         )
 
     def _match(self, glob: Glob, name: str) -> bool:

@@ -1,16 +1,16 @@
-"""From a photo to a network's input array, and where that input lies in the photo."""
+"""From an image to a network's input array, and where that input lies in the image."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from cam_cli.errors import ImageError
-from cam_cli.images.decode import Photo
+from cam_cli.images.decode import RgbImage
 
 _RESAMPLE = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -18,26 +18,28 @@ _RESAMPLE = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 CHANNELS = {"rgb": 3, "bgr": 3, "rgba": 4, "grey": 1}
-"""How many channels an input of each order has; the fourth of `rgba` is 255 everywhere, as photos are opaque by then."""
+"""How many channels an input of each order has; the fourth of `rgba` is 255 everywhere, as images are opaque by then."""
 
 
-@dataclass(frozen=True)
-class Box:
-    """Where the network's input lies in the upright photo, in photo pixels; a letterbox reaches past it."""
+class InputBox(NamedTuple):
+    """Where the network's input lies in the upright image, in image pixels. A letterbox reaches past the image."""
 
     left: float
     top: float
     right: float
     bottom: float
 
+    def scaled(self, across: float, down: float) -> InputBox:
+        """Return the box in an image that is so many times as wide and as high."""
+        return InputBox(self.left * across, self.top * down, self.right * across, self.bottom * down)
+
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a photo becomes a network's input.
+    """How an image becomes a network's input.
 
-    fit: `stretch` squeezes the whole photo into the input; `crop` takes the centred rectangle of
-    the input's shape whose sides are `crop_fraction` of the largest that fits; `letterbox` pads the whole
-    photo to the input's shape.
+    fit: `stretch` squeezes the whole image into the input; `crop` takes the centred rectangle of the input's shape whose sides
+    are `crop_fraction` of the largest that fits; `letterbox` pads the whole image to the input's shape.
     mean, std: (x - mean) / std on values 0 to 255, in `channels` order; one value, or one a channel.
     """
 
@@ -49,62 +51,57 @@ class Preprocessing:
     crop_fraction: float = 0.875
 
 
-def fit(photo: Photo, size: tuple[int, int], how: Preprocessing) -> tuple[NDArray[np.float32], Box]:
-    """Fit a photo to a network's input.
+def fit(image: RgbImage, size: tuple[int, int], how: Preprocessing) -> tuple[NDArray[np.float32], InputBox]:
+    """Fit an image to a network's input.
 
     Args:
-        photo: the upright photo.
+        image: the upright image.
         size: rows and columns of the network's input.
         how: the network's own preprocessing.
 
     Returns:
         The input, (rows, columns, channels) float32 with `CHANNELS[how.channels]` channels, and where it lies in the
-        photo. A letterbox's padding is the mean colour: exactly 0.
+        image. A letterbox's padding is the mean colour: exactly 0.
 
     Raises:
         ImageError: stage `fit`; an input without pixels, or settings that do not suit the channels.
     """
     if problem := unfit(size, how):
         raise ImageError(problem, stage="fit")
-    image = Image.fromarray(photo.pixels)
+    pixels = Image.fromarray(image.pixels)
     if how.channels in {"grey", "rgba"}:
-        image = image.convert("L" if how.channels == "grey" else "RGBA")
+        pixels = pixels.convert("L" if how.channels == "grey" else "RGBA")
     rows, columns = size
     resample = _RESAMPLE[how.resample]
-    box = input_box(photo.width, photo.height, size, how)
+    box = input_box(image.width, image.height, size, how)
     if how.fit == "letterbox":
-        left, top, *inner = _letterboxed(photo.width, photo.height, size)
-        filled = _normalise(image.resize(inner, resample), how)
+        left, top, *inner = _letterboxed(image.width, image.height, size)
+        filled = _normalise(pixels.resize(inner, resample), how)
         x = np.zeros((rows, columns, filled.shape[2]), np.float32)
         x[top : top + inner[1], left : left + inner[0]] = filled
         return x, box
-    across, down = image.width / photo.width, image.height / photo.height
-    sides = (box.left * across, box.top * down, box.right * across, box.bottom * down)
-    return _normalise(image.resize((columns, rows), resample, box=sides), how), box
+    in_pixels = box.scaled(pixels.width / image.width, pixels.height / image.height)
+    return _normalise(pixels.resize((columns, rows), resample, box=in_pixels), how), box
 
 
-def input_box(width: int, height: int, size: tuple[int, int], how: Preprocessing) -> Box:
-    """Say where the network's input lies in a photo.
-
-    Args:
-        width, height: of the photo. size: rows and columns of the network's input.
-    """
+def input_box(width: int, height: int, size: tuple[int, int], how: Preprocessing) -> InputBox:
+    """Return where the network's input of `size` (rows, columns) lies in an image of so many pixels."""
     rows, columns = size
     if how.fit == "letterbox":
         left, top, inner_width, inner_height = _letterboxed(width, height, size)
-        return Box(
+        return InputBox(
             -left * width / inner_width,
             -top * height / inner_height,
             (columns - left) * width / inner_width,
             (rows - top) * height / inner_height,
         )
     if how.fit == "crop":
-        return Box(*_centred(width, height, columns / rows, how.crop_fraction))
-    return Box(0.0, 0.0, float(width), float(height))
+        return _centred(width, height, columns / rows, how.crop_fraction)
+    return InputBox(0.0, 0.0, float(width), float(height))
 
 
 def _letterboxed(width: int, height: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Return left and top, width and height of a photo inside the input that it is padded to."""
+    """Return left and top, width and height of an image inside the input that it is padded to."""
     rows, columns = size
     scale = min(columns / width, rows / height)
     inner_width, inner_height = max(1, round(width * scale)), max(1, round(height * scale))
@@ -112,11 +109,7 @@ def _letterboxed(width: int, height: int, size: tuple[int, int]) -> tuple[int, i
 
 
 def unfit(size: tuple[int, int], how: Preprocessing) -> str:
-    """Return why no photo can be fitted in this way, whatever the photo, or nothing.
-
-    Args:
-        size: rows and columns of the network's input.
-    """
+    """Return why no image at all can be fitted to `size` (rows, columns) in this way, or an empty text."""
     channels = CHANNELS[how.channels]
     if min(size) < 1:
         return f"the network's input of {size[0]} x {size[1]} holds no pixel; set input_size"
@@ -130,10 +123,10 @@ def unfit(size: tuple[int, int], how: Preprocessing) -> str:
     return ""
 
 
-def _centred(width: int, height: int, aspect: float, fraction: float) -> tuple[float, float, float, float]:
+def _centred(width: int, height: int, aspect: float, fraction: float) -> InputBox:
     half_across = fraction * min(width, height * aspect) / 2
     half_down = fraction * min(height, width / aspect) / 2
-    return (
+    return InputBox(
         max(0.0, width / 2 - half_across),
         max(0.0, height / 2 - half_down),
         min(float(width), width / 2 + half_across),

@@ -1,11 +1,16 @@
-"""Globs by the shell's rules, matched name by name on the way down a tree."""
+"""Globs by the shell's rules, matched name by name on the way down a tree.
+
+`pathspec` and `wcmatch` match whole paths and cannot tell whether anything below a folder may still match. With them a walk
+would list folders that cannot matter. `pathspec` also gives `!`, `#`, `\\` and spaces at the end of a name a meaning of their
+own and fails on `[b-a]`. The walk of `wcmatch` is unsorted and knows this machine's file system alone.
+"""
 
 from __future__ import annotations
 
 import fnmatch
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import PurePath, PurePosixPath
 
 from cam_cli.errors import UsageError
@@ -18,7 +23,7 @@ _ANY_FOLDERS = "**"
 
 
 def is_glob(path: PurePath | Url) -> bool:
-    """Say whether a path holds a wildcard: `*`, `?` or a closed `[...]`."""
+    """Return True if a path holds a wildcard: `*`, `?` or a closed `[...]`."""
     return any(_WILDCARD.search(part) for part in path.parts)
 
 
@@ -39,109 +44,79 @@ def split_glob(path: Location) -> tuple[Location, PurePosixPath]:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What one part of a glob says of a name; one that stands for any number of folders repeats."""
+    """One part of a glob. `**` repeats: it stands for any number of folders."""
 
-    takes: Callable[[str], object]
+    match: Callable[[str], object]
     repeats: bool
+    only_folders: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Glob:
-    """A glob as seen from one folder.
+    """One or several globs as seen from one folder: what is still to be matched below it.
 
-    parts: the whole glob. reached: the parts that names in this folder are held against; `len(parts)` says that the folder, or
-    one it lies in, is matched itself.
+    rests: the parts that are left of each glob. None are left once the folder itself, or one it lies in, is matched.
     """
 
-    parts: tuple[_Part, ...]
-    reached: frozenset[int]
+    rests: frozenset[tuple[_Part, ...]] = frozenset()
 
     @classmethod
-    def of(cls, names: Sequence[str], *, hidden: bool = False) -> Glob:
-        """Return a glob as seen from the folder it starts in; without names it matches that folder.
+    def of(cls, names: Sequence[str], *, hidden: bool = False, only_folders: bool = False) -> Glob:
+        """Return a glob as seen from the folder it starts in. Without names it matches that folder.
 
         Args:
-            names: the glob, part by part: `*`, `?` and `[...]` stay within a name, `**` alone stands for any number of folders.
+            names: the glob, part by part. `*`, `?` and `[...]` stay within a name, `**` stands for any number of folders.
             hidden: whether wildcards match a dot at the start of a name.
+            only_folders: whether it matches folders alone.
         """
-        parts = tuple(_Part(_matcher(name, hidden), name == _ANY_FOLDERS) for name in names)
-        return cls(parts, _passed(parts, {0}))
+        return cls(
+            _opened({tuple(_Part(_matcher(name, hidden), name == _ANY_FOLDERS, only_folders) for name in names)})
+        )
+
+    def __or__(self, other: Glob) -> Glob:
+        return Glob(self.rests | other.rests)
+
+    def __bool__(self) -> bool:
+        return bool(self.rests)
 
     @property
     def whole(self) -> bool:
         """Whether this folder, or one it lies in, is matched, so that a walk takes the images in it."""
-        return len(self.parts) in self.reached
+        return () in self.rests
 
     @property
     def spent(self) -> bool:
         """Whether nothing but such a walk is left to do in this folder."""
-        return len(self.reached) == 1 and self.whole
+        return self.rests == {()}
 
-    def matches(self, name: str) -> bool:
-        """Say whether the glob, to its end, matches something of that name in this folder."""
-        last = len(self.parts) - 1
-        return last in self.reached and bool(self.parts[last].takes(name))
+    def matches(self, name: str, *, folder: bool = False) -> bool:
+        """Return True if a glob, to its end, matches a file (or folder) of that name in this folder."""
+        return any(
+            len(rest) == 1 and rest[0].match(name) and (folder or not rest[0].only_folders) for rest in self.rests
+        )
 
-    def below(self, name: str) -> Glob | None:
-        """Return the glob as seen from a folder in this one; None if it takes nothing there."""
-        if self.spent:
-            return None if name.startswith(".") else self
-        reached: set[int] = set()
-        for i in self.reached:
-            if i == len(self.parts):
-                if not name.startswith("."):
-                    reached.add(i)
-            elif self.parts[i].takes(name):
-                reached.add(i if self.parts[i].repeats else i + 1)
-        return replace(self, reached=_passed(self.parts, reached)) if reached else None
+    def below(self, name: str) -> Glob:
+        """Return the globs as seen from a folder in this one; False if they match nothing there."""
+        rests = {rest if rest[0].repeats else rest[1:] for rest in self.rests if rest and rest[0].match(name)}
+        if self.whole and not name.startswith("."):
+            rests.add(())
+        return Glob(_opened(rests))
 
 
-@dataclass(frozen=True, slots=True)
-class Exclusion:
-    """What is left out, as seen from one folder; each rule is a glob, and whether it speaks of folders alone."""
+def exclusion(patterns: Sequence[str]) -> Glob:
+    """Return what the patterns leave out, as seen from the root.
 
-    rules: tuple[tuple[Glob, bool], ...]
-
-    @classmethod
-    def of(cls, patterns: Sequence[str]) -> Exclusion:
-        """Return what the patterns leave out, as seen from the root.
-
-        Args:
-            patterns: globs like gitignore's: without a slash of any name, with one of the path relative to the root; with a
-                slash at the end of folders alone. Wildcards match a leading dot too.
-        """
-        rules = []
-        for pattern in patterns:
-            path = pattern.rstrip("/")
-            names = PurePosixPath(path.lstrip("/")).parts
-            if names:
-                anywhere = () if "/" in path else (_ANY_FOLDERS,)
-                rules.append((Glob.of((*anywhere, *names), hidden=True), path != pattern))
-        return cls(tuple(rules))
-
-    def covers(self, name: str, *, folder: bool) -> bool:
-        """Say whether something of that name in this folder is left out."""
-        return any(glob.matches(name) and (folder or not folders_alone) for glob, folders_alone in self.rules)
-
-    def covers_path(self, path: PurePosixPath, *, folder: bool) -> bool:
-        """Say whether a path from this folder, or a folder on its way, is left out."""
-        here = self
-        for name in path.parts[:-1]:
-            if here.covers(name, folder=True):
-                return True
-            here = here.below(name)
-        return bool(path.name) and here.covers(path.name, folder=folder)
-
-    def below(self, *names: str) -> Exclusion:
-        """Return what is left out as seen from a folder in this one."""
-        rules = self.rules
-        for name in names:
-            steps = ((glob.below(name), folders_alone) for glob, folders_alone in rules)
-            rules = tuple((glob, folders_alone) for glob, folders_alone in steps if glob)
-        return Exclusion(rules) if rules else _NOTHING
-
-
-_NOTHING = Exclusion(())
+    Args:
+        patterns: globs like gitignore's. Without a slash, of any name. With one, of the path relative to the root. With a slash
+            at the end, of folders alone. Wildcards match a leading dot too.
+    """
+    excluded = Glob()
+    for pattern in patterns:
+        path = pattern.rstrip("/")
+        if names := PurePosixPath(path.lstrip("/")).parts:
+            anywhere = () if "/" in path else (_ANY_FOLDERS,)
+            excluded |= Glob.of((*anywhere, *names), hidden=True, only_folders=path != pattern)
+    return excluded
 
 
 def _matcher(part: str, hidden: bool) -> Callable[[str], object]:
@@ -157,10 +132,11 @@ def _for_fnmatch(opening: re.Match[str]) -> str:
     return "[!" + text[2:] if text.startswith("[^") else text
 
 
-def _passed(parts: tuple[_Part, ...], reached: set[int]) -> frozenset[int]:
-    """Return the places reached once parts that stand for no folder at all are passed over too."""
-    found = set(reached)
-    for i, part in enumerate(parts):
-        if i in found and part.repeats:
-            found.add(i + 1)
+def _opened(rests: set[tuple[_Part, ...]]) -> frozenset[tuple[_Part, ...]]:
+    """Return the rests, and those that are left where `**` stands for no folder at all."""
+    found = set(rests)
+    for rest in rests:
+        while rest and rest[0].repeats:
+            rest = rest[1:]
+            found.add(rest)
     return frozenset(found)

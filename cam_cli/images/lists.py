@@ -12,6 +12,7 @@ from typing import Literal, cast
 
 from cam_cli.errors import UsageError
 from cam_cli.storage.location import Location, location
+from cam_cli.text import shown_if_odd
 
 LONGEST = 65_536
 """The most bytes of one path; no file system allows more."""
@@ -30,7 +31,7 @@ def listed(source: Path | Literal["-"], *, nul: bool) -> Iterator[Location]:
         UsageError: a list that cannot be read; an entry of more than `LONGEST` bytes; a NUL in a line.
     """
     name = "stdin" if str(source) == "-" else str(source)
-    shown = name if name.isprintable() else repr(name)
+    shown = shown_if_odd(name)
     try:
         with _opened(source) as stream:
             for number, entry in enumerate(_entries(stream, b"\0" if nul else b"\n"), 1):

@@ -1,4 +1,4 @@
-"""What a walk asks of the place it walks in: folders of this machine, or those that the keys of a store make up."""
+"""What a walk asks of the tree it walks in: folders of this machine, or those that the keys of a store make up."""
 
 from __future__ import annotations
 
@@ -6,70 +6,43 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from cam_cli.images.globs import is_glob
-from cam_cli.storage.location import Location, Stat, Url, escaped
+from cam_cli.storage.location import Location, Stat, Url, quoted
 from cam_cli.storage.store import Store
 
 Identity = tuple[int, int]
 
 
-class Tree(Protocol):
-    """Folders and files, by the places that a person or a walk names."""
+class LocalTree:
+    """Folders of this machine."""
 
-    def exists(self, place: Any) -> bool:
-        """Say whether there is a file or folder, or a link to nothing.
+    def exists(self, path: Any) -> bool:
+        """Return True if there is a file or folder, or a link to nothing."""
+        return os.path.lexists(path)
 
-        Raises:
-            OSError: that cannot be told.
-        """
-
-    def file(self, place: Any) -> Location | None:
-        """Return a place that is no folder, with what is known of it; None for a folder."""
-
-    def absolute(self, place: Any) -> str:
-        """Return the one text by which a place is known, that of its folder and a slash being the beginning of its own."""
+    def file(self, path: Any) -> Location | None:
+        """Return a path that is no folder, with what is known of it; None for a folder."""
+        return None if _is_folder(path) else path
 
     def identity(self, folder: Any) -> Identity:
-        """Return what no other folder has in common with this one, by whatever way it is reached.
+        """Return what tells a folder from all others, whatever path leads to it.
 
         Raises:
             OSError: there is no such folder.
         """
+        status = folder.stat()
+        return status.st_dev, status.st_ino
 
     def files(self, folder: Any, takes: Callable[[str], bool], folders: list[str]) -> Iterator[tuple[str, Location]]:
-        """Yield the files whose names are taken, by those names, sorted bytewise; add those of the subfolders to `folders`.
+        """Yield name and path of each file whose name is taken, sorted bytewise; add the names of the subfolders to `folders`.
 
         The subfolders are known once all files are.
 
         Raises:
             OSError: the folder cannot be listed.
         """
-
-
-class LocalTree:
-    """Folders of this machine."""
-
-    def exists(self, place: Path) -> bool:
-        """See `Tree`."""
-        return os.path.lexists(place)
-
-    def file(self, place: Path) -> Path | None:
-        """See `Tree`."""
-        return None if _is_folder(place) else place
-
-    def absolute(self, place: Path) -> str:
-        """See `Tree`."""
-        return "/" + os.path.normpath(place.absolute()).lstrip("/")
-
-    def identity(self, folder: Path) -> Identity:
-        """See `Tree`."""
-        status = folder.stat()
-        return status.st_dev, status.st_ino
-
-    def files(self, folder: Path, takes: Callable[[str], bool], folders: list[str]) -> Iterator[tuple[str, Path]]:
-        """See `Tree`."""
         files: list[str] = []
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -83,52 +56,54 @@ class LocalTree:
 
 
 class StoreTree:
-    """What the keys of a store make up; the parts of keys have their `escaped` names. Asked in pages, as it is walked."""
+    """What the keys of a store make up, each part by its `quoted` name. Listed page by page, as it is walked."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._named: dict[Url, Stat | None] = {}
+        self._known: dict[Url, Stat | None] = {}
 
-    def exists(self, place: Url) -> bool:
-        """See `Tree`; the answer for what a person named is kept."""
+    def exists(self, path: Any) -> bool:
+        """Return True if there is an object or a folder, and keep the answer for `file`.
+
+        Raises:
+            OSError: the store does not tell.
+        """
         try:
-            self._named[place] = self.store.stat(place)
+            self._known[path] = self.store.stat(path)
         except FileNotFoundError:
             return False
         except OSError as error:
-            if is_glob(place):  # the folder that it starts from will tell
+            if is_glob(path):  # listing the folder that it starts from will tell
                 return False
-            if not isinstance(error, PermissionError) or "." not in place.name:  # of a photo, reading it will
+            if not isinstance(error, PermissionError) or "." not in path.name:  # reading an image will tell
                 raise
         return True
 
-    def file(self, place: Url) -> Url | None:
-        """See `Tree`; what cannot be asked about is an object if it has an ending, so that reading it tells why."""
+    def file(self, path: Any) -> Location | None:
+        """See `LocalTree`. Where the store does not tell, a name with an ending is a file, so that reading it tells why."""
         try:
-            stat = self._named[place] if place in self._named else self.store.stat(place)
-        except FileNotFoundError:
-            return place
-        except OSError:
-            return place if "." in place.name else None
-        return None if stat is None else replace(place, stat=stat)
+            stat = self._known[path] if path in self._known else self.store.stat(path)
+        except OSError as error:
+            url: Url = path
+            return url if isinstance(error, FileNotFoundError) or "." in url.name else None
+        return None if stat is None else replace(path, stat=stat)
 
-    def absolute(self, place: Url) -> str:
-        """See `Tree`."""
-        return str(place)
-
-    def identity(self, folder: Url) -> Identity:
-        """See `Tree`; there are no links, so that a folder never lies in itself."""
+    def identity(self, folder: Any) -> Identity:
+        """See `LocalTree`. There are no links, so a folder never lies in itself."""
         return -1, len(folder.prefix)
 
-    def files(self, folder: Url, takes: Callable[[str], bool], folders: list[str]) -> Iterator[tuple[str, Url]]:
-        """See `Tree`; what a store keeps in place of an empty folder is no file."""
+    def files(self, folder: Any, takes: Callable[[str], bool], folders: list[str]) -> Iterator[tuple[str, Location]]:
+        """See `LocalTree`. The object with an empty name, which marks an empty folder, is no file."""
         for entry in self.store.children(folder):
-            name = escaped(entry.name)
+            name = quoted(entry.name)
             if entry.stat is None:
                 folders.append(name)
             elif entry.name and takes(name):
                 yield name, folder.child(entry.name, entry.stat)
         folders.sort(key=os.fsencode)
+
+
+FileTree = LocalTree | StoreTree
 
 
 def _is_folder(entry: Path | os.DirEntry[str]) -> bool:

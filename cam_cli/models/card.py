@@ -71,6 +71,6 @@ class ModelCard(BaseModel):
 
 def read_card(path: Path) -> ModelCard:
     """Read a card; raises ConfigError with file, line and column."""
-    card = read_yaml(path, ModelCard).value
+    card = read_yaml(path, ModelCard)
     labels = card.labels and path.parent / card.labels
     return card.model_copy(update={"labels": labels})

@@ -6,17 +6,18 @@ import io
 import json
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from PIL import Image
 
 from cam_cli.decoding.image import DecodedImage, DecodeSettings
 from cam_cli.decoding.pool import DecoderPool
 from cam_cli.images.fit import Preprocessing
+from cam_cli.render.encode import read_picture
 from cam_cli.render.sheet import Cell, contact_sheet
-from cam_cli.results.files import from_printable
+from cam_cli.results.manifest import MapRow, Row
 from cam_cli.results.store import ResultStore
 from cam_cli.storage.location import Location
+from cam_cli.text import from_printable
 
 _CELL = 256
 _AHEAD = 4
@@ -26,7 +27,7 @@ Key = tuple[str, str, str, int]
 def write_sheet(
     folder: ResultStore,
     root: Location,
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[Row],
     images: int,
     decoders: DecoderPool,
     max_pixels: int,
@@ -51,7 +52,7 @@ def write_sheet(
     jobs = (
         (row, path, row["sha256"] if row["status"] == "failed" else None) for row, path in zip(rows, paths, strict=True)
     )
-    photos = [opened.image for _, opened in decoders.opened(jobs, how, ahead=_AHEAD)]
+    photos = [opened.image for _, opened in decoders.decode(jobs, how, ahead=_AHEAD)]
     cells = [_cells(row, maps, columns, folder, photo) for row, maps, photo in zip(rows, keyed, photos, strict=True)]
     buffer = io.BytesIO()
     contact_sheet(cells, titles, _CELL).save(buffer, "JPEG", quality=88)
@@ -60,7 +61,7 @@ def write_sheet(
     return f"contact sheet: {place}{left_out}"
 
 
-def _keys(maps: Sequence[dict[str, Any]]) -> list[Key]:
+def _keys(maps: Sequence[MapRow]) -> list[Key]:
     """Return for each map what its column is: its method, layer and selection, and which of the image's targets it shows."""
     keys: list[Key] = []
     met: Counter[tuple[str, str, str]] = Counter()
@@ -74,14 +75,14 @@ def _keys(maps: Sequence[dict[str, Any]]) -> list[Key]:
 
 
 def _cells(
-    row: dict[str, Any],
-    maps: dict[Key, dict[str, Any]],
+    row: Row,
+    maps: dict[Key, MapRow],
     columns: Sequence[Key],
     folder: ResultStore,
     opened: DecodedImage | None,
 ) -> list[Cell]:
     photo = Cell(Image.fromarray(opened.picture) if opened else None, row["path"])
-    if row["status"] == "failed":
+    if row["error"] is not None:
         return [photo, Cell(None, f"failed: {row['error']['message']}")]
     probability = {entry["index"]: entry["probability"] for entry in row["predictions"]}
     place = folder.place(from_printable(row["path"]))
@@ -91,7 +92,7 @@ def _cells(
     ]
 
 
-def _map_cell(entry: dict[str, Any], folder: ResultStore, place: str, probability: dict[int, float]) -> Cell:
+def _map_cell(entry: MapRow, folder: ResultStore, place: str, probability: dict[int, float]) -> Cell:
     index = entry["target"]["index"]
     sure = f" {probability[index]:.2f}" if index in probability else ""
     state = "" if entry["state"] == "ok" else f", {entry['state']}"
@@ -113,8 +114,6 @@ def _title(key: Key, *, with_layer: bool) -> str:
 
 def _opened(folder: ResultStore, place: str, name: str) -> Image.Image | None:
     try:
-        with Image.open(io.BytesIO(folder.read(place, name))) as image:
-            image.load()
-            return image
+        return read_picture(folder.read(place, name))
     except OSError:
         return None

@@ -10,14 +10,15 @@ from pathlib import Path
 
 from cam_cli.config import RunConfig
 from cam_cli.errors import NoImagesError, SmoothcamError, UsageError
-from cam_cli.images.find import IMAGE_EXTENSIONS, ImageFile, common_root, find_images
+from cam_cli.images.find import ImageFile, common_root, find_images
+from cam_cli.images.formats import IMAGE_EXTENSIONS
 from cam_cli.images.globs import is_glob
 from cam_cli.images.lists import listed
-from cam_cli.images.tree import LocalTree, StoreTree, Tree
-from cam_cli.results.files import printable
+from cam_cli.images.tree import FileTree, LocalTree, StoreTree
 from cam_cli.results.store import run_folders_in
 from cam_cli.storage.location import Location, Url
 from cam_cli.storage.store import Store
+from cam_cli.text import printable
 
 STDIN = Path("-")
 
@@ -34,7 +35,7 @@ class Discovery:
     lists: tuple[Path, ...]
     nul_lists: tuple[Path, ...]
     root: Location
-    tree: Tree
+    tree: FileTree
     extensions: Collection[str]
     exclude: tuple[str, ...]
     output: Location
@@ -125,7 +126,7 @@ def discovery_for(paths: Sequence[Location], config: RunConfig) -> Discovery:
     )
 
 
-def _tree_of(places: Sequence[Location]) -> Tree:
+def _tree_of(places: Sequence[Location]) -> FileTree:
     """Return where all of the places are.
 
     Raises:
@@ -138,7 +139,7 @@ def _tree_of(places: Sequence[Location]) -> Tree:
     return LocalTree() if protocol is None else StoreTree(Store(protocol))
 
 
-def _is_there(path: Location, tree: Tree) -> bool:
+def _is_there(path: Location, tree: FileTree) -> bool:
     try:
         return tree.exists(path)
     except OSError as error:

@@ -10,13 +10,13 @@ from typing import Literal
 from cam_cli.config import RunConfig
 from cam_cli.pipeline.discover import Discovery, discovery_for
 from cam_cli.pipeline.resume import FAILED, TOUCHED, Resume, Verdict
-from cam_cli.plan.recall import recall, recall_key, recipe_of
+from cam_cli.plan.plan import PlanInputs, plan_from
 from cam_cli.reporter import Reporter
-from cam_cli.results.files import printable
 from cam_cli.results.index import Index, path_hash
 from cam_cli.results.shard import Shard
 from cam_cli.results.store import ResultStore, result_store_at
 from cam_cli.storage.location import Location
+from cam_cli.text import printable
 
 Action = Literal["explain", "check", "skip", "collide"]
 
@@ -52,23 +52,23 @@ class DryRun:
         """Yield what would be done, in the order of the run."""
         config = self.config
         shard = Shard.parse(config.shard)
-        search = discovery_for(self.paths, config)
+        discovery = discovery_for(self.paths, config)
 
         def unreadable(path: Location, error: OSError) -> None:
             self.reporter.warn(f"{printable(path)}: folder skipped: {error.strerror}")
 
-        images = search.some_images(unreadable)
-        folder = result_store_at(config.output, shard)
-        folder.check()
-        with folder.index_files() as files, Index(files, shard.owns) as index:
-            resume = self._resume(folder, index, search)
+        images = discovery.some_images(unreadable)
+        store = result_store_at(config.output, shard)
+        store.check()
+        with store.index_files() as files, Index(files, shard.owns) as index:
+            resume = self._resume(store, index, discovery)
             for found in images:
                 path = printable(found.relative)
                 if not shard.owns(path_hash(path)):
                     self.outside_shard += 1
                     continue
                 verdict = resume.judge(found)
-                obstacle = folder.obstacle(found.relative)
+                obstacle = store.obstacle(found.relative)
                 planned = Planned(path, "collide", obstacle) if obstacle else _planned(path, verdict)
                 self.counts[planned.action] += 1
                 yield planned
@@ -89,10 +89,9 @@ class DryRun:
         parts += [f"{self.outside_shard} left to other shards"] if self.outside_shard else []
         return f"{', '.join(parts)}; nothing was written"
 
-    def _resume(self, folder: ResultStore, index: Index, search: Discovery) -> Resume:
-        recollection = recall(folder.last_run(), recall_key(self.config))
-        recipe = recipe_of(recollection, self.config, search.root) if recollection else None
-        return Resume(folder, index, recipe, retry_failed=self.config.retry_failed)
+    def _resume(self, store: ResultStore, index: Index, discovery: Discovery) -> Resume:
+        plan = plan_from(store.last_run(), PlanInputs.of(self.config, discovery.root))
+        return Resume(store, index, plan, retry_failed=self.config.retry_failed)
 
 
 def _planned(path: str, verdict: Verdict) -> Planned:

@@ -1,92 +1,117 @@
-"""What becomes of an image, on the disk, in the index and before the reporter, in this order."""
+"""What is kept of every image: its folder of results, then a row in the index, then a word to the user."""
 
 from __future__ import annotations
 
+import errno
+import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from cam_cli.decoding.image import Decoded
-from cam_cli.errors import ImageError
-from cam_cli.executors.executor import Files
-from cam_cli.executors.writer import Writer
+from cam_cli.decoding.image import FileStat, stat_of
+from cam_cli.errors import ImageError, SmoothcamError
+from cam_cli.executors.executor import Result, failure_of
 from cam_cli.images.find import ImageFile
+from cam_cli.interruption import Interrupted, Interruption
 from cam_cli.pipeline.stats import Stats
+from cam_cli.plan.plan import Plan
 from cam_cli.reporter import Reporter
-from cam_cli.results.files import printable
 from cam_cli.results.index import Index
-from cam_cli.results.manifest import Failure, ImageRecord, Manifest, files_of
-from cam_cli.results.store import ResultStore, Rows, Stamp
+from cam_cli.results.manifest import ImageRecord, Manifest, Row, Stamp, files_of, without_index_fields
+from cam_cli.results.store import ResultStore, Rows
+from cam_cli.storage.location import Stat
+from cam_cli.text import printable
+
+_MOST_NOTES = 10
 
 
 class Recorder:
-    """Records images: a folder whose manifest was written last, then a row in the index, then a word to the reporter."""
+    """Publishes the results of images, adds their rows to the index, counts them and reports them."""
 
     def __init__(
-        self, folder: ResultStore, index: Index, rows: Rows, writer: Writer, reporter: Reporter, stats: Stats
+        self,
+        store: ResultStore,
+        index: Index,
+        rows: Rows,
+        plan: Plan,
+        reporter: Reporter,
+        stats: Stats,
+        interruption: Interruption,
     ) -> None:
-        self._folder = folder
+        self._store = store
         self._index = index
         self._rows = rows
-        self._scribe = writer
-        self._audience = reporter
-        self._outcome = stats
+        self._plan = plan
+        self._reporter = reporter
+        self._stats = stats
+        self._interruption = interruption
+        self._notes = 0
 
-    def explained(self, found: ImageFile, opened: Decoded, targets: tuple[int, ...], files: Files) -> None:
-        """Record an image that was explained.
+    def record(self, result: Result) -> bool:
+        """Record what became of an image; return False if its staged files are gone, so that it must be done again.
 
         Raises:
-            SmoothcamError: the output folder cannot be written to; what is finished stays.
+            SmoothcamError: the folder of results cannot be written to; what is finished stays.
         """
-        earlier = self._made_before(found)
-        try:
-            try:
-                done = files.written()
-                modified = self._folder.publish(done.staged, found.relative, earlier)
-            except FileNotFoundError:  # somebody has removed the staging folder
-                done = files.again()
-                modified = self._folder.publish(done.staged, found.relative, earlier)
-        except ImageError as error:
-            failure = Failure(stage=error.stage, type=type(error).__name__, message=str(error))
-            self.failed(found, opened, targets, failure)
-        except OSError as error:
-            raise self._folder.stopped_by(error) from error
+        self._tell_notes(result)
+        if result.manifest is not None and result.staged is not None:
+            return self._record_explained(result, result.manifest, result.staged)
+        if result.failure is not None:
+            self._record_failed(result)
         else:
-            self._finish(done.manifest, opened, modified)
+            self._record_unchanged(result)
+        return True
 
-    def failed(self, found: ImageFile, opened: Decoded, targets: tuple[int, ...], failure: Failure) -> None:
-        """Record an image that could not be explained; where its place is taken, in the index alone.
-
-        Raises:
-            SmoothcamError: the output folder cannot be written to; what is finished stays.
-        """
-        self._audience.warn(f"{printable(found.path)}: {failure.message}")
-        record = ImageRecord(path=printable(found.relative), sha256=opened.sha256)
-        manifest = self._scribe.manifest(record, targets, status="failed", error=failure)
+    def tell(self, row: Row, *, skipped: bool) -> None:
+        """Count an image and report it."""
+        self._stats.count(row, skipped=skipped)
         try:
-            written: Stamp | None = self._put(self._folder.stage(), found, manifest)
+            self._reporter.image(without_index_fields(row), skipped=skipped)
+        except Interrupted as reason:
+            self._interruption.stop(reason)
+
+    def stopped_by_loss(self, result: Result) -> SmoothcamError:
+        """Return the error that ends a run whose staged files are removed again and again."""
+        missing = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), result.staged)
+        return self._store.stopped_by(missing)
+
+    def _record_explained(self, result: Result, manifest: Manifest, staged: Path) -> bool:
+        try:
+            stamp = self._store.publish(staged, result.task.image.relative, self._made_before(result.task.image))
+        except FileNotFoundError:
+            return False
+        except ImageError as error:
+            self._record_failed(replace(result, failure=failure_of(error)))
+        except OSError as error:
+            raise self._store.stopped_by(error) from error
+        else:
+            self._finish(manifest, result.source, stamp)
+        return True
+
+    def _record_failed(self, result: Result) -> None:
+        """Record a failure as a manifest; where the folder of the image cannot be made, in the index alone."""
+        image, failure = result.task.image, result.failure
+        assert failure is not None
+        self._reporter.warn(f"{printable(image.path)}: {failure.message}")
+        record = ImageRecord(path=printable(image.relative), sha256=result.sha256)
+        manifest = self._plan.manifest(record, result.task.targets, status="failed", error=failure)
+        stamp: Stamp | None = None
+        try:
+            stamp = self._put(self._store.stage(), image, manifest)
         except ImageError as error:
             if str(error) != failure.message:
-                self._audience.warn(f"{printable(found.path)}: {error}")
-            written = None
-        self._finish(manifest, opened, written)
+                self._reporter.warn(f"{printable(image.path)}: {error}")
+        self._finish(manifest, result.source or stat_of(image.path), stamp)
 
-    def unchanged(self, row: dict[str, Any], opened: Decoded) -> None:
-        """Record that a photo is what it was, under another time stamp.
-
-        Raises:
-            SmoothcamError: the output folder cannot be written to; what is finished stays.
-        """
-        self._append({**row, "source": opened.source and opened.source.record()})
+    def _record_unchanged(self, result: Result) -> None:
+        """Record that an image has the bytes it had, under another time stamp."""
+        row = result.task.known
+        assert row is not None
+        self._append(row, result.source)
         self.tell(row, skipped=True)
 
-    def tell(self, row: dict[str, Any], *, skipped: bool) -> None:
-        """Count an image and tell the reporter."""
-        self._outcome.count(row, skipped=skipped)
-        self._audience.image({key: value for key, value in row.items() if key not in _INDEX_ONLY}, skipped=skipped)
-
-    def _put(self, staged: Path, found: ImageFile, manifest: Manifest) -> Stamp:
-        """Bring a staged image to its place.
+    def _put(self, staged: Path, image: ImageFile, manifest: Manifest) -> Stamp:
+        """Publish the manifest of a failed image.
 
         Raises:
             ImageError: it cannot be written. SmoothcamError: nor could any other.
@@ -94,28 +119,39 @@ class Recorder:
         try:
             manifest.write(staged)
         except OSError as error:
-            raise self._folder.refused(error) from error
+            raise self._store.refused(error) from error
         try:
-            return self._folder.publish(staged, found.relative, self._made_before(found))
+            return self._store.publish(staged, image.relative, self._made_before(image))
         except FileNotFoundError as error:
-            raise self._folder.stopped_by(error) from error
+            raise self._store.stopped_by(error) from error
 
-    def _made_before(self, found: ImageFile) -> list[str]:
-        row = self._index.row(printable(found.relative))
-        manifest = self._folder.manifest(self._folder.place(found.relative))
+    def _made_before(self, image: ImageFile) -> list[str]:
+        """Return the names of the files that earlier runs made for an image."""
+        row = self._index.row(printable(image.relative))
+        manifest = self._store.manifest(self._store.place(image.relative))
         return [name for known in (row, manifest and manifest.row()) if known for name in files_of(known)]
 
-    def _finish(self, manifest: Manifest, opened: Decoded, written: Stamp | None) -> None:
+    def _finish(self, manifest: Manifest, source: FileStat | Stat | None, stamp: Stamp | None) -> None:
         row = manifest.row()
-        self._append({**row, "source": opened.source and opened.source.record(), self._folder.stamp_name: written})
+        row[self._store.stamp_name] = stamp
+        self._append(row, source)
         self.tell(row, skipped=False)
 
-    def _append(self, row: dict[str, Any]) -> None:
+    def _append(self, row: Row, source: FileStat | Stat | None) -> None:
+        told: dict[str, int | str] | None = {**source.record()} if source else None
+        now = datetime.now(UTC).isoformat(timespec="microseconds")
         try:
-            self._rows.append({**row, "finished": datetime.now(UTC).isoformat(timespec="microseconds")})
+            self._rows.append({**row, "source": told, "finished": now})
         except OSError as error:
-            raise self._folder.stopped_by(error) from error
+            raise self._store.stopped_by(error) from error
 
-
-_INDEX_ONLY = ("source", "manifest_mtime_ns", "manifest_tag", "finished")
-"""What a row of the index has beyond a row of `--json`."""
+    def _tell_notes(self, result: Result) -> None:
+        """Report what a user should know about an image; after the first few, in detail only."""
+        for note in result.notes:
+            self._notes += 1
+            tell = self._reporter.say if self._notes <= _MOST_NOTES else self._reporter.detail
+            tell(f"{printable(result.task.image.path)}: {note}")
+            if self._notes == _MOST_NOTES:
+                self._reporter.say(
+                    "further notes of this kind are told with --verbose only, and stand in the manifests"
+                )

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from cam_cli.decoding.image import source_of
+from cam_cli.decoding.image import stat_of
 from cam_cli.errors import ImageError
 from cam_cli.images.find import ImageFile
-from cam_cli.plan.recipe import Recipe
-from cam_cli.results.files import printable
+from cam_cli.plan.plan import Plan
 from cam_cli.results.index import Index
-from cam_cli.results.manifest import files_of
-from cam_cli.results.store import ResultStore, Stamp
+from cam_cli.results.manifest import Row, Stamp, files_of
+from cam_cli.results.store import ResultStore
+from cam_cli.text import printable
 
 NEW = "new"
 OTHERWISE = "made with other settings"
@@ -25,13 +24,13 @@ TOUCHED = "photo may have changed"
 class Verdict:
     """What is to be done about an image.
 
-    reason: why it is to be done; None: nothing is to be done. row: what is known of it (see `Manifest.row`). known: the sha256
-    with which nothing is to be done after all, because only the photo's time stamp has changed.
+    Args:
+        reason: why it is to be explained; `TOUCHED`: only if its bytes have changed; None: it is finished.
+        row: of its last result, if it has one.
     """
 
     reason: str | None
-    row: dict[str, Any] | None = None
-    known: str | None = None
+    row: Row | None = None
 
 
 class Resume:
@@ -42,47 +41,49 @@ class Resume:
     bytes. A failed image counts as finished unless `retry_failed`.
     """
 
-    def __init__(self, folder: ResultStore, index: Index, recipe: Recipe | None, *, retry_failed: bool) -> None:
+    def __init__(self, folder: ResultStore, index: Index, plan: Plan | None, *, retry_failed: bool) -> None:
         self._folder = folder
         self._index = index
-        self._recipe = recipe
+        self._plan = plan
         self._retry_failed = retry_failed
 
     def judge(self, found: ImageFile) -> Verdict:
-        """Return the verdict on one image; without a recipe every earlier result counts as made with other settings."""
+        """Return the verdict on one image; without a plan every earlier result counts as made with other settings."""
         place = self._folder.place(found.relative)
         path = printable(found.relative)
-        row = self._index.row(path)
+        row: Row | None = self._index.row(path)
         written = self._folder.stamp(place)
         if row is None or written is None or row.get(self._folder.stamp_name) != written:
             row = self._read(place, path, written) if written is not None else self._without_folder(row)
         if row is None:
             return Verdict(NEW)
-        if self._recipe is None or row["fingerprint"] != self._recipe.fingerprint(row["sha256"], self._targets(found)):
+        if self._plan is None or row["fingerprint"] != self._plan.fingerprint(row["sha256"], self._targets(found)):
             return Verdict(OTHERWISE, row)
         if row["status"] == "failed":
             if self._retry_failed:
                 return Verdict(FAILED, row)
         elif not self._folder.holds(place, files_of(row)):
             return Verdict(INCOMPLETE, row)
-        source = source_of(found.path)
+        source = stat_of(found.path)
         if row.get("source") != (source and source.record()):
-            return Verdict(TOUCHED, row, row["sha256"])
+            return Verdict(TOUCHED, row)
         return Verdict(None, row)
 
     def _targets(self, found: ImageFile) -> tuple[int, ...]:
         try:
-            return self._recipe.targets_of(found.relative) if self._recipe else ()
+            return self._plan.targets_of(found.relative) if self._plan else ()
         except ImageError:
             return ()
 
-    def _read(self, place: str, path: str, written: Stamp) -> dict[str, Any] | None:
+    def _read(self, place: str, path: str, written: Stamp) -> Row | None:
         manifest = self._folder.manifest(place)
         if manifest is None or manifest.image.path != path:
             return None
-        return {**manifest.row(), self._folder.stamp_name: written}
+        row = manifest.row()
+        row[self._folder.stamp_name] = written
+        return row
 
-    def _without_folder(self, row: dict[str, Any] | None) -> dict[str, Any] | None:
+    def _without_folder(self, row: Row | None) -> Row | None:
         """Return the row of an image that failed because no manifest could be written for it."""
         failed = row is not None and row["status"] == "failed" and row.get(self._folder.stamp_name) is None
         return row if failed else None

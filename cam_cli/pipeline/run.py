@@ -1,41 +1,41 @@
-"""`smoothcam explain` as one call: from paths and settings to a finished run folder."""
+"""`smoothcam explain` as one call: from paths and settings to a finished folder of results."""
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cam_cli.config import RunConfig
-from cam_cli.decoding.pool import DecoderPool, cores, decoders_for
+from cam_cli.decoding.pool import DecoderPool, decoders_for
 from cam_cli.errors import SmoothcamError
 from cam_cli.executors.executor import Executor
 from cam_cli.executors.local import LocalExecutor
 from cam_cli.executors.ray.cluster import check_installed
-from cam_cli.executors.ray.executor import RayExecutor
-from cam_cli.executors.writer import Writer
 from cam_cli.interruption import Interruption
+from cam_cli.machine import cores
 from cam_cli.pipeline.contact_sheet import write_sheet
 from cam_cli.pipeline.discover import Discovery, discovery_for
-from cam_cli.pipeline.execute import Execution
+from cam_cli.pipeline.loop import Loop
 from cam_cli.pipeline.recorder import Recorder
 from cam_cli.pipeline.resume import Resume
 from cam_cli.pipeline.stats import Stats
-from cam_cli.plan.recall import Recollection, recall, recall_key, recipe_of
+from cam_cli.plan.plan import Plan, PlanInputs, plan_from
 from cam_cli.reporter import Reporter
-from cam_cli.results.files import printable, to_json
 from cam_cli.results.index import Index, path_hash
+from cam_cli.results.run_record import PlanRecord, RunRecord
 from cam_cli.results.shard import Shard
-from cam_cli.results.store import result_store_at
+from cam_cli.results.store import ResultStore, result_store_at
 from cam_cli.results.versions import versions
 from cam_cli.storage.location import Location
+from cam_cli.text import printable
 
 
 def explain_run(
@@ -48,87 +48,55 @@ def explain_run(
     """Explain every image that `paths` and the lists in `config` name, and return the counts.
 
     Args:
-        paths: files, folders and globs. origin: where each setting came from, for the record. interruption: decides when a
-            signal ends the run.
+        paths: files, folders and globs.
+        origin: where each setting came from, for the record.
+        interruption: decides when a signal ends the run.
 
     Raises:
         UsageError: something asked for does not exist. NoImagesError: nothing matched. ModelError: the model cannot be
-            explained. RunLockedError: another run is at work there. TooManyFailuresError: more than were allowed.
+            explained. RunLockedError: another run writes to the same folder. TooManyFailuresError: more than were allowed.
             SmoothcamError: the output folder cannot be written to. Interrupted: a signal came.
     """
     if config.on:
         check_installed()
-    started = time.monotonic()
-    stats = Stats()
     shard = Shard.parse(config.shard)
-    search = discovery_for(paths, config)
+    discovery = discovery_for(paths, config)
+    started, stats = time.monotonic(), Stats()
 
-    def unreadable(path: Location, error: OSError) -> None:
+    def on_unreadable(path: Location, error: OSError) -> None:
         stats.unreadable_folders += 1
         reporter.warn(f"{printable(path)}: folder skipped: {error.strerror}")
 
-    images = search.some_images(unreadable)
-    folder = result_store_at(config.output, shard)
-    folder.make()
+    images = discovery.some_images(on_unreadable)
+    store = result_store_at(config.output, shard)
+    store.make()
     with ExitStack() as stack:
-        stack.enter_context(
-            folder.locked(
-                config.lock_wait,
-                waiting=lambda: reporter.say(
-                    f"'{printable(config.output)}' is in use; waiting up to {config.lock_wait:g} s"
-                ),
-                holder=lambda: _holder(folder.last_run()),
-            )
-        )
-        stack.enter_context(folder.staging())
-        last = folder.last_run()
+        stack.enter_context(_locked(store, config, reporter))
+        stack.enter_context(store.staging())
+        last_run = store.last_run()
+        inputs = PlanInputs.of(config, discovery.root)
         decoders = stack.enter_context(DecoderPool(config.workers or decoders_for(cores()), config.image_timeout))
-        executor: Executor = (
-            RayExecutor(config, search.root, folder, reporter, interruption)
-            if config.on
-            else LocalExecutor(config, search.root, folder, decoders, reporter, interruption)
-        )
-        stack.enter_context(executor)
-        run = _Run(config, search, shard, reporter, executor, recall(last, recall_key(config)))
-        recollection = run.recollection
-        record = {
-            "schema_version": 1,
-            "root": printable(search.root),
-            "cwd": printable(Path.cwd()),
-            "paths": [printable(path) for path in paths],
-            "config": config.model_dump(mode="json"),
-            "origin": dict(origin),
-            "versions": versions(),
-            "shard": shard.record(),
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "started": _now(),
-            **recollection.record(),
-        }
-        if difference := _difference(last, record):
+        executor = stack.enter_context(_executor(inputs, store, decoders, reporter, interruption))
+        known = plan_from(last_run, inputs)
+        start = _starter(executor, discovery, shard, reporter, known)
+        plan = known or start()
+        record = _record(paths, config, origin, discovery, shard, plan)
+        if difference := _difference(last_run, record):
             reporter.say(
                 f"{printable(config.output)}/ was made with {difference}; results of the same images are replaced"
             )
-        for remark in recollection.remarks:
+        for remark in plan.remarks:
             reporter.say(remark)
-        index = stack.enter_context(Index(stack.enter_context(folder.index_files()), shard.owns))
-        rows = stack.enter_context(folder.open_rows())
-        folder.describe(record | {"state": "running"})
-        recipe = recipe_of(recollection, config, search.root)
-        execution = Execution(
-            run.open_executor,
-            recipe,
-            Resume(folder, index, recipe, retry_failed=config.retry_failed),
-            Recorder(folder, index, rows, Writer(folder, recipe), reporter, stats),
-            shard,
-            reporter,
-            stats,
-            interruption,
-            0 if config.fail_fast else config.max_failures,
-        )
-        state = "stopped"
+        index = stack.enter_context(Index(stack.enter_context(store.index_files()), shard.owns))
+        rows = stack.enter_context(store.open_rows())
+        store.write_run_record(record)
+        recorder = Recorder(store, index, rows, plan, reporter, stats, interruption)
+        resume = Resume(store, index, plan, retry_failed=config.retry_failed)
+        most_failures = 0 if config.fail_fast else config.max_failures
+        loop = Loop(executor, start, plan, shard, resume, recorder, stats, interruption, most_failures)
+        state: Literal["stopped", "finished"] = "stopped"
         try:
-            execution.run(images)
+            loop.run(images)
             state = "finished"
         finally:
             tell = reporter.warn if stats.exit_code else reporter.say  # cron mails only what a quiet run says
@@ -136,87 +104,107 @@ def explain_run(
             try:
                 rows.sync()
             except OSError as error:
-                raise folder.stopped_by(error) from error
-            folder.describe(record | {"state": state, "finished": _now(), "totals": stats.totals()})
+                raise store.stopped_by(error) from error
+            ended = {"state": state, "finished": _now(), "totals": stats.totals()}
+            store.write_run_record(record.model_copy(update=ended))
         if config.sheet:
-            reporter.say(write_sheet(folder, search.root, stats.first_rows, stats.images, decoders, config.max_pixels))
+            reporter.say(
+                write_sheet(store, discovery.root, stats.first_rows, stats.images, decoders, config.max_pixels)
+            )
     return stats
 
 
-class _Run:
-    """The executor of a run, opened when it is first needed, and what is known of the model before."""
+def _starter(
+    executor: Executor, discovery: Discovery, shard: Shard, reporter: Reporter, known: Plan | None
+) -> Callable[[], Plan]:
+    """Return what starts the executor, once, when it is first needed: for the plan or for an image."""
 
-    def __init__(
-        self,
-        config: RunConfig,
-        search: Discovery,
-        shard: Shard,
-        reporter: Reporter,
-        executor: Executor,
-        recalled: Recollection | None,
-    ) -> None:
-        self._config = config
-        self._search = search
-        self._shard = shard
-        self._audience = reporter
-        self._workshop = executor
-        self._recalled = recalled
-        self._found: Recollection | None = None
+    @cache
+    def start() -> Plan:
+        _count_in_background(discovery, shard, reporter)
+        plan = executor.start(known)
+        if known is not None and known.digest != plan.digest:
+            raise SmoothcamError(
+                f"run.json in '{discovery.output}' does not describe this model any more, though nothing it was made from has "
+                "changed; choose another folder with -o"
+            )
+        return plan
 
-    @property
-    def recollection(self) -> Recollection:
-        """What the plan found out, this run's or the last one's."""
-        return self._recalled or self._opened()
-
-    def open_executor(self) -> Executor:
-        """Return the executor, its model loaded.
-
-        Raises:
-            UsageError, ModelError: it cannot be explained so. SmoothcamError: it is not what the last run's record says.
-        """
-        self._opened()
-        return self._workshop
-
-    def _opened(self) -> Recollection:
-        if self._found is None:
-            _count_in_background(self._search, self._shard, self._audience)
-            self._found = found = self._workshop.open(self._recalled)
-            if self._recalled is not None and self._recalled.digest != found.digest:
-                raise SmoothcamError(
-                    f"run.json in '{self._config.output}' does not describe this model any more, though nothing it was "
-                    "made from has changed; choose another folder with -o"
-                )
-        return self._found
+    return start
 
 
-def _count_in_background(search: Discovery, shard: Shard, reporter: Reporter) -> None:
-    """Tell the reporter how many images there will be, once they are counted.
+def _executor(
+    inputs: PlanInputs, store: ResultStore, decoders: DecoderPool, reporter: Reporter, interruption: Interruption
+) -> Executor:
+    if inputs.config.on:
+        from cam_cli.executors.ray.executor import RayExecutor
 
-    The run does not wait for it, and one that finds nothing to do is over before it would be known.
-    """
+        return RayExecutor(inputs, store, reporter, interruption)
+    return LocalExecutor(inputs, store, decoders, reporter, interruption)
+
+
+def _locked(store: ResultStore, config: RunConfig, reporter: Reporter) -> Any:
+    return store.locked(
+        config.lock_wait,
+        waiting=lambda: reporter.say(f"'{printable(config.output)}' is in use; waiting up to {config.lock_wait:g} s"),
+        holder=lambda: _holder(store.last_run()),
+    )
+
+
+def _record(
+    paths: Sequence[Location],
+    config: RunConfig,
+    origin: Mapping[str, str],
+    discovery: Discovery,
+    shard: Shard,
+    plan: Plan,
+) -> RunRecord:
+    """Return what run.json says while the run goes on."""
+    return RunRecord(
+        root=printable(discovery.root),
+        cwd=printable(Path.cwd()),
+        paths=tuple(printable(path) for path in paths),
+        config=config.model_dump(mode="json"),
+        origin=dict(origin),
+        versions=versions(),
+        shard=shard if shard.count > 1 else None,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        started=_now(),
+        state="running",
+        model=plan.model,
+        settings=dict(plan.settings),
+        plan=PlanRecord(key=plan.key, classes=plan.classes, remarks=plan.remarks),
+    )
+
+
+def _count_in_background(discovery: Discovery, shard: Shard, reporter: Reporter) -> None:
+    """Report how many images there will be, once they are counted; the run does not wait for it."""
 
     def count() -> None:
         try:
-            images = search.images(lambda *_: None)
-            reporter.expect(sum(shard.owns(path_hash(printable(found.relative))) for found in images))
+            images = discovery.images(lambda *_: None)
+            reporter.expect(sum(shard.owns(path_hash(printable(image.relative))) for image in images))
         except SmoothcamError:
             pass  # the run meets the same mistake, and tells it
 
-    if search.repeatable:
+    if discovery.repeatable:
         threading.Thread(target=count, name="count", daemon=True).start()
 
 
-def _holder(run: Mapping[str, Any]) -> str:
-    if run.get("state") != "running":
+def _holder(run: RunRecord | None) -> str:
+    if run is None or run.state != "running":
         return ""
-    return f" (process {run.get('pid')} on {run.get('host')}, since {run.get('started')})"
+    return f" (process {run.pid} on {run.host}, since {run.started})"
 
 
-def _difference(last: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
-    """Say in a few words how the last run into this folder differs from this one, where it does."""
-    now = json.loads(to_json(record))
+def _difference(last: RunRecord | None, record: RunRecord) -> str | None:
+    """Return in a few words how the last run into this folder differs from this one; None if it does not."""
+    now = RunRecord.from_json(record.to_json())
     words = {"root": "another root", "model": "another model", "settings": "other settings"}
-    return " and ".join(text for name, text in words.items() if name in last and last[name] != now[name]) or None
+    return (
+        " and ".join(text for name, text in words.items() if last and getattr(last, name) != getattr(now, name)) or None
+    )
 
 
 def _now() -> str:

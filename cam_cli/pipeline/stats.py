@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+
+from cam_cli.results.manifest import Row
+from cam_cli.results.run_record import Totals
 
 MOST_ROWS = 60
 """So many of a run's first images are kept in mind, for its contact sheet."""
@@ -22,7 +24,7 @@ class Stats:
     maps: int = 0
     unreadable_folders: int = 0
     states: Counter[str] = field(default_factory=Counter)
-    _first: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    _first: dict[str, Row | None] = field(default_factory=dict)
 
     @property
     def images(self) -> int:
@@ -42,7 +44,7 @@ class Stats:
         return found | ({"blank": self.states["blank"] / self.maps} if self.maps else {})
 
     @property
-    def first_rows(self) -> list[dict[str, Any]]:
+    def first_rows(self) -> list[Row]:
         """The rows of the first images met, in the order they were met, whatever the order they were done in."""
         return [row for row in self._first.values() if row is not None]
 
@@ -51,7 +53,7 @@ class Stats:
         if len(self._first) < MOST_ROWS:
             self._first.setdefault(path, None)
 
-    def count(self, row: dict[str, Any], *, skipped: bool = False) -> None:
+    def count(self, row: Row, *, skipped: bool = False) -> None:
         """Count one image by its row (see `Manifest.row`)."""
         if row["path"] in self._first:
             self._first[row["path"]] = row
@@ -66,20 +68,20 @@ class Stats:
         self.maps += len(row["maps"])
         self.states.update(entry["state"] for entry in row["maps"])
 
-    def totals(self) -> dict[str, Any]:
+    def totals(self) -> Totals:
         """Return the counts as they stand in run.json."""
-        return {
-            "images": self.images,
-            "outside_shard": self.outside_shard,
-            "explained": self.explained,
-            "skipped": self.skipped,
-            "failed": self.failed,
-            "unreadable_folders": self.unreadable_folders,
-            "maps": self.maps,
-            "blank_maps": self.states["blank"],
-            "nonfinite_maps": self.states["nonfinite"],
-            "exit_code": self.exit_code,
-        }
+        return Totals(
+            images=self.images,
+            outside_shard=self.outside_shard,
+            explained=self.explained,
+            skipped=self.skipped,
+            failed=self.failed,
+            unreadable_folders=self.unreadable_folders,
+            maps=self.maps,
+            blank_maps=self.states["blank"],
+            nonfinite_maps=self.states["nonfinite"],
+            exit_code=self.exit_code,
+        )
 
     def summary(self, seconds: float) -> str:
         """Return one line for the person who ran it."""

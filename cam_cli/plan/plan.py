@@ -1,205 +1,148 @@
-"""What a run is going to do, with everything that was left open in its settings decided."""
+"""What decides the result of every image of a run: model, settings and targets; it needs no TensorFlow."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from cam_cli.config import RunConfig
-from cam_cli.engine.anatomy import Anatomy, examine
-from cam_cli.engine.explain import Explainer, Request, Subject
-from cam_cli.engine.head import Head
-from cam_cli.engine.selection import Selection
-from cam_cli.engine.tracing import Noise
-from cam_cli.engine.trial import try_bfloat16
-from cam_cli.errors import UsageError
-from cam_cli.images.fit import Preprocessing, fit
-from cam_cli.images.photolike import photolike
-from cam_cli.methods import METHODS, families
-from cam_cli.models.calls import Trace, trace
+from cam_cli.machine import processor
 from cam_cli.models.labels import Labels, read_labels
-from cam_cli.models.layers import LayerInfo, choose_layer, choose_scales, describe_layers, find_layer
-from cam_cli.models.load import Network, Overrides, load_network
-from cam_cli.models.source import find_source
-from cam_cli.plan.cache import NO_CACHE, Cache
-from cam_cli.plan.recipe import Recipe
-from cam_cli.plan.targets import read_targets
-from cam_cli.results.manifest import ModelRecord
+from cam_cli.models.source import ModelSource, find_source
+from cam_cli.plan.targets import Targets, read_targets
+from cam_cli.results.files import to_json
+from cam_cli.results.manifest import ENGINE_VERSION, ImageRecord, Manifest, ModelRecord
+from cam_cli.results.run_record import RunRecord
+from cam_cli.results.versions import versions
 from cam_cli.storage.location import Location
 
-MOST_AUTO_SAMPLES = 200
-"""With `nsamples: auto`, the noise stops here even if the tolerance is not met; the manifest has the error that remains."""
 
-_INPUT_KEYS = ("input_size", "fit", "channels", "mean", "std")
-"""Flags that are resolved, with the model's card, into the setting `input`."""
+@dataclass(frozen=True)
+class PlanInputs:
+    """Everything that a plan follows from.
+
+    source: the files of the model, hashed. key: a digest of the settings, these files and the versions; the same key gives
+    the same plan.
+    """
+
+    config: RunConfig
+    root: Location
+    source: ModelSource
+    key: str
+
+    @classmethod
+    def of(cls, config: RunConfig, root: Location) -> PlanInputs:
+        """Find and hash the files of the model that the settings name.
+
+        Raises:
+            UsageError: no bundled model has the layers. ModelError, ConfigError: the model's card is wrong.
+        """
+        source = find_source(config.model, config.layers, config.labels, config.weights)
+        parts: dict[str, Any] = {
+            "settings": config.result_settings(),
+            "unsafe_lambda": config.unsafe_lambda,
+            "source": source.identity(),
+            "versions": versions(),
+            "engine": ENGINE_VERSION,
+        }
+        if config.precision == "auto":
+            parts["machine"] = processor()  # which decides on the precision
+        return cls(config, root, source, hashlib.sha256(to_json(parts).encode()).hexdigest())
+
+    def labels(self) -> Labels:
+        """Read the class names of the model.
+
+        Raises:
+            UsageError: the file of labels cannot be read.
+        """
+        return read_labels(self.source.labels) if self.source.labels else Labels()
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is going to do.
+    """What a run explains, with everything decided that its settings left open.
 
-    anatomy: of the model, with the chosen layers. recipe: what decides results. preprocessing, labels: the model's. remarks:
-    what a person should be told before the run starts. open_model: loads the model, where nothing kept makes up for it.
+    Args:
+        key: of the inputs that the plan follows from.
+        classes: how many the model has.
+        settings: those that decide a result, without the targets, as a manifest has them.
+        remarks: what the user is told before the run starts.
     """
 
-    anatomy: Anatomy
-    recipe: Recipe
-    preprocessing: Preprocessing
-    labels: Labels
+    key: str
+    model: ModelRecord
+    classes: int
+    settings: Mapping[str, Any]
     remarks: tuple[str, ...]
-    open_model: Callable[[], Any]
+    targets: Targets
+    _digests: dict[tuple[int, ...], str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def precision(self) -> str:
         """What the network's products are computed in: `float32` or `bfloat16`."""
-        return str(self.recipe.settings["precision"])
+        return str(self.settings["precision"])
+
+    @property
+    def digest(self) -> str:
+        """One sha256 over the model and the settings."""
+        return digest_of(self.model.sha256, self.settings)
+
+    def targets_of(self, relative: PurePosixPath) -> tuple[int, ...]:
+        """Return the targets of an image, as class indices or -r for rank r.
+
+        Raises:
+            ImageError: stage `target`; they cannot be told.
+        """
+        return self.targets.of(relative)
+
+    def settings_for(self, targets: tuple[int, ...]) -> dict[str, Any]:
+        """Return the settings as the manifest of an image with these targets has them."""
+        return {**self.settings, "targets": list(targets)} if targets else dict(self.settings)
+
+    def fingerprint(self, image_sha256: str | None, targets: tuple[int, ...]) -> str:
+        """Return one sha256 over everything that decides the result of an image; None: an image that cannot be read."""
+        if targets not in self._digests:
+            self._digests[targets] = digest_of(self.model.sha256, self.settings_for(targets))
+        return hashlib.sha256(f"{image_sha256}\n{self._digests[targets]}".encode()).hexdigest()
+
+    def manifest(self, image: ImageRecord, targets: tuple[int, ...], **fields: Any) -> Manifest:
+        """Return the manifest of an image: what the plan says of any image, and the fields of this one."""
+        return Manifest(
+            fingerprint=self.fingerprint(image.sha256, targets),
+            image=image,
+            model=self.model,
+            settings=self.settings_for(targets),
+            versions=versions(),
+            **fields,
+        )
 
 
-@dataclass(frozen=True)
-class _Kept:
-    """The part of a plan that follows from the settings and the files of the model alone."""
-
-    anatomy: Anatomy
-    model: ModelRecord
-    settings: dict[str, Any]
-    preprocessing: Preprocessing
-    remarks: tuple[str, ...]
-
-
-_KEPT: TypeAdapter[_Kept] = TypeAdapter(_Kept)
-
-
-def make_plan(config: RunConfig, root: Location, cache: Cache = NO_CACHE) -> Plan:
-    """Load the model and decide on layers and targets, or recall from the cache what was decided last time.
+def plan_from(last_run: RunRecord | None, inputs: PlanInputs) -> Plan | None:
+    """Return the plan that run.json keeps; None if these inputs may lead to another plan.
 
     Raises:
-        UsageError: no such model, layer or class. ModelError: the model cannot be opened.
+        UsageError: the labels or targets cannot be read, or a target is no class of the model.
     """
-
-    def load() -> Network:
-        return load_network(config.model, config.layers, Overrides(**config.model_settings()))
-
-    known = cache.load("plan")
-    if known is not None:
-        with suppress(ValidationError):
-            kept = _KEPT.validate_json(known)
-            labels = find_source(config.model, config.layers, config.labels, config.weights).labels
-            return _planned(kept, config, root, read_labels(labels) if labels else Labels(), lambda: load().model)
-    network = load()
-    kept = _decided(network, config)
-    plan = _planned(kept, config, root, network.labels, lambda: network.model)
-    if config.precision == "auto":
-        kept = _with_precision(kept, config, plan)
-        plan = _planned(kept, config, root, network.labels, lambda: network.model)
-    cache.save("plan", _KEPT.dump_json(kept))
-    return plan
+    if last_run is None or last_run.plan is None or last_run.model is None or last_run.plan.key != inputs.key:
+        return None
+    classes = last_run.plan.classes
+    targets = targets_for(inputs, inputs.labels(), classes)
+    return Plan(inputs.key, last_run.model, classes, last_run.settings, last_run.plan.remarks, targets)
 
 
-def _planned(kept: _Kept, config: RunConfig, root: Location, labels: Labels, open_model: Callable[[], Any]) -> Plan:
-    classes = kept.anatomy.classes
-    targets = read_targets(config.targets, config.targets_from, labels, classes, root)
-    recipe = Recipe(kept.model, classes, kept.settings, targets)
-    return Plan(kept.anatomy, recipe, kept.preprocessing, labels, kept.remarks, open_model)
+def targets_for(inputs: PlanInputs, labels: Labels, classes: int) -> Targets:
+    """Resolve the targets that the settings name.
+
+    Raises:
+        UsageError: the file of targets cannot be read, or a target is no class of the model.
+    """
+    return read_targets(inputs.config.targets, inputs.config.targets_from, labels, classes, inputs.root)
 
 
-def _decided(network: Network, config: RunConfig) -> _Kept:
-    traced = trace(network.model, network.input_shape)
-    infos = describe_layers(traced, network.tokens)
-    paths, remarks = _layers(network, config, traced, infos)
-    scales = choose_scales(infos) if "two layers" in families(config.methods) else None
-    anatomy = examine(traced, paths, scales, network.tokens)
-    if network.labels.entries and len(network.labels.entries) != anatomy.classes:
-        count = len(network.labels.entries)
-        raise UsageError(f"there are {count} class names and the model has {anatomy.classes} classes; they must match")
-    open_settings = {key: value for key, value in config.result_settings().items() if key not in _INPUT_KEYS}
-    settings = open_settings | {
-        "model": network.name,
-        "layers": paths,
-        "labels": network.labels.digest(),
-        "input": {"size": list(network.input_shape[:2]), **asdict(network.preprocessing)},
-    }
-    return _Kept(
-        anatomy,
-        ModelRecord(name=network.name, sha256=network.sha256, input_size=network.input_shape[:2]),
-        settings,
-        network.preprocessing,
-        (*network.remarks, *remarks, *_noise_remarks(config, anatomy)),
-    )
-
-
-def _with_precision(kept: _Kept, config: RunConfig, plan: Plan) -> _Kept:
-    """Settle `precision: auto` by a trial on pictures with the spectrum of photos."""
-    count = plan.recipe.targets.count
-
-    def build(precision: str) -> Explainer:
-        return Explainer(plan.open_model, plan.anatomy, request_of(config), count, precision=precision)
-
-    rows, columns, _ = plan.anatomy.input_shape
-    trial = try_bfloat16(
-        build,
-        [
-            Subject(fit(photo, (rows, columns), plan.preprocessing)[0], str(number), tuple(range(-1, -count - 1, -1)))
-            for number, photo in enumerate(photolike(rows, columns))
-        ],
-    )
-    remark = (
-        f"precision auto: taking {trial.precision}; bfloat16 is {trial.gain:.1f} times as fast here, and its maps correlate "
-        f"{trial.agreement:.4f} with float32's"
-    )
-    return replace(kept, settings=kept.settings | {"precision": trial.precision}, remarks=(*kept.remarks, remark))
-
-
-def request_of(config: RunConfig) -> Request:
-    """Return what the engine is asked for every image."""
-    return Request(
-        methods=config.methods,
-        selections=_selections(config),
-        nsamples=config.nsamples if isinstance(config.nsamples, int) else MOST_AUTO_SAMPLES,
-        tolerance=None if isinstance(config.nsamples, int) else config.tolerance,
-        noise=Noise(config.std_dev, config.noise_scale),
-        score=config.score,
-        alpha_numerator=config.alpha_numerator,
-        derivatives=config.derivatives,
-        seed=config.seed,
-    )
-
-
-def _selections(config: RunConfig) -> tuple[Selection, ...]:
-    top = int(config.subset.removeprefix("top:")) if isinstance(config.subset, str) else None
-    subset = None if isinstance(config.subset, str) else config.subset
-    combined = Selection(config.filters, config.region, subset, top)
-    each = [Selection((index,), config.region, subset, top) for index in config.filters or ()]
-    return {"combined": (combined,), "each": tuple(each), "both": (combined, *each)}[config.filter_maps]
-
-
-def _layers(
-    network: Network, config: RunConfig, traced: Trace, infos: Sequence[LayerInfo]
-) -> tuple[list[str], list[str]]:
-    paths: list[str] = []
-    remarks = []
-    for name in config.layers:
-        wanted = name
-        if name == "auto":
-            wanted = network.default_layer or choose_layer(infos).path
-            remarks.append(f"layer auto: taking {wanted}")
-        paths.append(find_layer(traced.layers, wanted))
-    for info in infos:
-        if info.path in paths and info.signed:
-            advice = f"; '{info.better}', the activation after it, is the better choice" if info.better else ""
-            remarks.append(f"layer '{info.path}' has values of both signs, where Grad-CAM++ is unstable{advice}")
-    return list(dict.fromkeys(paths)), remarks
-
-
-def _noise_remarks(config: RunConfig, anatomy: Anatomy) -> list[str]:
-    noisy = any(METHODS[name].noise and METHODS[name].explains_cells for name in config.methods)
-    if not noisy or not config.nsamples:
-        return []
-    affine = [path for path in anatomy.explained if anatomy.heads[path] is Head.AFFINE]
-    return [
-        f"layer '{path}': noise has no effect, because all above it is affine; the noisy passes are skipped"
-        for path in affine
-    ]
+def digest_of(model_sha256: str, settings: Mapping[str, Any]) -> str:
+    """Return one sha256 over a model, the settings in any order, and the version of the engine."""
+    parts = {"model": model_sha256, "settings": dict(settings), "engine": ENGINE_VERSION}
+    return hashlib.sha256(to_json(parts).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Several classes on one photo: each pixel in the colour of the class that claims it, with a legend."""
+"""Several classes on one image: each pixel in the colour of the class that claims it, with a legend."""
 
 from __future__ import annotations
 
@@ -10,32 +10,27 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from cam_cli.render.colour import class_colours
-from cam_cli.render.picture import greyed
-from cam_cli.render.text import cut, font
+from cam_cli.render.text import INK, PAPER, cut, font
 
 MOST_CLASSES = len(class_colours())
-_PAPER = (24, 24, 26)
-_INK = (226, 226, 226)
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One class's placed map, (height, width) in 0..1 with NaN outside the network's input, and its line in the legend."""
+    """One class's map at picture size, (height, width) in 0..1, NaN outside the network's input, and its line in the legend."""
 
     values: NDArray[np.float32]
     label: str
 
 
-def joint(photo: NDArray[np.uint8], claims: Sequence[Claim], opacity: float) -> Image.Image:
-    """Colour each pixel by the class whose map, as a share of its own peak, is largest there; the greyed photo shows through.
+def joint(image: NDArray[np.uint8], claims: Sequence[Claim], opacity: float) -> Image.Image:
+    """Colour each pixel of a greyed image by the class whose map is largest there, and add a legend below.
 
     Args:
-        photo: (height, width, 3) uint8 RGB.
+        image: (height, width, 3) uint8 RGB.
         claims: up to `MOST_CLASSES` classes, in the order of the legend.
         opacity: weight of the colour, 0..1, where a map is 1.
-
-    Returns:
-        The photo with a legend below it.
 
     Raises:
         ValueError: no class, or more than there are colours.
@@ -45,7 +40,7 @@ def joint(photo: NDArray[np.uint8], claims: Sequence[Claim], opacity: float) -> 
     colours = class_colours()[: len(claims)]
     heats = np.nan_to_num(np.stack([claim.values for claim in claims]))
     owner, strength = heats.argmax(axis=0), np.clip(heats.max(axis=0), 0, 1)[..., None]
-    grey = greyed(photo)
+    grey = np.asarray((image @ _LUMA)[..., None], np.float32)
     mixed = grey + opacity * strength * (2 - strength) * (colours[owner] - grey)
     mixed[np.isnan(claims[0].values)] *= 0.4
     picture = Image.fromarray(np.rint(mixed).astype(np.uint8))
@@ -55,13 +50,13 @@ def joint(photo: NDArray[np.uint8], claims: Sequence[Claim], opacity: float) -> 
 def _with_legend(picture: Image.Image, labels: Sequence[str], colours: NDArray[np.uint8]) -> Image.Image:
     size = max(10, min(picture.width // 28, 22))
     face, line = font(size), round(size * 1.6)
-    sheet = Image.new("RGB", (picture.width, picture.height + line * len(labels) + size // 2), _PAPER)
+    sheet = Image.new("RGB", (picture.width, picture.height + line * len(labels) + size // 2), PAPER)
     sheet.paste(picture, (0, 0))
     draw = ImageDraw.Draw(sheet)
+    left = size // 2
     for i, (label, colour) in enumerate(zip(labels, colours.tolist(), strict=True)):
         top = picture.height + size // 4 + i * line
-        left = size // 2
         draw.rectangle((left, top + size // 4, left + size, top + size // 4 + size), fill=tuple(colour))
-        room = picture.width - left - 2 * size
-        draw.text((left + 1.6 * size, top + line / 2), cut(label, room, face), _INK, face, anchor="lm")
+        written = cut(label, picture.width - left - 2 * size, face)
+        draw.text((left + 1.6 * size, top + line / 2), written, INK, face, anchor="lm")
     return sheet

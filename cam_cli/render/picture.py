@@ -1,4 +1,4 @@
-"""One map, one picture: the heatmap, the photo under heat, and what stands in for a map that is empty."""
+"""One map, one picture: the heatmap, the overlay, and the placard for a map that cannot be drawn."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ from cam_cli.methods import Drawing
 from cam_cli.render.colour import table
 from cam_cli.render.text import SMALLEST, fitted
 
-OUTSIDE = 40
-PLAIN = 96
-
+_OUTSIDE = 40
 _PLAIN = Drawing()
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def drawn(saliency: NDArray[np.floating], drawing: Drawing = _PLAIN) -> NDArray[np.float32]:
@@ -40,35 +37,35 @@ def limits(saliency: NDArray[np.floating], drawing: Drawing) -> tuple[float, flo
 
 
 def heatmap(values: NDArray[np.float32], colormap: str) -> Image.Image:
-    """Colour a placed map, in a palette of 256 colours; neutral grey where the network did not look.
+    """Colour an upsampled map, in a palette of 256 colours; neutral grey where the network did not look.
 
     Args:
         values: (height, width) in 0..1, NaN outside the network's input.
-        colormap: one of `COLORMAPS`; where there is an outside, it takes one colour's place.
+        colormap: one of `COLORMAPS`; where there is an outside, it has one colour less.
     """
     outside = np.isnan(values)
     highest = 254 if outside.any() else 255
     levels = _levels(values, highest)
     levels[outside] = 255
-    colours = np.full((256, 3), OUTSIDE, np.uint8)
+    colours = np.full((256, 3), _OUTSIDE, np.uint8)
     colours[: highest + 1] = table(colormap)[np.rint(np.linspace(0, 255, highest + 1)).astype(np.intp)]
     image = Image.fromarray(levels)
     image.putpalette(colours.tobytes())
     return image
 
 
-def overlay(photo: NDArray[np.uint8], values: NDArray[np.float32], colormap: str, opacity: float) -> Image.Image:
-    """Lay a placed map over its photo, which stays untouched where the map is 0.
+def overlay(image: NDArray[np.uint8], values: NDArray[np.float32], colormap: str, opacity: float) -> Image.Image:
+    """Lay an upsampled map over its image, which stays untouched where the map is 0.
 
-    Under the heat the photo loses its own colours, or a red bird would hide a red map.
+    Under the heat the image loses its own colours, or a red bird would hide a red map.
 
     Args:
-        photo: (height, width, 3) uint8 RGB.
-        values: (height, width) in 0..1; NaN outside the network's input, where the photo is greyed.
+        image: (height, width, 3) uint8 RGB.
+        values: (height, width) in 0..1; NaN outside the network's input, where the image is greyed.
         colormap: one of `COLORMAPS`.
         opacity: weight of the colour, 0..1, where the map is 1.
     """
-    picture = Image.fromarray(photo)
+    picture = Image.fromarray(image)
     grey = picture.convert("L")
     levels = _levels(values, 255)
     heat = Image.fromarray(levels)
@@ -83,33 +80,24 @@ def overlay(photo: NDArray[np.uint8], values: NDArray[np.float32], colormap: str
     return mixed
 
 
-def placard(background: NDArray[np.uint8] | tuple[int, int], text: str) -> Image.Image:
-    """Return the picture for a map that cannot be drawn: the greyed photo under a band with the reason.
+def placard(image: NDArray[np.uint8], text: str) -> Image.Image:
+    """Return the picture for a map that cannot be drawn: the greyed image under a band with the reason.
 
     Args:
-        background: (height, width, 3) uint8 RGB photo, or width and height of a plain grey picture.
+        image: (height, width, 3) uint8 RGB.
         text: the reason; shrunk or cut to fit, and left out where no letter could be read.
     """
-    if isinstance(background, tuple):
-        image = Image.new("RGB", background, (PLAIN, PLAIN, PLAIN))
-    else:
-        grey = Image.fromarray(background).convert("L").point(lambda level: 40 + level // 2)
-        image = grey.convert("RGB")
-    width, height = image.size
+    picture = Image.fromarray(image).convert("L").point(lambda level: 40 + level // 2).convert("RGB")
+    width, height = picture.size
     written, font = fitted(text, width * 0.92, largest=min(max(SMALLEST, width // 18), height // 3))
     if not written:
-        return image
+        return picture
     middle = height / 2
     reach = font.size * 0.95
-    draw = ImageDraw.Draw(image)
+    draw = ImageDraw.Draw(picture)
     draw.rectangle((0, middle - reach, width, middle + reach), fill=(28, 28, 28))
     draw.text((width / 2, middle), written, font=font, fill=(240, 240, 240), anchor="mm")
-    return image
-
-
-def greyed(photo: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the brightness of an RGB photo, (height, width, 1) float32 in 0..255."""
-    return np.asarray((photo @ _LUMA)[..., None], np.float32)
+    return picture
 
 
 def _levels(values: NDArray[np.float32], highest: int) -> NDArray[np.uint8]:

@@ -1,7 +1,7 @@
 """Pictures as PNG files (W3C Portable Network Graphics, third edition), lossless, quick rather than smallest.
 
 Pillow tries five filters on every row, which takes three times as long as to compress them. Here each row is stored as its
-difference from the one above, which suits photos and smooth maps alike, and Intel's ISA-L compresses.
+difference from the one above, which suits photographs and smooth maps alike, and Intel's ISA-L compresses.
 """
 
 from __future__ import annotations

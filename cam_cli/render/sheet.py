@@ -7,17 +7,16 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from cam_cli.render.text import cut, fitted, font
+from cam_cli.render.size import picture_size
+from cam_cli.render.text import INK, PAPER, cut, fitted, font
 
-_PAPER = (24, 24, 26)
 _EMPTY = (36, 36, 39)
-_INK = (226, 226, 226)
 _HEADING = (255, 255, 255)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One place on a sheet: a picture, or an empty frame, and the line under it."""
+    """One cell of a sheet: a picture, or an empty frame, and the line under it."""
 
     image: Image.Image | None
     caption: str
@@ -40,9 +39,9 @@ def contact_sheet(rows: Sequence[Sequence[Cell]], titles: Sequence[str] | None =
     gap = max(4, cell // 16)
     caption_face, title_face = font(max(8, cell // 18)), font(max(9, cell // 14))
     line, heading = round(caption_face.size * 1.8), round(title_face.size * 1.6) if titles else 0
-    heights = [max((_fitted(entry.image, cell)[1] for entry in row), default=0) for row in rows]
+    heights = [max((_size(entry.image, cell)[1] for entry in row), default=0) for row in rows]
     size = (gap + columns * (cell + gap), gap + heading + sum(heights) + len(rows) * (line + gap // 2))
-    sheet = Image.new("RGB", size, _PAPER)
+    sheet = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(sheet)
     for across, title in enumerate((titles or ())[:columns]):
         middle = (gap + across * (cell + gap) + cell / 2, (gap + heading) / 2)
@@ -52,24 +51,18 @@ def contact_sheet(rows: Sequence[Sequence[Cell]], titles: Sequence[str] | None =
     for row, height in zip(rows, heights, strict=True):
         for across, entry in enumerate(row):
             left = gap + across * (cell + gap)
-            picture = _picture(entry.image, cell)
-            spare = (cell - picture.width, height - picture.height)
-            sheet.paste(picture, (left + spare[0] // 2, top + spare[1] // 2))
+            width_drawn, height_drawn = _size(entry.image, cell)
+            corner = (left + (cell - width_drawn) // 2, top + (height - height_drawn) // 2)
+            if entry.image is None:
+                sheet.paste(_EMPTY, (*corner, corner[0] + width_drawn, corner[1] + height_drawn))
+            else:
+                picture = entry.image.convert("RGB")
+                sheet.paste(picture.resize((width_drawn, height_drawn), Image.Resampling.LANCZOS), corner)
             middle = (left + cell / 2, top + height + line / 2)
-            draw.text(middle, cut(entry.caption, cell, caption_face), _INK, caption_face, anchor="mm")
+            draw.text(middle, cut(entry.caption, cell, caption_face), INK, caption_face, anchor="mm")
         top += height + line + gap // 2
     return sheet
 
 
-def _fitted(image: Image.Image | None, cell: int) -> tuple[int, int]:
-    if image is None:
-        return cell, cell // 2
-    scale = cell / max(image.size)
-    return max(1, round(image.width * scale)), max(1, round(image.height * scale))
-
-
-def _picture(image: Image.Image | None, cell: int) -> Image.Image:
-    size = _fitted(image, cell)
-    if image is None:
-        return Image.new("RGB", size, _EMPTY)
-    return image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+def _size(image: Image.Image | None, cell: int) -> tuple[int, int]:
+    return (cell, cell // 2) if image is None else picture_size(*image.size, cell, enlarge=True)

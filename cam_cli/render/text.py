@@ -1,12 +1,16 @@
-"""Short texts cut or shrunk to the room a picture has for them."""
+"""Short texts cut or shrunk to fit a picture."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 from PIL import ImageFont
 
+PAPER = (24, 24, 26)
+INK = (226, 226, 226)
 SMALLEST = 8
 _LONGEST = 400
-ELLIPSIS = "..."
+_ELLIPSIS = "..."
 
 
 def font(size: float) -> ImageFont.FreeTypeFont:
@@ -16,7 +20,7 @@ def font(size: float) -> ImageFont.FreeTypeFont:
     return loaded
 
 
-def one_line(text: str) -> str:
+def _one_line(text: str) -> str:
     """Return `text` as one line that any font can be asked to draw: odd characters become `?`."""
     drawn = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
     return drawn[:_LONGEST]
@@ -24,17 +28,12 @@ def one_line(text: str) -> str:
 
 def cut(text: str, width: float, face: ImageFont.FreeTypeFont) -> str:
     """Return `text` in one line no wider than `width` pixels, with an ellipsis if cut; empty if none fits."""
-    line = one_line(text)
+    line = _one_line(text)
     if face.getlength(line) <= width:
         return line
-    low, high = 0, len(line)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if face.getlength(line[:middle].rstrip() + ELLIPSIS) <= width:
-            low = middle
-        else:
-            high = middle - 1
-    return line[:low].rstrip() + ELLIPSIS if low else ""
+    lengths = range(1, len(line))
+    fits = bisect_right(lengths, width, key=lambda length: face.getlength(line[:length].rstrip() + _ELLIPSIS))
+    return line[:fits].rstrip() + _ELLIPSIS if fits else ""
 
 
 def fitted(text: str, width: float, largest: int) -> tuple[str, ImageFont.FreeTypeFont]:
@@ -45,7 +44,7 @@ def fitted(text: str, width: float, largest: int) -> tuple[str, ImageFont.FreeTy
     """
     if largest < SMALLEST:
         return "", font(SMALLEST)
-    line = one_line(text)
+    line = _one_line(text)
     whole = font(largest).getlength(line)
     size = largest if whole <= width else int(largest * width / whole)
     if size >= SMALLEST:

@@ -1,4 +1,4 @@
-"""A map laid where it belongs on a picture."""
+"""A map enlarged to the part of a picture that it covers."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 Sides = tuple[float, float, float, float]
 
 
-def place(saliency: NDArray[np.floating], box: Sides, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Enlarge a map bilinearly (half-pixel centres, edges clamped) to where it lies on a picture.
+def upsample(saliency: NDArray[np.floating], box: Sides, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Enlarge a map bilinearly (half-pixel centres, edges clamped) to the box that it covers on a picture.
 
     Args:
         saliency: (h, w) map, finite.
-        box: left, top, right, bottom of the area the map covers, in picture pixels; may reach past it.
+        box: left, top, right, bottom of the area the map covers, in picture pixels; may reach past the picture.
         size: width and height of the picture.
 
     Returns:
@@ -24,7 +24,7 @@ def place(saliency: NDArray[np.floating], box: Sides, size: tuple[int, int]) -> 
     """
     left, top, right, bottom = box
     if saliency.size == 0 or not (right > left and bottom > top):
-        raise ValueError(f"cannot place a map of shape {saliency.shape} on the box {box}")
+        raise ValueError(f"cannot lay a map of shape {saliency.shape} on the box {tuple(box)}")
     columns = np.arange(size[0]) + 0.5
     rows = np.arange(size[1]) + 0.5
     columns_in = (columns >= left) & (columns <= right)
@@ -33,15 +33,15 @@ def place(saliency: NDArray[np.floating], box: Sides, size: tuple[int, int]) -> 
     inside = _interpolated(tall, (columns[columns_in] - left) / (right - left), axis=1)
     if inside.shape == (size[1], size[0]):
         return inside
-    placed = np.full((size[1], size[0]), np.nan, np.float32)
-    placed[np.ix_(rows_in, columns_in)] = inside
-    return placed
+    enlarged = np.full((size[1], size[0]), np.nan, np.float32)
+    enlarged[np.ix_(rows_in, columns_in)] = inside
+    return enlarged
 
 
 def _interpolated(values: NDArray[np.float32], at: NDArray[np.floating], axis: int) -> NDArray[np.float32]:
     """Return (h, w) values, interpolated between cell centres along an axis, at positions 0..1 along it.
 
-    A product with a matrix says the same in one line, but would wake all threads of NumPy's library for it.
+    A product with a matrix would be one line, but it would wake all threads of NumPy's library.
     """
     cells = values.shape[axis]
     position = np.clip(at * cells - 0.5, 0, cells - 1)

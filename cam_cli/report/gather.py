@@ -184,7 +184,7 @@ def _box(image: ImageResult) -> list[float] | None:
         box = input_box(width, height, image.manifest.model.input_size, image.preprocessing)
     except (KeyError, ValueError):  # settings that this version does not know
         return None
-    return [box.left / width, box.top / height, box.right / width, box.bottom / height]
+    return [side / length for side, length in zip(box, (width, height) * 2, strict=True)]
 
 
 def _cells(image: ImageResult, record: MapRecord, most: int) -> dict[str, Any] | None:

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
-from PIL import Image
-
 from cam_cli.errors import UsageError
 from cam_cli.evaluate.compare import Comparison, ImageChange, MapPair
+from cam_cli.render.encode import read_picture
 from cam_cli.results.files import read_regular, whole
 from cam_cli.results.manifest import TargetRecord
 from cam_cli.results.reader import RunReader
@@ -111,17 +110,17 @@ def _figure(pair: MapPair, folder: Path, side: str) -> str:
 
 def _thumbnail(path: Path) -> str | None:
     try:
-        with Image.open(io.BytesIO(read_regular(path)), formats=("PNG",)) as image:
-            image.thumbnail((_SIDE, _SIDE))
-            buffer = io.BytesIO()
-            image.convert("RGB").save(buffer, "JPEG", quality=80)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        picture = read_picture(read_regular(path))
+    except OSError:
         return None
+    picture.thumbnail((_SIDE, _SIDE))
+    buffer = io.BytesIO()
+    picture.convert("RGB").save(buffer, "JPEG", quality=80)
     return base64.b64encode(buffer.getvalue()).decode()
 
 
 def _made_with(run: RunReader) -> str:
-    return f"{run.record['model']['name']}, {run.record['started']}"
+    return ", ".join(([run.record.model.name] if run.record.model else []) + [run.record.started])
 
 
 def _label(target: TargetRecord | None) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from cam_cli.methods import drawing_of
+from cam_cli.render.encode import read_picture
 from cam_cli.render.picture import drawn, overlay
 from cam_cli.results.files import read_regular
 from cam_cli.results.manifest import MapRecord
@@ -19,7 +19,6 @@ from cam_cli.results.reader import ImageResult
 
 _QUALITY = 60
 _EFFORT = 2
-_MOST_PIXELS = 2**26
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def overlay_thumbnail(image: ImageResult, record: MapRecord, photo: NDArray[np.u
     try:
         name = record.files.overlay or record.files.heatmap
         if name is not None:
-            return encoded(_opened(image.folder / name), side)
+            return encoded(read_picture(read_regular(image.folder / name)), side)
         values = image.values(record)
         if photo is None or values is None:
             return None
@@ -75,11 +74,3 @@ def overlay_thumbnail(image: ImageResult, record: MapRecord, photo: NDArray[np.u
         return encoded(overlay(photo, placed, settings["colormap"], settings["opacity"]), side)
     except Exception:  # noqa: BLE001 - files of a run may be damaged in every way there is; its record is shown without them
         return None
-
-
-def _opened(path: Path) -> Image.Image:
-    with Image.open(io.BytesIO(read_regular(path)), formats=("PNG",)) as picture:
-        if picture.width * picture.height > _MOST_PIXELS:
-            raise ValueError("larger than any picture of a run")
-        picture.load()
-        return picture

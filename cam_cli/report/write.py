@@ -15,14 +15,15 @@ from cam_cli.report.evaluation import read_evaluation
 from cam_cli.report.gather import Entry, Gathering
 from cam_cli.report.page import MARK, write_page
 from cam_cli.report.thumbnails import detail_for
-from cam_cli.results.files import shown, whole
+from cam_cli.results.files import whole
 from cam_cli.results.index import Index
 from cam_cli.results.reader import RunReader
+from cam_cli.text import shown
 
 REPORT = "report.html"
 _DECODERS = 2
 _SECONDS_FOR_A_PHOTO = 60.0
-_OF_A_RUN = ("versions", "finished", "state")
+_OF_A_RUN = {"model", "versions", "finished", "state"}
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def write_report(
             yield entry
             tell(gathering.shown, total)
 
-    max_pixels = run.record.get("config", {}).get("max_pixels", MAX_PIXELS)
+    max_pixels = run.record.config.get("max_pixels", MAX_PIXELS)
     try:
         with DecoderPool(_DECODERS, _SECONDS_FOR_A_PHOTO) as decoders, whole(path) as stream:
             write_page(stream, _about(run, total), told(gathering.entries(decoders, max_pixels)), gathering.closing)
@@ -77,11 +78,10 @@ def write_report(
 
 
 def _about(run: RunReader, total: int) -> dict[str, Any]:
-    known = {key: run.record[key] for key in _OF_A_RUN if key in run.record}
-    return known | {
+    record = run.record.model_dump(mode="json", include=_OF_A_RUN, exclude_unset=True)
+    return record | {
         "photos": run.root.name,
         "folder": run.folder.resolve().name,
-        "model": run.record.get("model"),
         "expected": total,
     }
 

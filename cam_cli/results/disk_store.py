@@ -8,21 +8,21 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from itertools import count
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Literal
 from uuid import uuid4
 
-from pydantic_core import from_json
-
 from cam_cli.errors import ImageError, SmoothcamError, UsageError
-from cam_cli.results.files import read_regular, replace_whole, shown, to_json
+from cam_cli.results.files import read_regular, replace_whole
 from cam_cli.results.index import INDEX, IndexWriter
 from cam_cli.results.lock import LOCK, locked
 from cam_cli.results.manifest import MANIFEST, Manifest, read_manifest
 from cam_cli.results.object_lock import TICKET
+from cam_cli.results.run_record import RunRecord
 from cam_cli.results.shard import SHARD, Shard
+from cam_cli.text import shown
 
 SHEET = "sheet.jpg"
 RUN = re.compile(rf"run{SHARD}\.json")
@@ -46,11 +46,11 @@ def set_apart(first: str) -> str:
     return f"{first}~" if _OWN.fullmatch(first.rstrip("~")) else first
 
 
-def run_record(read: Callable[[], bytes]) -> dict[str, Any] | None:
-    """Return what a run.json says; None where it is none of ours, or `read` raises `OSError`."""
+def run_record(read: Callable[[], bytes]) -> RunRecord | None:
+    """Return the record in a run.json; None if no run wrote it, or `read` raises `OSError`."""
     with contextlib.suppress(OSError, ValueError):
-        found = from_json(read())
-        if isinstance(found, dict) and {"schema_version", "root", "settings"} <= found.keys():
+        found = RunRecord.from_json(read())
+        if found.is_of_a_run:
             return found
     return None
 
@@ -62,7 +62,7 @@ class DiskResultStore:
     not at all. Nothing is written through a symbolic link inside OUT, and nothing is replaced that no run made.
     """
 
-    stamp_name = "manifest_mtime_ns"
+    stamp_name: Literal["manifest_mtime_ns", "manifest_tag"] = "manifest_mtime_ns"
     writers = 1
 
     def __init__(self, path: Path, shard: Shard) -> None:
@@ -100,7 +100,7 @@ class DiskResultStore:
         indices = (self.path / name for name in names if INDEX.fullmatch(name))
         return LOCK in names and all(begun) and not any(index.lstat().st_size for index in indices)
 
-    def _run_record(self, name: str) -> dict[str, Any] | None:
+    def _run_record(self, name: str) -> RunRecord | None:
         return run_record(lambda: read_regular(self.path / name))
 
     def make(self) -> None:
@@ -134,13 +134,13 @@ class DiskResultStore:
         finally:
             shutil.rmtree(self._work, ignore_errors=True)
 
-    def last_run(self) -> dict[str, Any]:
-        """Return what run.json says, and nothing where it cannot be read; a shard without one takes another's."""
+    def last_run(self) -> RunRecord | None:
+        """Return what run.json says, and None where it cannot be read; a shard without one takes another's."""
         others = sorted(entry.name for entry in self.path.glob("run*.json") if RUN.fullmatch(entry.name))
-        return next((found for name in (self._run.name, *others) if (found := self._run_record(name))), {})
+        return next((found for name in (self._run.name, *others) if (found := self._run_record(name))), None)
 
-    def run_records(self) -> Iterator[tuple[str, bytes | None]]:
-        """Yield the name of each run.json, in their order, and what is in it; None where it cannot be read.
+    def run_records(self) -> Iterator[tuple[str, RunRecord | None]]:
+        """Yield the name of each run.json, in their order, and what it says; None where it cannot be read.
 
         Raises:
             OSError: the folder cannot be read.
@@ -148,8 +148,8 @@ class DiskResultStore:
         for name in sorted(entry.name for entry in os.scandir(self.path)):
             if RUN.fullmatch(name):
                 try:
-                    yield name, (self.path / name).read_bytes()
-                except OSError:
+                    yield name, RunRecord.from_json((self.path / name).read_bytes())
+                except (OSError, ValueError):
                     yield name, None
 
     def index_files(self) -> contextlib.AbstractContextManager[Path]:
@@ -274,13 +274,13 @@ class DiskResultStore:
             "the same command goes on from there"
         )
 
-    def describe(self, run: Mapping[str, Any]) -> None:
+    def write_run_record(self, record: RunRecord) -> None:
         """Write run.json.
 
         Raises:
             SmoothcamError: the output folder cannot be written to.
         """
-        self._replace(self._run, f"{to_json(run, indent=1)}\n".encode())
+        self._replace(self._run, record.to_json())
 
     def write_sheet(self, picture: bytes) -> Path:
         """Write the contact sheet and return its path.

@@ -5,11 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, BinaryIO
 
 
@@ -76,25 +75,3 @@ def to_json(value: Mapping[str, Any], *, indent: int | None = None) -> str:
     """Return JSON with sorted keys, ASCII only; raises ValueError on NaN, which JSON does not have."""
     separators = (",", ": ") if indent else (",", ":")
     return json.dumps(value, sort_keys=True, allow_nan=False, indent=indent, separators=separators)
-
-
-def printable(path: str | os.PathLike[str]) -> str:
-    """Return a file name as valid text: bytes that are no UTF-8 stand as `\\xNN`, and a backslash as two."""
-    return os.fsencode(path).replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
-
-
-def shown(path: str | os.PathLike[str]) -> str:
-    """Return a file name in quotes for a message of one line, whatever it holds."""
-    visible = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in printable(path))
-    return f"'{''.join(visible)}'"
-
-
-def from_printable(text: str) -> PurePosixPath:
-    """Return the file name that `printable` made `text` of."""
-    parts = re.split(r"\\(\\|x[0-9a-f]{2})", text)
-    names = [os.fsencode(part) if i % 2 == 0 else _escaped_byte(part) for i, part in enumerate(parts)]
-    return PurePosixPath(os.fsdecode(b"".join(names)))
-
-
-def _escaped_byte(escape: str) -> bytes:
-    return b"\\" if escape == "\\" else bytes.fromhex(escape[1:])

@@ -6,20 +6,20 @@ import hashlib
 import os
 import re
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import cast
 
 import numpy as np
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
 from pydantic_core import from_json
-from typing_extensions import TypedDict
 
 from cam_cli.errors import SmoothcamError
 from cam_cli.results.files import to_json
+from cam_cli.results.manifest import IndexRow
 from cam_cli.results.shard import SHARD
 
 INDEX = re.compile(rf"index{SHARD}(\.part-[0-9]+)?\.jsonl")
@@ -33,45 +33,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-class _Failure(TypedDict):
-    stage: str
-    type: str
-    message: str
-
-
-class _Class(TypedDict):
-    index: int
-    label: str
-
-
-class _Map(TypedDict):
-    layer: str
-    method: str
-    state: Literal["ok", "blank", "nonfinite"]
-    files: dict[str, str | None]
-
-
-class _Joint(TypedDict):
-    file: str
-
-
-class _Row(TypedDict):
-    """What every reader of a row relies on; a line without it is no row."""
-
-    __pydantic_config__ = ConfigDict(strict=True)  # type: ignore[misc]  # pydantic's own way for a TypedDict
-
-    path: str
-    status: Literal["ok", "failed"]
-    error: _Failure | None
-    fingerprint: str
-    sha256: str | None
-    predictions: list[_Class]
-    maps: list[_Map]
-    joint: list[_Joint]
-    finished: str
-
-
-_ROW = TypeAdapter(_Row)
+_ROW = TypeAdapter(IndexRow)
 
 
 def path_hash(path: str) -> int:
@@ -136,7 +98,7 @@ class Index:
     def __len__(self) -> int:
         return len(self._hashes)
 
-    def row(self, path: str) -> dict[str, Any] | None:
+    def row(self, path: str) -> IndexRow | None:
         """Return the row of an image by its path as it stands there; None where there is none."""
         wanted = path_hash(path)
         at = int(self._hashes.searchsorted(np.uint64(wanted)))
@@ -148,7 +110,7 @@ class Index:
             return None
         return row if row["path"] == path else None
 
-    def rows(self) -> Iterator[dict[str, Any]]:
+    def rows(self) -> Iterator[IndexRow]:
         """Yield the row of every image, one at a time, in the order they lie in the files.
 
         Raises:
@@ -166,12 +128,12 @@ class Index:
         while self._open:
             os.close(self._open.popitem()[1])
 
-    def _read(self, at: int) -> dict[str, Any]:
+    def _read(self, at: int) -> IndexRow:
         line = os.pread(self._descriptor(int(self._files[at])), int(self._lengths[at]), int(self._starts[at]))
         row = from_json(line, cache_strings="keys")
         if not isinstance(row, dict) or "path" not in row:
             raise ValueError
-        return row
+        return cast(IndexRow, row)
 
     def _descriptor(self, number: int) -> int:
         """Return an index file, open; those asked for last stay open."""
@@ -211,7 +173,7 @@ class IndexWriter:
     ) -> None:
         self.close()
 
-    def append(self, row: Mapping[str, Any]) -> None:
+    def append(self, row: IndexRow) -> None:
         """Append one row.
 
         Raises:

@@ -12,8 +12,14 @@ if TYPE_CHECKING:
     from cam_cli.engine.maps import SaliencyMap
     from cam_cli.engine.selection import Selection
 
+PICTURE_FORMATS = ("png",)
+"""File endings of the picture formats that a run writes, the default first; `render.encode.ENCODERS` has the encoders."""
+
 _LONGEST = 60
-_ARTEFACT = re.compile(r".+\.([0-9]+(\.[^.]+)*\.(npy|heatmap\.png|overlay\.png)|joint(\.[^.]+)*\.png)", re.DOTALL)
+_PICTURE = f"({'|'.join(PICTURE_FORMATS)})"
+_ARTEFACT = re.compile(
+    rf".+\.([0-9]+(\.[^.]+)*\.(npy|(heatmap|overlay)\.{_PICTURE})|joint(\.[^.]+)*\.{_PICTURE})", re.DOTALL
+)
 
 
 def stem(saliency: SaliencyMap, target: str = "") -> str:
@@ -27,6 +33,13 @@ def stem(saliency: SaliencyMap, target: str = "") -> str:
         parts.append(saliency.method)
     parts += [_safe(part) for part in selection_parts(saliency.selection)]
     return ".".join(parts)
+
+
+def file_name(stem: str, kind: str, picture_format: str = PICTURE_FORMATS[0]) -> str:
+    """Return the name of a file of a kind: `raw`, `heatmap` or `overlay` of one map, or `joint` of several."""
+    if kind == "raw":
+        return f"{stem}.npy"
+    return f"{stem}.{picture_format}" if kind == "joint" else f"{stem}.{kind}.{picture_format}"
 
 
 def is_artefact(name: str) -> bool:

@@ -1,13 +1,16 @@
-"""What is recorded of every image; the shipped JSON Schema is made from these classes."""
+"""What is recorded of every image: its manifest.json, and its row in the index and in the output of `--json`.
+
+The shipped JSON Schema is made from the classes of the manifest.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NotRequired, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing_extensions import TypedDict
 
 from cam_cli.results.files import read_regular, to_json, write_new
 
@@ -139,11 +142,10 @@ class Manifest(_Record):
     timing: dict[str, float] = Field({}, description="seconds by step; of a pass shared by several images, its share")
     versions: dict[str, str]
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> Row:
         """Return what a line of index.jsonl and of `--json` says."""
-        full = self.model_dump(mode="json")
-        row = {key: full[key] for key in ("status", "error", "fingerprint", "predictions", "maps", "joint")}
-        return row | {"path": self.image.path, "sha256": self.image.sha256}
+        full = self.model_dump(mode="json", include=set(Row.__required_keys__))
+        return cast(Row, full | {"path": self.image.path, "sha256": self.image.sha256})
 
     def write(self, folder: Path) -> None:
         """Write this as `folder`/manifest.json.
@@ -162,7 +164,96 @@ def read_manifest(folder: Path) -> Manifest | None:
         return None
 
 
-def files_of(row: Mapping[str, Any]) -> list[str]:
+class FailureRow(TypedDict):
+    """A `Failure` in a row."""
+
+    stage: str
+    type: str
+    message: str
+
+
+class TargetRow(TypedDict):
+    """A `TargetRecord` in a row."""
+
+    index: int
+    label: str
+    wnid: NotRequired[str | None]
+
+
+class PredictionRow(TargetRow):
+    """A `Prediction` in a row."""
+
+    probability: NotRequired[float]
+    logit: NotRequired[float]
+
+
+class SelectionRow(TypedDict):
+    """A `SelectionRecord` in a row."""
+
+    filters: list[int] | None
+    region: bool
+    subset: list[list[int]] | None
+    top: int | None
+
+
+class MapRow(TypedDict):
+    """A `MapRecord` in a row, as far as readers of rows need it."""
+
+    layer: str
+    method: str
+    state: Literal["ok", "blank", "nonfinite"]
+    files: dict[str, str | None]
+    target: NotRequired[TargetRow]
+    selection: NotRequired[SelectionRow]
+
+
+class JointRow(TypedDict):
+    """A `JointRecord` in a row, as far as readers of rows need it."""
+
+    file: str
+
+
+Stamp = int | str
+"""What tells a manifest from any that was there before: a modification time in nanoseconds, or a hash of an object's tag."""
+
+
+class _IndexFields(TypedDict, total=False):
+    source: dict[str, int | str] | None
+    manifest_mtime_ns: Stamp | None
+    manifest_tag: Stamp | None
+
+
+class Row(_IndexFields):
+    """An image's row: the fields of its manifest that a table of images needs, and some that only the index has.
+
+    source: what the file system or the store said of the image file before it was read. manifest_mtime_ns, manifest_tag: the
+    stamp of the manifest, on a disk and in an object store.
+    """
+
+    __pydantic_config__ = ConfigDict(strict=True)  # type: ignore[misc]  # pydantic's own way for a TypedDict
+
+    path: str
+    status: Literal["ok", "failed"]
+    error: FailureRow | None
+    fingerprint: str
+    sha256: str | None
+    predictions: list[PredictionRow]
+    maps: list[MapRow]
+    joint: list[JointRow]
+
+
+class IndexRow(Row):
+    """A row in index.jsonl; `finished` is ISO 8601, with a time zone."""
+
+    finished: str
+
+
+def without_index_fields(row: Row) -> Row:
+    """Return a row as `--json` prints it."""
+    return cast(Row, {name: value for name, value in row.items() if name in Row.__required_keys__})
+
+
+def files_of(row: Row) -> list[str]:
     """Return the names of all files that lie beside the manifest whose row this is."""
     of_maps = [name for entry in row["maps"] for name in entry["files"].values() if name]
     return of_maps + [entry["file"] for entry in row["joint"]]

@@ -6,9 +6,9 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
 
 from cam_cli.results.files import to_json
+from cam_cli.results.manifest import IndexRow
 from cam_cli.results.shard import Shard
 from cam_cli.storage.location import Url
 from cam_cli.storage.store import Store
@@ -55,7 +55,7 @@ class ObjectIndexWriter:
     ) -> None:
         """Do nothing: what counts was brought there by `sync`."""
 
-    def append(self, row: Mapping[str, Any]) -> None:
+    def append(self, row: IndexRow) -> None:
         """Append one row.
 
         Raises:

@@ -7,17 +7,16 @@ import errno
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from functools import cached_property
 from itertools import count
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Literal
 
 from pydantic import ValidationError
 
 from cam_cli.errors import ImageError, SmoothcamError, UsageError
 from cam_cli.results.disk_store import RUN, SHEET, run_record, set_apart
-from cam_cli.results.files import shown, to_json
 from cam_cli.results.index import INDEX
 from cam_cli.results.layout import is_artefact
 from cam_cli.results.listing import Survey, stamp_of
@@ -25,9 +24,11 @@ from cam_cli.results.lock import LOCK
 from cam_cli.results.manifest import MANIFEST, Manifest, files_of
 from cam_cli.results.object_index import ObjectIndexWriter, parts_of
 from cam_cli.results.object_lock import TICKET, ObjectLock
+from cam_cli.results.run_record import RunRecord
 from cam_cli.results.shard import Shard
-from cam_cli.storage.location import Url, escaped
+from cam_cli.storage.location import Url, quoted
 from cam_cli.storage.store import LONGEST_KEY, Store
+from cam_cli.text import shown
 
 _TRIES = 3
 """So often an image is put again from the start when something else came to its place meanwhile."""
@@ -51,7 +52,7 @@ class ObjectResultStore:
     there is none, and that who reads or lists sees what was put before.
     """
 
-    stamp_name = "manifest_tag"
+    stamp_name: Literal["manifest_mtime_ns", "manifest_tag"] = "manifest_tag"
     writers = 8
 
     def __init__(self, url: Url, shard: Shard) -> None:
@@ -116,19 +117,19 @@ class ObjectResultStore:
             self._work = Path(work)
             yield
 
-    def last_run(self) -> dict[str, Any]:
-        """Return what run.json says, and nothing where it cannot be read; a shard without one takes another's."""
+    def last_run(self) -> RunRecord | None:
+        """Return what run.json says, and None where it cannot be read; a shard without one takes another's."""
         own = f"run{self._shard.suffix}.json"
         if found := self._run_record(own):
             return found
         try:
             others = [name for name in self._run_names() if name != own]
         except OSError:
-            return {}
-        return next((found for name in others if (found := self._run_record(name))), {})
+            return None
+        return next((found for name in others if (found := self._run_record(name))), None)
 
-    def run_records(self) -> Iterator[tuple[str, bytes | None]]:
-        """Yield the name of each run.json, in their order, and what is in it; None where it cannot be read.
+    def run_records(self) -> Iterator[tuple[str, RunRecord | None]]:
+        """Yield the name of each run.json, in their order, and what it says; None where it cannot be read.
 
         Raises:
             UsageError, SmoothcamError: the store cannot be asked.
@@ -139,8 +140,8 @@ class ObjectResultStore:
             raise self._unusable(error) from error
         for name in names:
             try:
-                yield name, self._store.read(self._url.child(name))
-            except OSError:
+                yield name, RunRecord.from_json(self._store.read(self._url.child(name)))
+            except (OSError, ValueError):
                 yield name, None
 
     @contextlib.contextmanager
@@ -172,7 +173,7 @@ class ObjectResultStore:
 
     def place(self, relative: PurePosixPath) -> str:
         """Return the key of one image's place, below this one."""
-        first, *rest = map(escaped, relative.parts)
+        first, *rest = map(quoted, relative.parts)
         return "/".join((set_apart(first), *rest))
 
     def obstacle(self, relative: PurePosixPath) -> str | None:
@@ -290,13 +291,13 @@ class ObjectResultStore:
             "there"
         )
 
-    def describe(self, run: Mapping[str, Any]) -> None:
+    def write_run_record(self, record: RunRecord) -> None:
         """Put run.json, whole.
 
         Raises:
             SmoothcamError: it cannot be put there.
         """
-        self._put(f"run{self._shard.suffix}.json", f"{to_json(run, indent=1)}\n".encode())
+        self._put(f"run{self._shard.suffix}.json", record.to_json())
 
     def write_sheet(self, picture: bytes) -> Url:
         """Put the contact sheet and return where it is.
@@ -334,7 +335,7 @@ class ObjectResultStore:
             entry.name for entry in self._store.children(self._url, "run") if RUN.fullmatch(entry.name) and entry.stat
         )
 
-    def _run_record(self, name: str) -> dict[str, Any] | None:
+    def _run_record(self, name: str) -> RunRecord | None:
         return run_record(lambda: self._store.read(self._url.child(name)))
 
     def _index_parts(self) -> dict[str, int]:

@@ -6,24 +6,24 @@ import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
-from pydantic_core import from_json
 
 from cam_cli.decoding.image import Decoded, DecodeSettings
 from cam_cli.decoding.pool import DecoderPool
 from cam_cli.errors import UsageError
 from cam_cli.images.fit import Preprocessing, input_box
-from cam_cli.render.upsample import place
+from cam_cli.render.upsample import upsample
 from cam_cli.results.disk_store import DiskResultStore
-from cam_cli.results.files import from_printable, read_regular
+from cam_cli.results.files import read_regular
 from cam_cli.results.index import Index
 from cam_cli.results.manifest import Manifest, MapRecord, read_manifest
+from cam_cli.results.run_record import RunRecord
 from cam_cli.results.shard import Shard
 from cam_cli.storage.location import Location, location
+from cam_cli.text import from_printable
 
 Array = NDArray[np.float32]
 
@@ -81,10 +81,7 @@ class ImageResult:
         (width, height), rows_columns = self.size, self.manifest.model.input_size
         box = input_box(width, height, rows_columns, self.preprocessing)
         columns, rows = size or self.size
-        across, down = columns / width, rows / height
-        return place(
-            values, (box.left * across, box.top * down, box.right * across, box.bottom * down), (columns, rows)
-        )
+        return upsample(values, box.scaled(columns / width, rows / height), (columns, rows))
 
 
 class RunReader:
@@ -103,9 +100,11 @@ class RunReader:
                 f"'{folder}' holds no run: it has no run.json; name a folder that `smoothcam explain` wrote"
             )
         try:
-            self.record: dict[str, Any] = from_json(read_regular(records[0]))
-            self.root = location(self.record["root"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            self.record = RunRecord.from_json(read_regular(records[0]))
+            if not self.record.root:
+                raise ValueError("it does not name its root")
+            self.root = location(self.record.root)
+        except (OSError, ValueError) as error:
             raise UsageError(f"'{records[0]}' cannot be read ({error}); run `smoothcam explain` again") from error
 
     def images(self) -> Iterator[ImageResult]:
@@ -137,4 +136,4 @@ def photos_of(
         (image, image.photo, image.manifest.image.sha256 if image.manifest.status == "failed" else None)
         for image in images
     )
-    yield from decoders.opened(known, how, _AHEAD)
+    yield from decoders.decode(known, how, _AHEAD)

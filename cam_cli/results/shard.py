@@ -41,7 +41,3 @@ class Shard:
             return True
         start, end = self.interval
         return start <= path_hash < end
-
-    def record(self) -> dict[str, int] | None:
-        """Return what run.json says of it: null when it is everything."""
-        return {"index": self.index, "count": self.count} if self.count > 1 else None

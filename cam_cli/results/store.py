@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from cam_cli.errors import SmoothcamError
-from cam_cli.images.tree import StoreTree, Tree
+from cam_cli.images.tree import FileTree, StoreTree
 from cam_cli.results import disk_store, object_store
-from cam_cli.results.manifest import Manifest
+from cam_cli.results.manifest import IndexRow, Manifest, Stamp
+from cam_cli.results.run_record import RunRecord
 from cam_cli.results.shard import Shard
 from cam_cli.storage.location import Location, Url
-
-Stamp = int | str
 
 
 class Rows(AbstractContextManager["Rows"], Protocol):
@@ -25,7 +24,7 @@ class Rows(AbstractContextManager["Rows"], Protocol):
     def repaired(self) -> bool:
         """Whether a last row was torn."""
 
-    def append(self, row: Mapping[str, Any]) -> None:
+    def append(self, row: IndexRow) -> None:
         """Append one row; raises `OSError` where it cannot be written."""
 
     def sync(self) -> None:
@@ -42,7 +41,7 @@ class ResultStore(Protocol):
     stamp_name: what a row of the index calls the stamp of its manifest. writers: threads that may `send` side by side.
     """
 
-    stamp_name: str
+    stamp_name: Literal["manifest_mtime_ns", "manifest_tag"]
     writers: int
 
     def check(self) -> None:
@@ -59,11 +58,11 @@ class ResultStore(Protocol):
     def staging(self) -> AbstractContextManager[None]:
         """Have a place for unfinished files for the while; the lock must be held."""
 
-    def last_run(self) -> dict[str, Any]:
-        """Return what run.json says, and nothing where it cannot be read."""
+    def last_run(self) -> RunRecord | None:
+        """Return what run.json says, and None where it cannot be read."""
 
-    def run_records(self) -> Iterator[tuple[str, bytes | None]]:
-        """Yield the name of each run.json and what is in it."""
+    def run_records(self) -> Iterator[tuple[str, RunRecord | None]]:
+        """Yield the name of each run.json and what it says."""
 
     def index_files(self) -> AbstractContextManager[Path]:
         """Have all index files in a folder of this machine for the while."""
@@ -104,7 +103,7 @@ class ResultStore(Protocol):
     def stopped_by(self, error: OSError) -> SmoothcamError:
         """Return the error that ends a run."""
 
-    def describe(self, run: Mapping[str, Any]) -> None:
+    def write_run_record(self, record: RunRecord) -> None:
         """Write run.json."""
 
     def write_sheet(self, picture: bytes) -> Location:
@@ -124,6 +123,6 @@ def result_store_at(place: Location, shard: Shard) -> ResultStore:
     )
 
 
-def run_folders_in(tree: Tree) -> Callable[[Any], bool]:
+def run_folders_in(tree: FileTree) -> Callable[[Any], bool]:
     """Return what says whether a folder was made by a run, so that its pictures are no photos to explain."""
     return partial(object_store.is_run_folder, tree.store) if isinstance(tree, StoreTree) else disk_store.is_run_folder

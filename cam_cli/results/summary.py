@@ -5,19 +5,18 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar, get_args
 
-from pydantic_core import from_json
-
 from cam_cli.errors import UsageError
-from cam_cli.results.files import printable
 from cam_cli.results.index import Index
+from cam_cli.results.run_record import RunRecord
 from cam_cli.results.shard import Shard
 from cam_cli.results.store import ResultStore, result_store_at
 from cam_cli.storage.location import Location
+from cam_cli.text import printable
 
 Kind = TypeVar("Kind", tuple[str, str], tuple[int, str])
 State = Literal["finished", "stopped", "running", "unknown", "missing"]
@@ -237,38 +236,20 @@ def _runs_in(folder: str, output: ResultStore) -> Iterator[tuple[int, ShardRun]]
         records = list(output.run_records())
     except OSError as error:
         raise UsageError(f"'{folder}' is no run folder: {error.strerror}") from None
-    for name, content in records:
+    for name, record in records:
         if match := _RUN.fullmatch(name):
-            yield int(match["count"] or 1), _run(folder, content, int(match["index"] or 1))
+            yield int(match["count"] or 1), _run(folder, record, int(match["index"] or 1))
 
 
-def _run(folder: str, content: bytes | None, shard: int) -> ShardRun:
-    try:
-        record = from_json(content or b"")
-    except ValueError:
-        record = None
-    record = record if isinstance(record, dict) else {}
-    totals = record.get("totals")
-    totals = totals if isinstance(totals, dict) else {}
-    state = record.get("state")
-    started, finished = _time(record.get("started")), _time(record.get("finished"))
+def _run(folder: str, record: RunRecord | None, shard: int) -> ShardRun:
+    record = record or RunRecord()
+    totals = record.totals
     return ShardRun(
         shard,
         folder,
-        state if state in ("finished", "stopped", "running") else "unknown",
-        started or _LONG_AGO,
-        _count(totals.get("images")),
-        (finished - started).total_seconds() if started and finished else None,
-        _count(totals.get("unreadable_folders")) or 0,
+        record.state or "unknown",
+        record.start or _LONG_AGO,
+        totals.images if totals else None,
+        record.seconds,
+        totals.unreadable_folders if totals else 0,
     )
-
-
-def _time(text: Any) -> datetime | None:
-    with suppress(TypeError, ValueError):
-        time = datetime.fromisoformat(text)
-        return time if time.tzinfo else None
-    return None
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,1 +1,1 @@
-"""Where photos and results may lie beside this machine's disks: objects of a store, by their URLs."""
+"""Images and results that are not on this machine: objects of a store, by their URLs."""

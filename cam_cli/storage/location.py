@@ -1,4 +1,4 @@
-"""Places that a person can name: paths on this machine, and URLs of objects in a store."""
+"""What a person can name as input or output: paths on this machine, and URLs of objects in a store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ODD = re.compile("\\A~|\\A\\.{0,2}\\Z|[\0-\x1f\x7f\udc80-\udcff]|\\?versionId="
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """What a store says of an object without sending it; tag: the ETag or what stands for it, another for other bytes."""
+    """What a store says of an object without sending it; tag: the ETag or its like, which other bytes do not have."""
 
     size: int
     tag: str
@@ -30,10 +30,10 @@ class Stat:
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """An object of a store or, like a folder, all objects whose keys begin with `key/`.
+    """An object of a store or, like a folder, all objects whose keys begin with `key/`; used like a `Path`.
 
-    Has of `Path` what the search and the records of a run need. A key is taken as it stands: `..` and empty parts are names
-    like any other, which `escaped` turns into parts of a path. key: None is the bucket itself. stat: what a listing told.
+    `..` and empty parts of a key are names like any other, which `quoted` turns into parts of a path. key: None is the bucket
+    itself. stat: what a listing told.
     """
 
     protocol: str
@@ -48,11 +48,9 @@ class Url:
         return str(self)
 
     def __truediv__(self, relative: PurePosixPath | str) -> Url:
-        """Return the object at a path of escaped parts."""
-        url = self
-        for part in PurePosixPath(relative).parts:
-            url = url.child(unescaped(part))
-        return url
+        """Return the object at a path of quoted parts."""
+        parts = PurePosixPath(relative).parts
+        return self.child("/".join(map(unquoted, parts))) if parts else self
 
     def child(self, name: str, stat: Stat | None = None) -> Url:
         """Return the object of a name, as it stands in the key, below this one."""
@@ -71,7 +69,8 @@ class Url:
     @property
     def parts(self) -> tuple[str, ...]:
         """The bucket, with the protocol, and the parts of the key."""
-        return f"{self.protocol}://{self.bucket}", *self._names
+        names = () if self.key is None else self.key.split("/")
+        return f"{self.protocol}://{self.bucket}", *names
 
     @property
     def name(self) -> str:
@@ -81,8 +80,8 @@ class Url:
     @property
     def parents(self) -> tuple[Url, ...]:
         """The folders it lies in, the nearest first, the bucket last."""
-        names = self._names
-        keys = ["/".join(names[:end]) if end else None for end in range(len(names) - 1, -1, -1)]
+        names = self.parts[1:]
+        keys = ["/".join(names[:end]) if end else None for end in reversed(range(len(names)))]
         return tuple(Url(self.protocol, self.bucket, key) for key in keys)
 
     @property
@@ -90,18 +89,14 @@ class Url:
         """The folder it lies in; of a bucket, itself."""
         return next(iter(self.parents), self)
 
-    @property
-    def _names(self) -> list[str]:
-        return [] if self.key is None else self.key.split("/")
-
 
 Location = Path | Url
 
 
 def location(text: str | os.PathLike[str]) -> Location:
-    """Return the place that a text names; `s3://bucket/key` and `gs://bucket/key` are URLs, all else are paths.
+    """Return the URL that a text such as `s3://bucket/key` or `gs://bucket/key` names; any other text is a path.
 
-    One slash at the end says that a folder is meant, and is no part of its name.
+    One slash at the end of a URL is no part of its name.
 
     Raises:
         ValueError: a URL without a bucket.
@@ -117,7 +112,7 @@ def location(text: str | os.PathLike[str]) -> Location:
     return Url(protocol, bucket, key.removesuffix("/") if key else None)
 
 
-def escaped(part: str) -> str:
+def quoted(part: str) -> str:
     """Return a part of a key as a file name, or a file name as a part of a key: the same, but for odd ones.
 
     Empty ones, `.` and `..`, ones with control characters, bytes that are no UTF-8 or `?versionId=`, which clients of stores
@@ -126,6 +121,6 @@ def escaped(part: str) -> str:
     return f"~{quote_from_bytes(os.fsencode(part), safe='')}" if _ODD.search(part) else part
 
 
-def unescaped(part: str) -> str:
-    """Return what `escaped` made a part of."""
+def unquoted(part: str) -> str:
+    """Return what `quoted` made a part of."""
     return os.fsdecode(unquote_to_bytes(part[1:])) if part.startswith("~") else part

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,11 @@ LONGEST_KEY = 1024
 _LONGEST_REASON = 300
 
 _PACKAGES = {"s3": ("s3fs", "smoothcam[remote]"), "gs": ("gcsfs", "gcsfs")}
-_OPTIONS: dict[str, dict[str, Any]] = {"s3": {"max_concurrency": 1}}  # to read a photo is one request then, not two
+_OPTIONS: dict[str, dict[str, Any]] = {"s3": {"max_concurrency": 1}}  # reading an image is one request then, not two
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class StoreEntry:
     """What lies in a folder of a store: an object or, without a stat, a folder; name: as it stands in the key."""
 
     name: str
@@ -35,8 +36,7 @@ class Store:
     """The stores of one protocol; for any thread.
 
     Credentials, endpoint and region are those that the store's own tools would take: from the environment, `~/.aws`,
-    fsspec's own configuration. Every failure is an `OSError` with its reason in a few words: `FileNotFoundError`,
-    `PermissionError`, `FileExistsError` where `put` was to replace nothing.
+    fsspec's own configuration. Every failure is an `OSError` with its reason in a few words.
 
     Raises:
         UsageError: what talks to such a store is not installed.
@@ -63,27 +63,25 @@ class Store:
             info = self._fs.info(url.path)
         return None if info["type"] == "directory" else _stat(info)
 
-    def peek(self, url: Url) -> list[Entry]:
-        """Return what lies in a folder, up to a thousand entries; the `children` that are asked for next begin with them."""
+    def peek(self, url: Url) -> list[StoreEntry]:
+        """Return up to a thousand of what lies in a folder; listing its `children` next does not ask for these again."""
         pages = self._pages(url.bucket, url.prefix, "/")
-        entries = next(pages, [])
-        self._peeked.last = url, entries, pages
-        return entries
+        first = next(pages, [])
+        self._peeked.last = url, chain([first], pages)
+        return first
 
-    def children(self, url: Url, beginning: str = "") -> Iterator[Entry]:
-        """Yield what lies in a folder, or of that what begins so, in the order of the keys; asked for page by page."""
-        last, entries, pages = getattr(self._peeked, "last", (None, [], iter(())))
-        self._peeked.last = (None, [], iter(()))
-        if last == url and not beginning:
-            yield from entries
-        else:
+    def children(self, url: Url, beginning: str = "") -> Iterator[StoreEntry]:
+        """Yield what lies in a folder and has a name that begins so, in the order of the keys, asked for page by page."""
+        peeked, pages = getattr(self._peeked, "last", (None, iter(())))
+        self._peeked.last = None, iter(())
+        if beginning or peeked != url:
             pages = self._pages(url.bucket, url.prefix + beginning, "/")
         for page in pages:
             for entry in page:
-                yield Entry(beginning + entry.name, entry.stat) if beginning else entry
+                yield StoreEntry(beginning + entry.name, entry.stat)
 
     def below(self, url: Url) -> Iterator[tuple[str, Stat]]:
-        """Yield all objects below a place, at any depth: the rest of their keys, and what the store says of each."""
+        """Yield the rest of the key and the stat of each object below a folder, at any depth."""
         for page in self._pages(url.bucket, url.prefix, ""):
             for entry in page:
                 if entry.stat is not None:
@@ -100,14 +98,14 @@ class Store:
             self._fs.get([url.path for url in files], [str(file) for file in files.values()])
 
     def put(self, url: Url, data: bytes, *, new: bool = False) -> str:
-        """Put an object in its place, whole, and return its tag; new: there must be none yet."""
+        """Put an object, whole, and return its tag; new: there must be none yet."""
         with _plain_words():
-            told = self._fs.pipe_file(url.path, data, mode="create" if new else "overwrite")
-            known = isinstance(told, Mapping) and "ETag" in told
-            return (_stat(told) if known else _stat(self._fs.info(url.path))).tag
+            info = self._fs.pipe_file(url.path, data, mode="create" if new else "overwrite")
+            known = isinstance(info, Mapping) and "ETag" in info
+            return _stat(info if known else self._fs.info(url.path)).tag
 
     def put_new(self, objects: Mapping[Url, bytes]) -> None:
-        """Put objects in places where there is none yet, several at a time."""
+        """Put objects where there are none yet, several at a time."""
         with _plain_words():
             self._fs.pipe({url.path: data for url, data in objects.items()}, mode="create")
 
@@ -116,31 +114,30 @@ class Store:
         with suppress(FileNotFoundError), _plain_words():
             self._fs.rm_file(url.path)
 
-    def _pages(self, bucket: str, prefix: str, delimiter: str) -> Iterator[list[Entry]]:
+    def _pages(self, bucket: str, prefix: str, delimiter: str) -> Iterator[list[StoreEntry]]:
         """Yield, page by page, what begins with a prefix, up to the delimiter if there is one, in the order of the keys."""
-        pages = _pages_of_s3 if self._protocol == "s3" else pages_of_any
-        listing = pages(self._fs, bucket, prefix, delimiter)
+        pages = (_pages_of_s3 if self._protocol == "s3" else pages_of_any)(self._fs, bucket, prefix, delimiter)
         while True:
             with _plain_words():
-                page = next(listing, None)
+                page = next(pages, None)
             if page is None:
                 return
             yield sorted(page, key=lambda entry: entry.name.encode())
 
 
-def _pages_of_s3(fs: Any, bucket: str, prefix: str, delimiter: str) -> Iterator[list[Entry]]:
+def _pages_of_s3(fs: Any, bucket: str, prefix: str, delimiter: str) -> Iterator[list[StoreEntry]]:
     """Ask S3 itself, as fsspec lists a folder as a whole only, and none whose name is empty."""
     more: dict[str, str] = {}
     while True:
         page = fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, Delimiter=delimiter, **fs.req_kw, **more)
-        folders = [Entry(entry["Prefix"][len(prefix) : -1], None) for entry in page.get("CommonPrefixes") or ()]
-        yield folders + [Entry(entry["Key"][len(prefix) :], _stat(entry)) for entry in page.get("Contents") or ()]
+        folders = [StoreEntry(entry["Prefix"][len(prefix) : -1], None) for entry in page.get("CommonPrefixes") or ()]
+        yield folders + [StoreEntry(entry["Key"][len(prefix) :], _stat(entry)) for entry in page.get("Contents") or ()]
         if not page.get("IsTruncated"):
             return
         more = {"ContinuationToken": page["NextContinuationToken"]}
 
 
-def pages_of_any(fs: Any, bucket: str, prefix: str, delimiter: str) -> Iterator[list[Entry]]:
+def pages_of_any(fs: Any, bucket: str, prefix: str, delimiter: str) -> Iterator[list[StoreEntry]]:
     """Yield what `Store` lists of any store that fsspec knows, all in one page."""
     folder, _, beginning = prefix.rpartition("/")
     path = f"{bucket}/{folder}" if folder else bucket
@@ -151,7 +148,7 @@ def pages_of_any(fs: Any, bucket: str, prefix: str, delimiter: str) -> Iterator[
         fs.ls(bucket)
         return
     yield [
-        Entry(info["name"].rstrip("/")[len(start) :], None if info["type"] == "directory" else _stat(info))
+        StoreEntry(info["name"].rstrip("/")[len(start) :], None if info["type"] == "directory" else _stat(info))
         for info in infos
         if info["name"].startswith(start)
     ]
@@ -173,19 +170,13 @@ def _plain_words() -> Iterator[None]:
         yield
     except MemoryError:
         raise
-    except FileNotFoundError as error:
-        words = "no such bucket" if "bucket does not exist" in str(error) else "no such object"
-        raise FileNotFoundError(errno.ENOENT, words) from error
-    except FileExistsError as error:
-        raise FileExistsError(errno.EEXIST, "somebody else has put an object there") from error
-    except PermissionError as error:
-        raise PermissionError(errno.EACCES, f"the store refuses: {_gist(error)}") from error
-    except OSError as error:
-        raise OSError(error.errno or errno.EIO, _gist(error)) from error
     except Exception as error:
-        raise OSError(errno.EIO, _gist(error)) from error
-
-
-def _gist(error: Exception) -> str:
-    words = " ".join(str(error.args[-1] if error.args else error).split())
-    return words[:_LONGEST_REASON] or type(error).__name__
+        words = " ".join(str(error.args[-1] if error.args else error).split())
+        reason, number = words[:_LONGEST_REASON] or type(error).__name__, getattr(error, "errno", None) or errno.EIO
+        if isinstance(error, FileNotFoundError):
+            number, reason = errno.ENOENT, f"no such {'bucket' if 'bucket does not exist' in str(error) else 'object'}"
+        elif isinstance(error, FileExistsError):
+            number, reason = errno.EEXIST, "somebody else has put an object there"
+        elif isinstance(error, PermissionError):
+            number, reason = errno.EACCES, f"the store refuses: {reason}"
+        raise OSError(number, reason) from error

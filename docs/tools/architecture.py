@@ -37,7 +37,7 @@ WAY = (
 PLACES = {"photo": (40, 560, "a file"), "OUT": (1045, 390, "the run folder")}
 """What the way of an image begins and ends with; no rooms."""
 
-COMMON = ("config", "config_values", "errors", "quiet", "version", "yaml_source")
+COMMON = ("config", "config_values", "errors", "quiet", "text", "version", "yaml_source")
 """Modules that many rooms use; their arrows would hide the others."""
 
 _WIDTH, _HEIGHT = 250, 76

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from cam_cli.cli import smoothcam
-from cam_cli.config import starter_yaml
+from cam_cli.cli.config import starter_yaml
 
 PAGE = Path(__file__).parent.parent / "reference.md"
 _WIDTH = 120

@@ -34,7 +34,7 @@ with native_chatter_silenced():
     from cam_cli.engine.anatomy import examine
     from cam_cli.engine.explain import Explainer, Request, Subject
     from cam_cli.engine.selection import Selection
-    from cam_cli.images.decode import read_photo
+    from cam_cli.images.decode import decode
     from cam_cli.images.fit import fit
     from cam_cli.models.bundled import bundled_models
     from cam_cli.models.calls import run_model, trace
@@ -135,8 +135,8 @@ def against_torch_cam(python: Path | None, rounds: int) -> None:
         )
 
 
-def the_usual_recipe(model: keras.Model, layer: str, x: NDArray[np.float32]) -> object:
-    """Smooth Grad-CAM++ as recipes on the web have it: a GradientTape, one eager noisy sample after the other."""
+def the_usual_keras_code(model: keras.Model, layer: str, x: NDArray[np.float32]) -> object:
+    """Smooth Grad-CAM++ as tutorials on the web have it: a GradientTape, one eager noisy sample after the other."""
     tapped = keras.Model(model.inputs, [model.get_layer(layer).output, model.output])
     sums = [0.0, 0.0, 0.0]
     for m in range(NSAMPLES):
@@ -153,25 +153,25 @@ def the_usual_recipe(model: keras.Model, layer: str, x: NDArray[np.float32]) -> 
     return tf.nn.relu(tf.tensordot(A, weights, axes=1)).numpy()
 
 
-def against_the_usual_recipe(rounds: int) -> None:
+def against_the_usual_keras_code(rounds: int) -> None:
     model = load_network(VGG).model
     engines = {precision: explainer(VGG, [VGG_LAYER], precision=precision) for precision in ("float32", "bfloat16")}
     batch = subjects(engines["float32"])
     contenders: dict[str, Callable[[], object]] = {
-        "recipe": lambda: [the_usual_recipe(model, VGG_LAYER, subject.x) for subject in batch]
+        "usual": lambda: [the_usual_keras_code(model, VGG_LAYER, subject.x) for subject in batch]
     }
     contenders |= {precision: lambda e=engine: e.explain(batch) for precision, engine in engines.items()}  # type: ignore[misc]
     times = in_turn(contenders, rounds)
-    told(f"{VGG}: the usual Keras recipe / engine", times["recipe"] / times["float32"], ">= 5")
-    told(f"{VGG}: the usual Keras recipe / engine in bfloat16", times["recipe"] / times["bfloat16"], ">= 15")
+    told(f"{VGG}: the usual Keras code / engine", times["usual"] / times["float32"], ">= 5")
+    told(f"{VGG}: the usual Keras code / engine in bfloat16", times["usual"] / times["bfloat16"], ">= 15")
     told(f"{VGG}: engine in float32 / in bfloat16", times["float32"] / times["bfloat16"], ">= 3")
-    told(f"{VGG}: correlation of bfloat16's maps of the sample photos with float32's", agreement(engines), ">= 0.99")
+    told(f"{VGG}: correlation of bfloat16's maps of the sample images with float32's", agreement(engines), ">= 0.99")
 
 
 def agreement(engines: dict[str, Explainer]) -> Times:
     network = load_network(VGG)
     found: list[list[NDArray[np.float32]]] = []
-    photos = [read_photo(path) for path in sorted(SAMPLES.glob("*.jpg"))]
+    photos = [decode(path.read_bytes()) for path in sorted(SAMPLES.glob("*.jpg"))]
     xs = [fit(photo, network.input_shape[:2], network.preprocessing)[0] for photo in photos]
     for engine in engines.values():
         found.append([e.maps[0].values for e in engine.explain([Subject(x, str(i)) for i, x in enumerate(xs)])])
@@ -248,29 +248,29 @@ def start_up(rounds: int) -> None:
             "anew": lambda: explain("--no-cache"),
         }
         times = in_turn(contenders, rounds)
-    told(f"{LITE}: command for one photo / import of TensorFlow and the model", times["kept"] / times["bare"], "<= 1.5")
+    told(f"{LITE}: command for one image / import of TensorFlow and the model", times["kept"] / times["bare"], "<= 1.5")
     told(f"{LITE}: the same without the cache", times["anew"] / times["bare"], "")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--photos", type=int, default=200)
+    parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--torch-python", type=Path, help="interpreter of an environment with torch, torchcam and timm")
     options = parser.parse_args()
     few = max(3, options.rounds // 3)
     sys.stdout.write(
-        "# What speed costs, as measured\n\nPrinted by `make bench`; [NOTES.md](NOTES.md) says why the targets that are "
-        "missed are missed.\n\n## Against the bare network, torch-cam and the usual recipe (`bench.py`)\n\n"
+        "# What speed costs, as measured\n\nPrinted by `make bench`; [NOTES.md](NOTES.md) explains the missed targets.\n\n"
+        "## Against the bare network, torch-cam and the usual Keras code (`bench.py`)\n\n"
         f"Python {platform.python_version()}, TensorFlow {tf.__version__}, Keras {keras.__version__}, {os.cpu_count()} cores; "
         f"n = {NSAMPLES}; medians of {few} to {options.rounds} rounds, spread: middle half.\n\n"
         "| what | median | spread | target |\n|---|---|---|---|\n"
     )
     against_the_bare_network(options.rounds)
     against_torch_cam(options.torch_python, few)
-    against_the_usual_recipe(few)
+    against_the_usual_keras_code(few)
     several_at_once(few)
-    whole_command(options.photos, max(1, few // 2))
+    whole_command(options.images, max(1, few // 2))
     start_up(few)
 
 

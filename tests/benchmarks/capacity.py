@@ -1,6 +1,6 @@
 """How many machines and hours a dataset takes: a small simulation of shards on cores, checked against real runs here.
 
-python tests/benchmarks/capacity.py [--photos N]
+python tests/benchmarks/capacity.py [--images N]
 
 What one image costs is measured first, stage by stage, each alone: core-seconds to decode, to explain and to write, and how
 far the engine makes use of a second core (Amdahl 1967). The simulation then runs shards through these stages on shared
@@ -267,17 +267,17 @@ def plans(folder: Path, costs: Costs) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=int, default=200)
+    parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--engine", type=int, metavar="CORES", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.engine:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.engine])
         print_engine_seconds()
         return
-    with photos_of_two_megapixels(options.photos) as folder:
+    with photos_of_two_megapixels(options.images) as folder:
         costs = measured(folder)
         sys.stdout.write(
-            f"One image on {LITE} {LITE_LAYER}, photos of two megapixels: {costs.decode * 1e3:.0f} core-ms to decode, "
+            f"One image on {LITE} {LITE_LAYER}, images of two megapixels: {costs.decode * 1e3:.0f} core-ms to decode, "
             f"{costs.explain * 1e3:.0f} to explain (of which {costs.parallel:.0%} in parallel), "
             f"{costs.write * 1e3:.0f} to write; {costs.start:.1f} s to start.\n"
         )

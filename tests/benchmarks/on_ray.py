@@ -1,4 +1,4 @@
-"""Compare runs on Ray with a run in one process: each explains the sample photos many times over, in turn, on this machine.
+"""Compare runs on Ray with a run in one process: each explains the sample images many times over, in turn, on this machine.
 
 python tests/benchmarks/on_ray.py [--images N] [--rounds N]
 
@@ -68,7 +68,7 @@ def main() -> None:
             for name in names[turn % len(names) :] + names[: turn % len(names)]:
                 times[name].append(timed(photos, Path(folder) / f"{turn} {name}", WAYS[name]))
     plain = np.array(times["in one process"])
-    sys.stdout.write(f"{arguments.images} photos, {CORES} cores; medians of {arguments.rounds} rounds\n\n")
+    sys.stdout.write(f"{arguments.images} images, {CORES} cores; medians of {arguments.rounds} rounds\n\n")
     sys.stdout.write(
         "| | whole command, s | of one process's | images alone, s | of one process's |\n|---|---|---|---|---|\n"
     )

@@ -66,7 +66,7 @@ def export(target: Path) -> None:
         import tensorflow as tf
 
         from cam_cli.engine.anatomy import logits_of
-        from cam_cli.images.decode import read_photo
+        from cam_cli.images.decode import decode
         from cam_cli.images.fit import fit
         from cam_cli.models.calls import run_model
         from cam_cli.models.load import load_network
@@ -74,7 +74,7 @@ def export(target: Path) -> None:
         network = load_network("efficientnet-lite0")
         photos = sorted((HERE.parent.parent / "sample_images").glob("*.jpg"))[: max(BATCHES)]
         size = network.input_shape[:2]
-        x = np.stack([fit(read_photo(photo), size, network.preprocessing)[0] for photo in photos])
+        x = np.stack([fit(decode(photo.read_bytes()), size, network.preprocessing)[0] for photo in photos])
         traced = tf.function(lambda batch: logits_of(run_model(network.model, batch))[0], autograph=False)
         logits = traced(tf.constant(x)).numpy()
 

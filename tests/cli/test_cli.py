@@ -190,13 +190,13 @@ def test_the_command_of_the_paper_makes_the_run_folder(
 def test_raw_maps_are_those_of_the_python_api(explain: Explain, tmp_path: Path, model_file: Path) -> None:
     from cam_cli import Request, load_network
     from cam_cli import explain as explain_arrays
-    from cam_cli.images.decode import read_photo
+    from cam_cli.images.decode import decode
     from cam_cli.images.fit import fit
 
     images = several(tmp_path / "in", 3)
     assert explain("--nsamples", "0", "--layer", "conv1", "--layer", "conv2").code == 0
     network = load_network(str(model_file))
-    batch = np.stack([fit(read_photo(image), (32, 32), network.preprocessing)[0] for image in images])
+    batch = np.stack([fit(decode(image.read_bytes()), (32, 32), network.preprocessing)[0] for image in images])
     for image, expected in zip(
         images, explain_arrays(network.model, batch, ("conv1", "conv2"), request=Request(nsamples=0)), strict=True
     ):

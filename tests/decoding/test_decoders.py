@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cam_cli.decoding.image import Decoded, DecodeSettings, decode_image, source_of
+from cam_cli.decoding.image import Decoded, DecodeSettings, decode_image, stat_of
 from cam_cli.decoding.pool import DecoderPool, _Process
 from cam_cli.errors import SmoothcamError
 from cam_cli.images.fit import Preprocessing
@@ -53,7 +53,7 @@ def _bytes(value: object) -> object:
 
 
 def only(decoders: DecoderPool, path: Path, how: DecodeSettings = HOW, known: str | None = None) -> Decoded:
-    ((_, opened),) = decoders.opened([(None, path, known)], how, 0)
+    ((_, opened),) = decoders.decode([(None, path, known)], how, 0)
     return opened
 
 
@@ -101,7 +101,7 @@ def test_processes_give_in_order_what_opening_here_gives(workers: int, slow: Pat
     paths = [slow, *PHOTOS, odd, text, tmp_path / "missing.jpg", PHOTOS[0]]
     with DecoderPool(workers, AMPLE) as decoders:
         decoders.start()
-        found = list(decoders.opened(((i, path, None) for i, path in enumerate(paths)), HOW, 5))
+        found = list(decoders.decode(((i, path, None) for i, path in enumerate(paths)), HOW, 5))
     assert [i for i, _ in found] == list(range(len(paths)))
     for path, (_, opened) in zip(paths, found, strict=True):
         assert contents(opened) == contents(decode_image(path, None, HOW)), path
@@ -119,7 +119,7 @@ def test_jobs_are_taken_as_they_are_needed(ahead: int) -> None:
             yield i, PHOTOS[i % len(PHOTOS)], None
 
     with DecoderPool(2, AMPLE) as decoders:
-        results = decoders.opened(jobs(), HOW, ahead)
+        results = decoders.decode(jobs(), HOW, ahead)
         assert not taken
         for i, _ in results:
             assert len(taken) == min(10, i + 1 + ahead)
@@ -127,7 +127,7 @@ def test_jobs_are_taken_as_they_are_needed(ahead: int) -> None:
 
 def test_images_are_opened_while_the_caller_works() -> None:
     with DecoderPool(2, AMPLE) as decoders:
-        results = decoders.opened([(path, path, None) for path in PHOTOS], HOW, 4)
+        results = decoders.decode([(path, path, None) for path in PHOTOS], HOW, 4)
         next(results)
         waiting = results.gi_frame.f_locals["waiting"]  # type: ignore[attr-defined]
         assert len(waiting) == 4
@@ -148,7 +148,7 @@ def test_a_crash_costs_one_image(signum: signal.Signals) -> None:
             yield "next", PHOTOS[1], None
             yield "last", PHOTOS[2], None
 
-        found = dict(decoders.opened(jobs(), HOW, 1))
+        found = dict(decoders.decode(jobs(), HOW, 1))
         assert pids(decoders) != [pid]
     error = found["victim"].error
     assert error
@@ -172,7 +172,7 @@ def test_a_hang_costs_one_image() -> None:
     with DecoderPool(1, 2.0) as decoders:
         only(decoders, PHOTOS[0])
         pid = stop(decoders)
-        first, second = (opened for _, opened in decoders.opened([(0, PHOTOS[0], None), (1, PHOTOS[1], None)], HOW, 1))
+        first, second = (opened for _, opened in decoders.decode([(0, PHOTOS[0], None), (1, PHOTOS[1], None)], HOW, 1))
         assert state(pid) == "gone"
     assert first.error
     assert (first.error.stage, first.error.type, first.image) == ("decode", "DecoderHang", None)
@@ -192,7 +192,7 @@ def test_an_image_is_not_blamed_for_time_that_passed_while_all_were_suspended() 
             os.kill(pid, signal.SIGCONT)
             yield "next", PHOTOS[1], None
 
-        found = dict(decoders.opened(jobs(), HOW, 1))
+        found = dict(decoders.decode(jobs(), HOW, 1))
         assert pids(decoders) != [pid]
     assert contents(found["suspended"]) == contents(decode_image(PHOTOS[0], None, HOW))
 
@@ -276,7 +276,7 @@ def test_a_file_that_may_not_be_read_says_so() -> None:
             opened = decode_image(secret, None, HOW)
         assert opened.error
         assert (opened.error.stage, opened.error.message) == ("read", "cannot be read: Permission denied")
-        assert opened.source == source_of(secret)
+        assert opened.source == stat_of(secret)
 
 
 def test_known_bytes_are_not_decoded(tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ def test_a_signal_gets_through_while_waiting() -> None:
         with DecoderPool(1, 5.0) as decoders:
             only(decoders, PHOTOS[0])
             pid = stop(decoders)
-            results = decoders.opened([(None, path, None) for path in PHOTOS], HOW, 4)
+            results = decoders.decode([(None, path, None) for path in PHOTOS], HOW, 4)
             signal.setitimer(signal.ITIMER_REAL, 0.2)
             with pytest.raises(Stopped):
                 next(results)
@@ -338,7 +338,7 @@ def test_closing_leaves_nothing_behind(use: str, slow: Path) -> None:
         if use == "one image":
             only(decoders, PHOTOS[0])
         if use == "left in the middle":
-            next(decoders.opened(((None, path, None) for path in [PHOTOS[0], *[slow] * 9]), HOW, 6))
+            next(decoders.decode(((None, path, None) for path in [PHOTOS[0], *[slow] * 9]), HOW, 6))
         left = [decoder._process._popen for decoder in decoders._decoders if decoder._process]
     assert [process.returncode for process in left] == [-signal.SIGKILL] * len(left)
     assert not any(Path(f"/proc/{process.pid}").exists() for process in left)
@@ -395,7 +395,7 @@ with DecoderPool(2, 60) as decoders:
     only(decoders, PHOTOS[0])
     only(decoders, PHOTOS[0])
     print(*pids(decoders), flush=True)
-    list(decoders.opened(((None, Path(sys.argv[1]), None) for _ in range(10**6)), HOW, 4))
+    list(decoders.decode(((None, Path(sys.argv[1]), None) for _ in range(10**6)), HOW, 4))
 """
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 import cam_cli
 from cam_cli import Noise, Request, Selection, explain, grad_cam_plus_smooth, load_network
 from cam_cli.errors import UsageError
-from cam_cli.images.decode import read_photo
+from cam_cli.images.decode import decode
 from cam_cli.images.fit import fit
 
 SIZE = (28, 20)
@@ -41,7 +41,7 @@ def img() -> np.ndarray:
 def test_the_papers_call_works_word_for_word() -> None:
     network = load_network("vgg16-lite")
     model = network.model
-    photo = read_photo(Path(__file__).parent.parent.parent / "sample_images" / "panda.jpg")
+    photo = decode((Path(__file__).parent.parent.parent / "sample_images" / "panda.jpg").read_bytes())
     img = fit(photo, (224, 224), network.preprocessing)[0][None]
     grads = grad_cam_plus_smooth(model, img, layer_name='block5_conv3', nsamples=5, std_dev=0.3,
                                  filters=[0], region=True, subset=[(0, 10), (12, 12)])  # fmt: skip

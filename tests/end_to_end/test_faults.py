@@ -29,10 +29,11 @@ from cam_cli.config import RunConfig
 from cam_cli.engine.anatomy import examine
 from cam_cli.engine.explain import Explainer, Request, Subject
 from cam_cli.errors import SmoothcamError
-from cam_cli.executors import worker as worker
+from cam_cli.executors import worker
 from cam_cli.interruption import Interruption
 from cam_cli.models.calls import trace
 from cam_cli.pipeline.run import explain_run
+from cam_cli.plan.plan import PlanInputs
 from cam_cli.results.lock import LOCK
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -121,14 +122,14 @@ class Runs:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _one_studio() -> Iterator[None]:
+def _one_worker() -> Iterator[None]:
     """Keep each model open from one run to the next: to open it takes longer than all else that is done here."""
     opened: dict[str, worker.Worker] = {}
 
-    def kept(config: RunConfig, root: Path) -> worker.Worker:
-        key = json.dumps(config.result_settings())
+    def kept(inputs: PlanInputs) -> worker.Worker:
+        key = json.dumps(inputs.config.result_settings())
         if key not in opened:
-            opened[key] = opening(config, root)
+            opened[key] = opening(inputs)
         return opened[key]
 
     opening = worker.Worker
@@ -143,7 +144,7 @@ def run(tmp_path: Path, model_file: Path) -> Runs:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, model_file: Path, _one_studio: None) -> Path:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, model_file: Path, _one_worker: None) -> Path:
     place = tmp_path_factory.mktemp("undisturbed")
     assert Runs(twelve_photos(place / "in"), model_file)(place / "out").code == 0
     return place / "out"
@@ -572,7 +573,13 @@ def test_what_is_removed_from_under_the_run_is_made_again_by_the_same_command(
 ) -> None:
     out = tmp_path / "out"
     place = out / gone
-    told = run(out, {after: lambda: shutil.rmtree(place) if place.is_dir() else place.unlink()})
+
+    def remove() -> None:
+        while place.is_dir():  # a writer may be at work in it
+            shutil.rmtree(place, ignore_errors=True)
+        place.unlink(missing_ok=True)
+
+    told = run(out, {after: remove})
     assert told.code in codes
     assert told.code == 0 or one_clear_line(told, out)
     assert run(out).code == 0

@@ -317,7 +317,7 @@ def test_passes_of_one_image_and_of_sixteen_make_the_same_maps(model_file: Path)
 SLOW = ("--nsamples", 1000)
 SLOWER = ("--nsamples", 4000)
 """Makes an image take a good part of a second, and seconds."""
-WAITS = "once more stops at once"
+WAITS = "a second signal stops at once"
 
 
 @pytest.mark.parametrize(

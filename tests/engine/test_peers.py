@@ -21,7 +21,7 @@ from oracle import SmallNetwork
 import cam_cli
 from cam_cli.engine import formulas
 from cam_cli.engine.explain import Request
-from cam_cli.images.decode import read_photo
+from cam_cli.images.decode import decode
 from cam_cli.images.fit import fit
 from cam_cli.models.load import load_network
 
@@ -56,7 +56,7 @@ def lite() -> tuple[Any, Any, Array]:
     """EfficientNet-Lite0, its twin that ends in logits as xplique asks for, and the images as it takes them."""
     loaded = load_network("efficientnet-lite0")
     images = [
-        fit(read_photo(ROOT / "sample_images" / name), loaded.input_shape[:2], loaded.preprocessing)[0]
+        fit(decode((ROOT / "sample_images" / name).read_bytes()), loaded.input_shape[:2], loaded.preprocessing)[0]
         for name in IMAGES
     ]
     twin = keras.models.clone_model(loaded.model)

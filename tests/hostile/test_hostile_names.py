@@ -22,10 +22,11 @@ from PIL import Image
 
 from cam_cli.errors import ImageError, SmoothcamError
 from cam_cli.results.disk_store import DiskResultStore
-from cam_cli.results.files import from_printable
 from cam_cli.results.index import Index, IndexWriter
 from cam_cli.results.lock import locked
+from cam_cli.results.run_record import RunRecord
 from cam_cli.results.shard import Shard
+from cam_cli.text import from_printable
 
 OWN = (
     "run.json", "run.2-of-8.json", "index.jsonl", "index.2-of-8.jsonl", ".lock", ".work", ".work.2-of-8", "sheet.jpg",
@@ -130,7 +131,8 @@ def staged(folder: DiskResultStore, token: str) -> Path:
     return place
 
 
-RECORD = {"schema_version": 1, "root": "in", "paths": ["in"], "config": {}, "settings": {}, "model": {}, "versions": {}}
+RECORD = RunRecord(root="in", paths=("in",), state="running")
+FINISHED = RECORD.model_copy(update={"state": "finished"})
 
 
 @contextmanager
@@ -141,10 +143,10 @@ def begun(folder: DiskResultStore) -> Iterator[None]:
         folder.last_run()
         with Index(folder.path) as index, IndexWriter(folder.index) as rows:
             assert len(index) == 0
-            folder.describe(RECORD | {"state": "running"})
+            folder.write_run_record(RECORD)
             yield
             rows.append({"path": "x"})
-            folder.describe(RECORD | {"state": "finished"})
+            folder.write_run_record(FINISHED)
             folder.write_sheet(b"sheet")
 
 
@@ -173,7 +175,7 @@ def test_every_image_comes_to_its_own_place_and_nowhere_else(images: list[PurePo
                     file = folder.of(image) / name
                     assert file.read_text() == f"1 {number}"
                     expected.add(os.path.relpath(file, folder.path))
-        assert json.loads((folder.path / f"run{shard.suffix}.json").read_text()) == RECORD | {"state": "finished"}
+        assert RunRecord.from_json((folder.path / f"run{shard.suffix}.json").read_bytes()) == FINISHED
         assert (folder.path / "sheet.jpg").read_text() == "sheet"
         files = [path for path, (mode, *_) in snapshot(folder.path).items() if not stat.S_ISDIR(mode)]
         assert {os.path.relpath(path, folder.path) for path in files} == expected

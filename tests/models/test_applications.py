@@ -16,7 +16,7 @@ import pytest
 from cam_cli.engine.anatomy import Link, examine
 from cam_cli.engine.explain import Explainer, Request, Subject
 from cam_cli.errors import ModelError, UsageError
-from cam_cli.images.decode import Photo
+from cam_cli.images.decode import RgbImage
 from cam_cli.images.fit import fit
 from cam_cli.models.applications import applications, load_application, sha256_of_weights
 from cam_cli.models.calls import trace
@@ -58,7 +58,7 @@ def explain_randomly(name: str, size: int) -> None:
     assert anatomy.classes == 1000
     assert anatomy.link is Link.SOFTMAX
     image = np.random.default_rng(3).integers(0, 256, (size, size, 3), np.uint8)
-    x, _ = fit(Photo(image, size, size, ()), (size, size), card.input.preprocessing())
+    x, _ = fit(RgbImage(image, size, size, ()), (size, size), card.input.preprocessing())
     explanation = Explainer(model, anatomy, Request(methods=("gradcam",), nsamples=0)).explain([Subject(x, name)])[0]
     expected = keras.ops.convert_to_numpy(model(x[None], training=False))[0]
     assert int(np.argmax(explanation.logits)) == int(np.argmax(expected)) or np.ptp(expected) < 1e-5
@@ -89,7 +89,7 @@ def test_preprocessing_is_that_of_keras(name: str, family: str, monkeypatch: pyt
     _, card = load_application(name, weights=None)
     pixels = np.random.default_rng(1).integers(0, 256, (20, 20, 3), np.uint8)
     how = card.input.model_copy(update={"fit": "stretch"}).preprocessing()
-    x, _ = fit(Photo(pixels, 20, 20, ()), (20, 20), how)
+    x, _ = fit(RgbImage(pixels, 20, 20, ()), (20, 20), how)
     expected = import_module(f"keras.applications.{family}").preprocess_input(pixels.astype(np.float32).copy())
     np.testing.assert_allclose(x, expected, atol=1e-4)
     assert card.input.fit == "crop"

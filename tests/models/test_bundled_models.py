@@ -14,8 +14,8 @@ import pytest
 from cam_cli.engine.anatomy import examine
 from cam_cli.engine.explain import Explainer, Explanation, Request, Subject
 from cam_cli.errors import UsageError
-from cam_cli.images.decode import Photo, read_photo
-from cam_cli.images.fit import Box, fit
+from cam_cli.images.decode import RgbImage, decode
+from cam_cli.images.fit import InputBox, fit
 from cam_cli.models.bundled import bundled_models, choose_bundled
 from cam_cli.models.calls import trace
 from cam_cli.models.card import read_card
@@ -35,13 +35,13 @@ def network(name: str) -> Network:
 
 
 @cache
-def explained(name: str) -> dict[str, tuple[Photo, Box, Explanation]]:
+def explained(name: str) -> dict[str, tuple[RgbImage, InputBox, Explanation]]:
     net = network(name)
     anatomy = examine(trace(net.model, net.input_shape), [net.default_layer])
     engine = Explainer(net.model, anatomy, Request())
     found = {}
     for path in IMAGES:
-        image = read_photo(path)
+        image = decode(path.read_bytes())
         x, box = fit(image, net.input_shape[:2], net.preprocessing)
         found[path.name] = (image, box, engine.explain([Subject(x, path.name)])[0])
     return found

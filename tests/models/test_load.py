@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cam_cli.engine.anatomy import examine
 from cam_cli.engine.explain import Explainer, Request, Subject
 from cam_cli.errors import ModelError, UsageError
-from cam_cli.images.decode import Photo
+from cam_cli.images.decode import RgbImage
 from cam_cli.images.fit import fit
 from cam_cli.models.calls import trace
 from cam_cli.models.files import open_model
@@ -329,7 +329,7 @@ def test_the_models_channels_decide_the_order(count: int, order: str, card: str,
     assert network.preprocessing.channels == order
     assert network.input_shape == (8, 8, count)
     pixels = RNG.integers(0, 256, (8, 8, 3), np.uint8)
-    x, _ = fit(Photo(pixels, 8, 8, ()), (8, 8), network.preprocessing)
+    x, _ = fit(RgbImage(pixels, 8, 8, ()), (8, 8), network.preprocessing)
     assert outputs(network.model, x[None]).shape == (1, 3)
     if order == "rgba":
         np.testing.assert_array_equal(x[..., 3], (255 - 10) / 5 if card else 1)
@@ -380,7 +380,7 @@ def test_a_1x1_conv_net_is_explained_on_photos_that_are_not_square(
     """Catches rows and columns swapped anywhere: with 1x1 kernels the map at a cell follows from that pixel alone."""
     network = load(saved(classifier((None, None, 3), kernel=1), tmp_path), input_size=(20, 28), fit=how)
     height, width = photo_size
-    image = Photo(RNG.integers(0, 256, (height, width, 3), np.uint8), width, height, ())
+    image = RgbImage(RNG.integers(0, 256, (height, width, 3), np.uint8), width, height, ())
     x, _ = fit(image, network.input_shape[:2], network.preprocessing)
     assert x.shape == (20, 28, 3)
     traced = trace(network.model, network.input_shape)

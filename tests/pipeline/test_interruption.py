@@ -17,7 +17,7 @@ interruption = Interruption(lambda text: print(text, flush=True))
 interruption.install()
 try:
     if sys.argv[1] == "in hand":
-        with interruption.held_back():
+        with interruption.deferred():
             print("ready", flush=True)
             end = time.monotonic() + 3
             while time.monotonic() < end and interruption._pending is None:
@@ -53,7 +53,7 @@ def test_the_image_in_hand_is_finished_first(signum: signal.Signals) -> None:
         process.send_signal(signum)
         out, _ = process.communicate(timeout=20)
     announced, finished, interrupted = out.splitlines()
-    assert "once more" in announced
+    assert "a second signal" in announced
     assert (finished, interrupted) == ("finished", f"interrupted {signum.value}")
 
 
@@ -61,7 +61,7 @@ def test_the_second_signal_ends_at_once_also_with_an_image_in_hand() -> None:
     with run("in hand", "60") as process:
         assert process.stdout is not None
         process.send_signal(signal.SIGTERM)
-        assert "once more" in process.stdout.readline()
+        assert "a second signal" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=20)
     assert out == ""

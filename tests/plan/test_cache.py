@@ -122,7 +122,7 @@ def test_the_second_start_opens_no_model_and_gives_the_same(
     def unneeded(*_: object) -> None:
         raise AssertionError("the model was opened again")
 
-    monkeypatch.setattr("cam_cli.plan.plan.load_network", unneeded)
+    monkeypatch.setattr("cam_cli.plan.resolve.load_network", unneeded)
     second = smoothcam(*command, "-o", tmp_path / "second")
     assert second.code == 0, second.err
     assert maps_in(tmp_path / "second") == maps_in(tmp_path / "first")
@@ -229,7 +229,7 @@ def test_passes_grow_for_as_long_as_that_pays(
 ) -> None:
     engine = Timed(pace, most)
     monkeypatch.setattr("cam_cli.executors.batch_size.time.perf_counter", lambda: engine.now)
-    found = BatchSizeTuner(engine, cache)  # type: ignore[arg-type]
+    found = BatchSizeTuner(engine, cache, 2**20)  # type: ignore[arg-type]
     nothing = Subject(np.zeros((1, 1, 1), np.float32), "")
     for _ in range(BEFORE - 1):
         found.explain([nothing])
@@ -238,7 +238,7 @@ def test_passes_grow_for_as_long_as_that_pays(
         found.explain([nothing] * engine.images_in_a_pass)
     assert engine.images_in_a_pass == settled
     fresh = Timed(pace, most)
-    BatchSizeTuner(fresh, cache)  # type: ignore[arg-type]
+    BatchSizeTuner(fresh, cache, 2**20)  # type: ignore[arg-type]
     assert fresh.images_in_a_pass == settled
 
 

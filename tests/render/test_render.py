@@ -19,7 +19,7 @@ from cam_cli.render.png import png
 from cam_cli.render.sheet import Cell, contact_sheet
 from cam_cli.render.size import picture_size
 from cam_cli.render.text import cut, font
-from cam_cli.render.upsample import place
+from cam_cli.render.upsample import upsample
 
 RNG = np.random.default_rng(3)
 PHOTO = RNG.integers(0, 256, (30, 40, 3), dtype=np.uint8)
@@ -30,7 +30,7 @@ SIDE = st.integers(1, 20)
 def test_a_whole_picture_is_enlarged_as_pillow_does(h: int, w: int, height: int, width: int, seed: int) -> None:
     saliency = np.random.default_rng(seed).random((h, w), np.float32)
     expected = Image.fromarray(saliency).resize((width, height), Image.Resampling.BILINEAR)
-    placed = place(saliency, (0, 0, width, height), (width, height))
+    placed = upsample(saliency, (0, 0, width, height), (width, height))
     assert placed.dtype == np.float32
     np.testing.assert_allclose(placed, np.asarray(expected), atol=2e-6)
 
@@ -43,7 +43,7 @@ def test_linear_ramps_show_the_position_of_every_pixel(
     cell_y = top + (np.arange(h) + 0.5) * down / h
     x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
     box = (left, top, left + across, top + down)
-    placed = place(cell_x[None, :] + 1000 * cell_y[:, None], box, (width, height))
+    placed = upsample(cell_x[None, :] + 1000 * cell_y[:, None], box, (width, height))
     inside = ((x >= left) & (x <= box[2]))[None] & ((y >= top) & (y <= box[3]))[:, None]
     np.testing.assert_array_equal(~np.isnan(placed), inside)
     seen_x, seen_y = np.clip(x, cell_x[0], cell_x[-1]), np.clip(y, cell_y[0], cell_y[-1])
@@ -53,8 +53,8 @@ def test_linear_ramps_show_the_position_of_every_pixel(
 
 @pytest.mark.parametrize("box", [(0, 0, 0, 5), (0, 5, 5, 5), (5, 0, 0, 5), (0, 0, float("nan"), 1)])
 def test_an_empty_box_is_refused(box: tuple[float, float, float, float]) -> None:
-    with pytest.raises(ValueError, match="cannot place"):
-        place(np.ones((2, 2), np.float32), box, (5, 5))
+    with pytest.raises(ValueError, match="cannot lay"):
+        upsample(np.ones((2, 2), np.float32), box, (5, 5))
 
 
 @settings(max_examples=60, deadline=None)
@@ -84,7 +84,7 @@ def test_a_dot_in_the_photo_reaches_the_network_and_comes_back(
     on_canvas = centroid(canvas[..., 1])
     assert abs(on_canvas[0] - (x - box.left) * scale[0]) < 0.25
     assert abs(on_canvas[1] - (y - box.top) * scale[1]) < 0.25
-    back = centroid(np.nan_to_num(place(canvas[..., 1], sides, (width, height))))
+    back = centroid(np.nan_to_num(upsample(canvas[..., 1], sides, (width, height))))
     assert abs(back[0] - x) < 0.5
     assert abs(back[1] - y) < 0.5
 
@@ -177,13 +177,14 @@ def test_what_the_network_never_saw_is_dark_and_grey() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (17, 9), (60, 60), (640, 480), (2000, 90)])
 def test_placards_of_any_size_are_grey_and_fit(size: tuple[int, int]) -> None:
-    photo = RNG.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    for background in (size, photo):
-        image = placard(background, "blank map: nothing speaks for the class")
-        assert image.size == size
-        assert (np.ptp(np.asarray(image).astype(int), axis=-1) == 0).all()
+    noise = RNG.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    plain = np.full_like(noise, 96)
+    for image in (noise, plain):
+        drawn = placard(image, "blank map: nothing speaks for the class")
+        assert drawn.size == size
+        assert (np.ptp(np.asarray(drawn).astype(int), axis=-1) == 0).all()
     if min(size) >= 60:
-        ink = np.argwhere(np.asarray(placard(size, "blank map: nothing speaks for the class"))[..., 0] > 120)
+        ink = np.argwhere(np.asarray(placard(plain, "blank map: nothing speaks for the class"))[..., 0] > 120)
         assert len(ink) > 20
         assert ink[:, 1].min() > 0
         assert ink[:, 1].max() < size[0] - 1

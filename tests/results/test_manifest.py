@@ -22,9 +22,9 @@ from cam_cli.engine.maps import SaliencyMap
 from cam_cli.engine.selection import Selection
 from cam_cli.methods import METHODS
 from cam_cli.models.labels import Labels
-from cam_cli.plan import recipe
-from cam_cli.plan.plan import make_plan
-from cam_cli.plan.recipe import Recipe
+from cam_cli.plan import plan as plan_module
+from cam_cli.plan.plan import Plan, PlanInputs
+from cam_cli.plan.resolve import resolve
 from cam_cli.plan.targets import Targets
 from cam_cli.results import manifest
 from cam_cli.results.files import replace_whole, to_json, write_new
@@ -100,13 +100,12 @@ def test_no_manifest_and_a_folder_in_its_place_read_as_none(tmp_path: Path) -> N
 
 
 def print_of(config: Mapping[str, Any]) -> str:
-    plan = make_plan(RunConfig(**config), Path("root"))
-    return plan.recipe.fingerprint("image", ())
+    return resolve(PlanInputs.of(RunConfig(**config), Path("root"))).plan.fingerprint("image", ())
 
 
 def fingerprint(image: str | None, model: str, settings: Mapping[str, Any], targets: tuple[int, ...] = ()) -> str:
     named = ModelRecord(name="tiny", sha256=model, input_size=(32, 32))
-    return Recipe(named, 5, settings, Targets(Labels(), 5, "root", (-1,))).fingerprint(image, targets)
+    return Plan("key", named, 5, settings, (), Targets(Labels(), 5, "root", (-1,))).fingerprint(image, targets)
 
 
 def test_the_fingerprint_follows_exactly_what_decides_a_result(model_file: Path, tmp_path: Path) -> None:
@@ -171,7 +170,7 @@ def test_the_fingerprint_follows_image_model_and_engine(monkeypatch: pytest.Monk
         fingerprint("i", "m", {}, (3,)),
         fingerprint("i", "m", {}, (3, 4)),
     ]
-    monkeypatch.setattr(recipe, "ENGINE_VERSION", recipe.ENGINE_VERSION + 1)
+    monkeypatch.setattr(plan_module, "ENGINE_VERSION", plan_module.ENGINE_VERSION + 1)
     prints.append(fingerprint("i", "m", {}))
     assert len(set(prints)) == len(prints)
 

@@ -39,8 +39,9 @@ from cam_cli.results.manifest import (
 from cam_cli.results.object_index import MOST_ROWS
 from cam_cli.results.object_lock import ObjectLock
 from cam_cli.results.object_store import ObjectResultStore
+from cam_cli.results.run_record import RunRecord
 from cam_cli.results.shard import Shard
-from cam_cli.storage.location import Url, escaped, location, unescaped
+from cam_cli.storage.location import Url, location, quoted, unquoted
 from cam_cli.storage.store import Store, pages_of_any
 
 __all__ = ["store"]
@@ -96,7 +97,7 @@ def test_a_url_is_its_text_and_a_folder_may_end_with_a_slash(key: str) -> None:
 @given(keys)
 def test_a_key_below_a_folder_has_one_path_that_leads_back_to_it_and_nowhere_else(key: str) -> None:
     root = Url("s3", "bucket", "photos")
-    relative = PurePosixPath(*map(escaped, key.split("/")))
+    relative = PurePosixPath(*map(quoted, key.split("/")))
     assert root / relative == Url("s3", "bucket", f"photos/{key}")
     assert not relative.is_absolute()
     assert len(relative.parts) == len(key.split("/"))
@@ -106,8 +107,8 @@ def test_a_key_below_a_folder_has_one_path_that_leads_back_to_it_and_nowhere_els
 
 @given(st.lists(parts, min_size=2, unique=True))
 def test_no_two_parts_of_a_key_have_the_same_name(several: list[str]) -> None:
-    assert len({escaped(part) for part in several}) == len(several)
-    assert [unescaped(escaped(part)) for part in several] == several
+    assert len({quoted(part) for part in several}) == len(several)
+    assert [unquoted(quoted(part)) for part in several] == several
 
 
 def test_what_is_no_url_of_a_store_is_a_path() -> None:
@@ -284,7 +285,7 @@ def at_work(place: Url, s3: Store | None = None) -> Iterator[ObjectResultStore]:
     if s3 is not None:
         folder._store = s3
     folder.make()
-    folder.describe({"schema_version": 1, "root": "in", "settings": {}})
+    folder.write_run_record(RunRecord(root="in"))
     with folder.staging():
         yield folder
 
@@ -349,7 +350,7 @@ def test_a_run_that_lost_its_lock_over_an_image_changes_nothing_of_who_took_over
                 asleep._store.put_new({place / IMAGE / "conv1.3.npy": b"one"})
             with pytest.raises(RunLockedError):
                 asleep.publish(mine, IMAGE, ())
-            for write in (lambda: asleep.describe({}), lambda: asleep.send(mine, IMAGE)):
+            for write in (lambda: asleep.write_run_record(RunRecord()), lambda: asleep.send(mine, IMAGE)):
                 with pytest.raises(RunLockedError):
                     write()
         assert check_whole(store, place) == "two"
@@ -374,7 +375,7 @@ def test_what_no_run_put_there_is_not_replaced(store: ObjectStore, place: Url) -
 @given(st.lists(keys, min_size=2, max_size=8, unique=True))
 def test_no_image_shares_a_place_with_another_or_with_the_runs_own_objects(several: list[str]) -> None:
     folder = ObjectResultStore(Url("s3", BUCKET, "out"), Shard(2, 8))
-    images = [PurePosixPath(*map(escaped, key.split("/"))) for key in several]
+    images = [PurePosixPath(*map(quoted, key.split("/"))) for key in several]
     places = [folder.place(image) for image in images]
     assert len(set(places)) == len(images)
     for one in places:
@@ -449,6 +450,7 @@ def test_shards_that_share_nothing_run_side_by_side_and_leave_no_ticket(store: O
 HOLD = """
 import sys, time
 from cam_cli.results.object_lock import ObjectLock
+from cam_cli.results.run_record import RunRecord
 from cam_cli.results.shard import Shard
 from cam_cli.storage.location import location
 from cam_cli.storage.store import Store

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,11 +19,13 @@ from click.testing import CliRunner, Result
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import cam_cli
 from cam_cli.cli.config import config as config_group
+from cam_cli.cli.config import shown_yaml, starter_yaml
 from cam_cli.cli.options import RunCommand, run_options
-from cam_cli.config import NOT_IN_FINGERPRINT, RunConfig, flag_name, resolve, shown_yaml, starter_yaml
+from cam_cli.config import NOT_IN_FINGERPRINT, SETTINGS, RunConfig, flag_name, resolve
 from cam_cli.errors import ConfigError, UsageError
-from cam_cli.yaml_source import read_yaml
+from cam_cli.yaml_source import read_tree, read_yaml
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 
@@ -138,15 +141,65 @@ def test_flag_help_states_the_default_and_the_choices_of_the_setting() -> None:
             assert all(re.search(rf"\b{re.escape(name)}[,;]", option.help or "") for name in schema["items"]["enum"])
 
 
-def test_every_setting_has_a_short_description() -> None:
-    for key, info in RunConfig.model_fields.items():
-        assert info.description, key
-        assert len(info.description) <= 100, key
+def test_every_setting_has_one_short_text_with_its_choices() -> None:
+    for key, setting in SETTINGS.items():
+        assert setting.text, key
+        assert len(setting.text) <= 135 or key == "methods", key
+        choices = setting.words if setting.metavar == "|".join(setting.words) else ()
+        assert all(re.search(rf"\b{word}\b", setting.text) for word in choices), key
 
 
-@pytest.mark.parametrize("module", ["cam_cli.cli.options", "cam_cli.cli.config"])
-def test_commands_are_imported_without_heavy_libraries(module: str) -> None:
-    heavy = "{'pydantic', 'yaml', 'tensorflow', 'numpy'}"
+def test_a_text_names_other_settings_as_flags_and_in_yaml_as_keys() -> None:
+    assert "in units of --noise-scale. [default: 0.15]" in SETTINGS["std_dev"].flag_help
+    assert SETTINGS["std_dev"].yaml_help.endswith("in units of noise_scale.")
+    assert SETTINGS["filters"].flag_help.endswith("0,3,10-12. [default: all]")
+    assert SETTINGS["filters"].yaml_help.endswith("0,3,10-12; null: all.")
+    assert SETTINGS["cache"].flag_help.endswith("[default: cache]")
+    assert SETTINGS["files_from"].flag_help.endswith("; repeatable. [default: none]")
+    assert not any("--" in setting.yaml_help for setting in SETTINGS.values())
+
+
+def test_a_new_setting_is_one_field(tmp_path: Path) -> None:
+    """In a copy of the package with one more field: flag, variable, YAML key, help and fingerprint follow from it."""
+    shutil.copytree(
+        Path(cam_cli.__file__).parent, tmp_path / "cam_cli", ignore=shutil.ignore_patterns("bundled", "__pyc*")
+    )
+    source = tmp_path / "cam_cli" / "config.py"
+    anchor = "    region: bool ="
+    field = '    blur: float = _maps(0.5, "Width of a blur, in units of --std-dev.", "X", ge=0)\n'
+    assert anchor in source.read_text("utf-8")
+    source.write_text(source.read_text("utf-8").replace(anchor, field + anchor, 1), "utf-8")
+
+    def smoothcam(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        environ = {"PYTHONPATH": str(tmp_path), **variables}
+        command = [sys.executable, "-m", "cam_cli", *arguments]
+        return subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    shown = json.loads(smoothcam("config", "show", "--json", "--blur", "2").stdout)
+    assert shown["blur"] == {"value": 2.0, "origin": "flag --blur"}
+    shown = json.loads(smoothcam("config", "show", "--json", SMOOTHCAM_BLUR="3").stdout)
+    assert shown["blur"] == {"value": 3.0, "origin": "environment SMOOTHCAM_BLUR"}
+    starter = smoothcam("config", "init").stdout
+    assert "# Width of a blur, in units of std_dev.\nblur: 0.5\n" in starter
+    help_text = " ".join(smoothcam("explain", "--help").stdout.split())
+    assert "--blur X Width of a blur, in units of --std-dev. [default: 0.5]" in help_text
+    refused = smoothcam("config", "show", "--blur", "-1")
+    assert "--blur: blur must be a number of at least 0, not '-1'" in refused.stderr
+    code = "from cam_cli.config import RunConfig; print(RunConfig().result_settings()['blur'])"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert ended.stdout == "0.5\n"
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("cam_cli.cli", {"pydantic", "yaml", "tensorflow", "numpy"}),
+        ("cam_cli.cli.options", {"tensorflow", "keras", "numpy", "PIL"}),
+        ("cam_cli.cli.config", {"tensorflow", "keras", "numpy", "PIL"}),
+        ("cam_cli.cli.explain", {"tensorflow", "keras", "numpy", "PIL"}),
+    ],
+)
+def test_commands_are_imported_without_heavy_libraries(module: str, heavy: set[str]) -> None:
     code = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -378,7 +431,7 @@ def test_help_lists_every_flag_once_and_by_what_it_is_about() -> None:
     command = click.command(cls=RunCommand)(click.option("--json", is_flag=True)(run_options(lambda **_: None)))
     text = CliRunner().invoke(command, ["--help"]).stdout
     sections = dict(re.findall(r"^(\w+):\n((?:  .*\n)+)", text, re.MULTILINE))
-    assert list(sections) == ["Images", "Model", "Maps", "ResultStore", "Run", "Options"]
+    assert list(sections) == ["Images", "Model", "Maps", "Output", "Run", "Options"]
     shown = {title: set(re.findall(r"^  (?:-\w, )?--([\w-]+)", body, re.MULTILINE)) for title, body in sections.items()}
     assert shown["Options"] == {"config", "json", "help"}
     flags = [name for title in sections if title != "Options" for name in shown[title]]
@@ -467,7 +520,7 @@ def test_shown_settings_read_back_as_themselves(layers: list[str], std_dev: floa
     text = shown_yaml(resolved)
     assert len(text.splitlines()) == len(RunConfig.model_fields)
     with tempfile.TemporaryDirectory() as folder:
-        assert read_yaml(yaml_file(Path(folder), text), RunConfig).value == resolved.config
+        assert read_yaml(yaml_file(Path(folder), text), RunConfig) == resolved.config
 
 
 def test_init_writes_the_defaults_and_never_overwrites_unasked(tmp_path: Path) -> None:
@@ -475,9 +528,8 @@ def test_init_writes_the_defaults_and_never_overwrites_unasked(tmp_path: Path) -
     assert run("init", str(path)).exit_code == 0
     assert run("init").stdout == run("init", "-").stdout == path.read_text() == starter_yaml()
     assert run("check", str(path)).exit_code == 0
-    sourced = read_yaml(path, RunConfig)
-    assert sourced.value == RunConfig()
-    assert {loc[0] for loc in sourced.places} == set(RunConfig.model_fields)
+    assert read_yaml(path, RunConfig) == RunConfig()
+    assert {loc[0] for loc in read_tree(path).positions} == set(RunConfig.model_fields)
     path.write_text("seed: 1\n")
     refused = run("init", str(path))
     assert isinstance(refused.exception, UsageError)
@@ -530,7 +582,7 @@ def test_origins_are_aligned() -> None:
     ],
 )
 def test_shipped_configs_keep_what_they_are_for(name: str, expected: dict[str, object]) -> None:
-    config = read_yaml(CONFIGS / f"{name}.yaml", RunConfig).value
+    config = read_yaml(CONFIGS / f"{name}.yaml", RunConfig)
     assert {key: getattr(config, key) for key in expected} == expected
 
 

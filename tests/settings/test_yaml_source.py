@@ -80,7 +80,7 @@ def mistake(folder: Path, content: str | bytes, model: type[BaseModel] = Card) -
     ],
 )
 def test_scalars_mean_what_the_field_means(tmp_path: Path, line: str, key: str, value: object) -> None:
-    assert getattr(read_yaml(write(tmp_path, line), Card).value, key) == value
+    assert getattr(read_yaml(write(tmp_path, line), Card), key) == value
 
 
 @pytest.mark.parametrize("text", ["1:30", "0x10", "0o10", "five", "1.5", "", "true"])
@@ -115,18 +115,18 @@ def test_places_are_where_the_writer_put_them(
     with tempfile.TemporaryDirectory() as folder:
         path = write(Path(folder), ("\ufeff" if bom else "") + newline.join(lines))
         tree = read_tree(path)
-    top = {loc[0]: place for loc, place in tree.places.items() if len(loc) == 1}
+    top = {loc[0]: place for loc, place in tree.positions.items() if len(loc) == 1}
     assert top == {key: f"{path}:{place}" for key, place in values.items()}
-    assert {loc[0]: p for loc, p in tree.key_places.items() if len(loc) == 1} == {
+    assert {loc[0]: p for loc, p in tree.key_positions.items() if len(loc) == 1} == {
         key: f"{path}:{place}" for key, place in keys.items()
     }
 
 
 def test_nested_values_have_places(tmp_path: Path) -> None:
-    sourced = read_yaml(write(tmp_path, "inner:\n  scale: 2\n  size:\n    - 3\n    - 4\n"), Card)
+    tree = read_tree(write(tmp_path, "inner:\n  scale: 2\n  size:\n    - 3\n    - 4\n"))
     place = f"{tmp_path}/run.yaml:"
-    assert sourced.places["inner", "scale"] == place + "2:10"
-    assert sourced.places["inner", "size", 1] == place + "5:7"
+    assert tree.positions["inner", "scale"] == place + "2:10"
+    assert tree.positions["inner", "size", 1] == place + "5:7"
 
 
 @pytest.mark.parametrize(
@@ -189,14 +189,14 @@ def test_a_missing_required_key_says_what_it_must_be(tmp_path: Path) -> None:
 
 def test_aliases_are_read_but_a_bomb_is_refused(tmp_path: Path) -> None:
     shared = "names: &n [a, b]\ninner: {size: &s [1, 2]}\nlabels: {x: &i 3, y: *i}"
-    assert read_yaml(write(tmp_path, shared), Card).value.labels == {"x": 3, "y": 3}
+    assert read_yaml(write(tmp_path, shared), Card).labels == {"x": 3, "y": 3}
     rungs = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9)]
     assert "more than 10,000 values" in mistake(tmp_path, "\n".join(["a0: &a0 [x]", *rungs]))
 
 
 @pytest.mark.parametrize("content", ["", "# only a comment\n", "---\n", "\n\n"])
 def test_an_empty_file_is_an_empty_mapping(tmp_path: Path, content: str) -> None:
-    assert read_yaml(write(tmp_path, content), Card).value == Card()
+    assert read_yaml(write(tmp_path, content), Card) == Card()
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

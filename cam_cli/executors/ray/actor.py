@@ -146,7 +146,7 @@ class Actor:
         answers: dict[int, Answer] = {}
         batch: dict[int, Ready] = {}
         sent = ((number, job.found.path, job.known) for number, job in enumerate(jobs))
-        for number, opened in self._decoders.opened(sent, self._studio.decode_settings, len(jobs)):
+        for number, opened in self._decoders.decode(sent, self._studio.decode_settings, len(jobs)):
             if opened.image is None:
                 answers[number] = Answer(opened, failure=opened.error)
             else:

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from cam_cli.decoding.pool import cores as cores_here
 from cam_cli.errors import SmoothcamError, UsageError
 from cam_cli.interruption import Interrupted
+from cam_cli.machine import cores as cores_here
 from cam_cli.quiet import native_chatter_silenced
 
 _PORT = 6379

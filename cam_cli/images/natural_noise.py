@@ -1,4 +1,4 @@
-"""Pictures with the spectrum of photos, for trials where no photo is at hand."""
+"""Noise with the spectrum of natural images, for trials without an image file."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from cam_cli.images.decode import Photo
+from cam_cli.images.decode import RgbImage
 
 
-def photolike(rows: int, columns: int, count: int = 4) -> Iterator[Photo]:
-    """Yield pictures of random phase whose amplitude falls with 1 / frequency, as that of natural images does.
+def natural_noise(rows: int, columns: int, count: int = 4) -> Iterator[RgbImage]:
+    """Yield images of random phase whose amplitude falls with 1 / frequency, as that of natural images does.
 
-    The same pictures every time. (Field 1987, "Relations between the statistics of natural images and the response
+    The same images every time. (Field 1987, "Relations between the statistics of natural images and the response
     properties of cortical cells".)
     """
     frequency = np.hypot(np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns))
@@ -22,4 +22,4 @@ def photolike(rows: int, columns: int, count: int = 4) -> Iterator[Photo]:
         noise = np.fft.rfft2(draw.normal(size=(3, rows, columns))) / frequency
         values = np.moveaxis(np.fft.irfft2(noise, (rows, columns)), 0, -1)
         pixels = np.clip(128 + 50 * values / values.std(), 0, 255).astype(np.uint8)
-        yield Photo(pixels, columns, rows, ())
+        yield RgbImage(pixels, columns, rows, ())

@@ -1,6 +1,6 @@
-"""The recipes in `configs/`, run as cron, systemd and Slurm would run them, with their places moved to a temporary folder.
+"""The files in `configs/`, run as cron, systemd and Slurm would run them, with their folders moved to a temporary one.
 
-Crontab, unit and script are taken as they stand; only the folders that they name are replaced.
+Crontab, unit and script are unchanged, except for the folders that they name.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ PATIENCE = 180.0
 
 @dataclass(frozen=True)
 class Site:
-    """A machine's folders as the recipes name them, below a temporary one."""
+    """A machine's folders as the config files name them, below a temporary one."""
 
     root: Path
 
     @property
-    def photos(self) -> Path:
-        return self.root / "srv" / "photos"
+    def images(self) -> Path:
+        return self.root / "srv" / "images"
 
     @property
     def out(self) -> Path:
-        return self.root / "srv" / "audit" / "photos"
+        return self.root / "srv" / "audit" / "images"
 
-    def text(self, recipe: str) -> str:
-        """A recipe with its folders moved here."""
-        return re.sub(r"(?<![\w/])/(opt|srv|etc)/(?!systemd)", rf"{self.root}/\1/", (CONFIGS / recipe).read_text())
+    def text(self, file: str) -> str:
+        """A config file with its folders moved here."""
+        return re.sub(r"(?<![\w/])/(opt|srv|etc)/(?!systemd)", rf"{self.root}/\1/", (CONFIGS / file).read_text())
 
     def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
-        """What cron or systemd leaves of an environment, and what the recipe adds to it."""
+        """What cron or systemd leaves of an environment, and what the config file adds to it."""
         return {"HOME": str(self.root), "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin", **variables}
 
     def start(self, command: list[str], variables: Mapping[str, str]) -> subprocess.Popen[str]:
@@ -75,10 +75,10 @@ def ended(process: subprocess.Popen[str]) -> Ended:
 
 @pytest.fixture
 def site(tmp_path: Path, model_file: Path) -> Site:
-    """A site with real photos, small ones, and with `smoothcam` and `nightly.sh` installed."""
+    """A site with small images, and with `smoothcam` and `nightly.sh` installed."""
     site = Site(tmp_path)
     programs = tmp_path / "opt" / "smoothcam" / "bin"
-    for folder in (programs, site.photos, site.out.parent, tmp_path / "etc" / "smoothcam"):
+    for folder in (programs, site.images, site.out.parent, tmp_path / "etc" / "smoothcam"):
         folder.mkdir(parents=True)
     command = programs / "smoothcam"
     python = shlex.quote(sys.executable)
@@ -86,18 +86,18 @@ def site(tmp_path: Path, model_file: Path) -> Site:
     command.chmod(0o755)
     shutil.copy(CONFIGS / "nightly.sh", programs)
     config = f"model: {model_file}\nlayers: conv1\nwrite: raw\n"
-    for place in (tmp_path / "etc" / "smoothcam", site.out.parent):
-        (place / "audit.yaml").write_text(config)
-    add_photos(site, 1)
+    for folder in (tmp_path / "etc" / "smoothcam", site.out.parent):
+        (folder / "audit.yaml").write_text(config)
+    add_images(site, 1)
     return site
 
 
-def add_photos(site: Site, copies: int) -> None:
+def add_images(site: Site, copies: int) -> None:
     for sample in sorted((REPOSITORY / "sample_images").glob("*.jpg")):
-        with Image.open(sample) as photo:
-            photo.thumbnail((96, 96))
+        with Image.open(sample) as image:
+            image.thumbnail((96, 96))
             for number in range(copies):
-                photo.rotate(number).save(site.photos / f"{sample.stem} {copies}-{number}.jpg")
+                image.rotate(number).save(site.images / f"{sample.stem} {copies}-{number}.jpg")
 
 
 def await_rows(index: Path, rows: int, process: subprocess.Popen[str]) -> None:
@@ -124,15 +124,15 @@ def crontab(site: Site) -> tuple[dict[str, str], str]:
 
 
 def test_nights_of_cron(site: Site) -> None:
-    """A night that is cut short, one that finishes, one with nothing to do, and one with a photo that is broken."""
+    """A night that is cut short, one that finishes, one with nothing to do, and one with an image that is broken."""
     variables, command = crontab(site)
     log = site.out.parent / "nightly.log"
 
     def night() -> subprocess.Popen[str]:
         return site.start(["/bin/sh", "-c", command], variables)
 
-    add_photos(site, 3)
-    images = len(list(site.photos.iterdir()))
+    add_images(site, 3)
+    images = len(list(site.images.iterdir()))
     index = site.out / "index.jsonl"
     process = night()
     await_rows(index, 1, process)
@@ -152,7 +152,7 @@ def test_nights_of_cron(site: Site) -> None:
     assert ended(night()) == Ended(0, "", "")
     assert index.read_bytes() == before
 
-    (site.photos / "broken.jpg").write_bytes(b"\xff\xd8\xff no photo")
+    (site.images / "broken.jpg").write_bytes(b"\xff\xd8\xff no image")
     broken = ended(night())
     assert broken.code == 3
     line, summary = broken.err.splitlines()
@@ -194,8 +194,8 @@ def test_the_command_of_the_systemd_service_runs_and_stops(site: Site) -> None:
     command = shlex.split(service["Service"]["ExecStart"])
     planned = ended(site.start([*command, "--dry-run"], variables))
     assert planned.code == 0, planned.err
-    assert planned.out.count("explain\t") == len(list(site.photos.iterdir()))
-    add_photos(site, 3)
+    assert planned.out.count("explain\t") == len(list(site.images.iterdir()))
+    add_images(site, 3)
     process = site.start(command, variables)
     await_rows(site.out / "index.jsonl", 1, process)
     os.killpg(process.pid, signal.SIGTERM)  # systemd stops all processes of a service
@@ -204,12 +204,12 @@ def test_the_command_of_the_systemd_service_runs_and_stops(site: Site) -> None:
     assert json.loads((site.out / "run.json").read_bytes())["state"] == "stopped"
 
 
-def test_the_systemd_service_may_write_to_one_place_and_is_not_root(site: Site) -> None:
+def test_the_systemd_service_may_write_to_one_folder_and_is_not_root(site: Site) -> None:
     service = Unit(site.text("smoothcam.service"))
     variables = dict(word.split("=", 1) for word in service.every("Environment"))
     writable = service.every("ReadWritePaths")
-    assert [place for place in writable if Path(variables["OUT"]).is_relative_to(place)]
-    assert not [place for place in writable if Path(variables["PHOTOS"]).is_relative_to(place)]
+    assert [path for path in writable if Path(variables["OUT"]).is_relative_to(path)]
+    assert not [path for path in writable if Path(variables["IMAGES"]).is_relative_to(path)]
     assert service["Service"]["User"] not in ("", "root", "0")
     assert "MemoryDenyWriteExecute" not in service["Service"]
     timer = Unit(site.text("smoothcam.timer"))
@@ -242,8 +242,8 @@ def task(site: Site, number: int, count: int, **variables: str) -> subprocess.Po
 
 def test_a_slurm_array(site: Site) -> None:
     """Two tasks at a time, one of them stopped by its time limit, a third that was never started; then these two."""
-    add_photos(site, 6)
-    images = len(list(site.photos.iterdir()))
+    add_images(site, 6)
+    images = len(list(site.images.iterdir()))
     first, second = task(site, 1, 3), task(site, 2, 3)
     await_rows(site.out / "index.2-of-3.jsonl", 1, second)
     second.send_signal(signal.SIGTERM)

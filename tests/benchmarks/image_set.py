@@ -1,6 +1,6 @@
 """Several dozen photos, and objects cut out of photos, out of two packages of Debian's; nothing of them is kept here.
 
-python tests/benchmarks/photo_set.py FOLDER [--root DIR | --fetch]
+python tests/benchmarks/image_set.py FOLDER [--root DIR | --fetch]
 
 FOLDER/photos gets the photos of GCompris (`gcompris-qt-data`: animals, tools, monuments), FOLDER/stamps the photographed stamps
 of Tux Paint (`tuxpaint-stamps-default`), whose transparency is an exact mask. The packages are installed, or unpacked
@@ -117,7 +117,7 @@ def main() -> int:
                 fetch(Path(unpacked))
             counts = assemble(options.folder, Path(unpacked) if options.fetch else options.root)
     except MissingError as error:
-        sys.stderr.write(f"photo_set: {error}\n")
+        sys.stderr.write(f"image_set: {error}\n")
         return 1
     sys.stdout.write("".join(f"{options.folder / kind}: {count}\n" for kind, count in counts.items()))
     return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.photo_set import ACTIVITIES, PACKAGES, MissingError, assemble, webp_files
+from benchmarks.image_set import ACTIVITIES, PACKAGES, MissingError, assemble, webp_files
 from benchmarks.scenes import STRANGERS, Known, composites, mosaics
 from hypothesis import given, settings
 from hypothesis import strategies as st

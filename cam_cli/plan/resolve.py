@@ -1,0 +1,205 @@
+"""The plan of a run, resolved with the model: layers, input and precision decided, and kept for the next start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from functools import cache as once
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from cam_cli.config import RunConfig
+from cam_cli.engine.anatomy import Anatomy, examine
+from cam_cli.engine.explain import Explainer, Request, Subject
+from cam_cli.engine.head import Head
+from cam_cli.engine.selection import Selection
+from cam_cli.engine.tracing import Noise
+from cam_cli.engine.trial import try_bfloat16
+from cam_cli.errors import UsageError
+from cam_cli.images.fit import Preprocessing, fit
+from cam_cli.images.natural_noise import natural_noise
+from cam_cli.methods import METHODS, families
+from cam_cli.models.calls import Trace, trace
+from cam_cli.models.labels import Labels
+from cam_cli.models.layers import LayerInfo, choose_layer, choose_scales, describe_layers, find_layer
+from cam_cli.models.load import Network, Overrides, load_network
+from cam_cli.plan.cache import NO_CACHE, Cache
+from cam_cli.plan.plan import Plan, PlanInputs, targets_for
+from cam_cli.results.manifest import ModelRecord
+
+MOST_AUTO_SAMPLES = 200
+"""With `nsamples: auto`, the noise stops here even if the tolerance is not met; the manifest has the error that remains."""
+
+_INPUT_KEYS = ("input_size", "fit", "channels", "mean", "std")
+"""Settings that are resolved, with the model's card, into the setting `input`."""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A plan, and what the engine needs to carry it out.
+
+    Args:
+        anatomy: of the model, with the layers to explain.
+        preprocessing: how an image becomes the model's input.
+        open_model: loads the Keras model, once; it is called only if nothing that is kept makes up for it.
+    """
+
+    plan: Plan
+    anatomy: Anatomy
+    preprocessing: Preprocessing
+    labels: Labels
+    open_model: Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class _Decided:
+    """The part of a resolved plan that follows from the settings and the files of the model alone; it is kept."""
+
+    anatomy: Anatomy
+    model: ModelRecord
+    settings: dict[str, Any]
+    preprocessing: Preprocessing
+    remarks: tuple[str, ...]
+
+    def resolved(self, inputs: PlanInputs, labels: Labels, open_model: Callable[[], Any]) -> Resolved:
+        classes = self.anatomy.classes
+        targets = targets_for(inputs, labels, classes)
+        plan = Plan(inputs.key, self.model, classes, self.settings, self.remarks, targets)
+        return Resolved(plan, self.anatomy, self.preprocessing, labels, open_model)
+
+
+_DECIDED: TypeAdapter[_Decided] = TypeAdapter(_Decided)
+
+
+def resolve(inputs: PlanInputs, cache: Cache = NO_CACHE) -> Resolved:
+    """Load the model and decide on layers and targets, or take from the cache what was decided last time.
+
+    Raises:
+        UsageError: no such model, layer or class. ModelError: the model cannot be opened.
+    """
+    config = inputs.config
+
+    @once
+    def load() -> Network:
+        return load_network(inputs.source, overrides=Overrides(**config.model_settings()))
+
+    def open_model() -> Any:
+        return load().model
+
+    known = cache.load("plan")
+    if known is not None:
+        with suppress(ValidationError):
+            return _DECIDED.validate_json(known).resolved(inputs, inputs.labels(), open_model)
+    network = load()
+    decided = _decide(network, config)
+    resolved = decided.resolved(inputs, network.labels, open_model)
+    if config.precision == "auto":
+        decided = _with_precision(decided, config, resolved)
+        resolved = decided.resolved(inputs, network.labels, open_model)
+    cache.save("plan", _DECIDED.dump_json(decided))
+    return resolved
+
+
+def _decide(network: Network, config: RunConfig) -> _Decided:
+    traced = trace(network.model, network.input_shape)
+    infos = describe_layers(traced, network.tokens)
+    paths, remarks = _layers(network, config, traced, infos)
+    scales = choose_scales(infos) if "two layers" in families(config.methods) else None
+    anatomy = examine(traced, paths, scales, network.tokens)
+    if network.labels.entries and len(network.labels.entries) != anatomy.classes:
+        count = len(network.labels.entries)
+        raise UsageError(f"there are {count} class names and the model has {anatomy.classes} classes; they must match")
+    open_settings = {key: value for key, value in config.result_settings().items() if key not in _INPUT_KEYS}
+    settings = open_settings | {
+        "model": network.name,
+        "layers": paths,
+        "labels": network.labels.digest(),
+        "input": {"size": list(network.input_shape[:2]), **asdict(network.preprocessing)},
+    }
+    return _Decided(
+        anatomy,
+        ModelRecord(name=network.name, sha256=network.sha256, input_size=network.input_shape[:2]),
+        settings,
+        network.preprocessing,
+        (*network.remarks, *remarks, *_noise_remarks(config, anatomy)),
+    )
+
+
+def _with_precision(decided: _Decided, config: RunConfig, resolved: Resolved) -> _Decided:
+    """Decide on `precision: auto` by a trial on pictures with the spectrum of natural images."""
+    count = resolved.plan.targets.count
+
+    def build(precision: str) -> Explainer:
+        return Explainer(resolved.open_model, decided.anatomy, request_of(config), count, precision=precision)
+
+    rows, columns, _ = decided.anatomy.input_shape
+    trial = try_bfloat16(
+        build,
+        [
+            Subject(
+                fit(image, (rows, columns), decided.preprocessing)[0], str(number), tuple(range(-1, -count - 1, -1))
+            )
+            for number, image in enumerate(natural_noise(rows, columns))
+        ],
+    )
+    remark = (
+        f"precision auto: taking {trial.precision}; bfloat16 is {trial.gain:.1f} times as fast here, and its maps correlate "
+        f"{trial.agreement:.4f} with float32's"
+    )
+    settings = decided.settings | {"precision": trial.precision}
+    return replace(decided, settings=settings, remarks=(*decided.remarks, remark))
+
+
+def request_of(config: RunConfig) -> Request:
+    """Return what the engine is asked for every image."""
+    fixed = isinstance(config.nsamples, int)
+    return Request(
+        methods=config.methods,
+        selections=_selections(config),
+        nsamples=config.nsamples if isinstance(config.nsamples, int) else MOST_AUTO_SAMPLES,
+        tolerance=None if fixed else config.tolerance,
+        noise=Noise(config.std_dev, config.noise_scale),
+        score=config.score,
+        alpha_numerator=config.alpha_numerator,
+        derivatives=config.derivatives,
+        seed=config.seed,
+    )
+
+
+def _selections(config: RunConfig) -> tuple[Selection, ...]:
+    top = int(config.subset.removeprefix("top:")) if isinstance(config.subset, str) else None
+    subset = None if isinstance(config.subset, str) else config.subset
+    combined = Selection(config.filters, config.region, subset, top)
+    each = [Selection((index,), config.region, subset, top) for index in config.filters or ()]
+    return {"combined": (combined,), "each": tuple(each), "both": (combined, *each)}[config.filter_maps]
+
+
+def _layers(
+    network: Network, config: RunConfig, traced: Trace, infos: Sequence[LayerInfo]
+) -> tuple[list[str], list[str]]:
+    paths: list[str] = []
+    remarks = []
+    for name in config.layers:
+        wanted = name
+        if name == "auto":
+            wanted = network.default_layer or choose_layer(infos).path
+            remarks.append(f"layer auto: taking {wanted}")
+        paths.append(find_layer(traced.layers, wanted))
+    for info in infos:
+        if info.path in paths and info.signed:
+            advice = f"; '{info.better}', the activation after it, is the better choice" if info.better else ""
+            remarks.append(f"layer '{info.path}' has values of both signs, where Grad-CAM++ is unstable{advice}")
+    return list(dict.fromkeys(paths)), remarks
+
+
+def _noise_remarks(config: RunConfig, anatomy: Anatomy) -> list[str]:
+    noisy = any(METHODS[name].noise and METHODS[name].explains_cells for name in config.methods)
+    if not noisy or not config.nsamples:
+        return []
+    affine = [path for path in anatomy.explained if anatomy.heads[path] is Head.AFFINE]
+    return [
+        f"layer '{path}': noise has no effect, because all above it is affine; the noisy passes are skipped"
+        for path in affine
+    ]

@@ -1,0 +1,33 @@
+"""The picture formats that are written, and how a picture of a run is read back."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Final
+
+from PIL import Image
+
+from cam_cli.render.png import png
+
+ENCODERS: Final[dict[str, Callable[[Image.Image], bytes]]] = {"png": png}
+"""By file ending. One more format needs a row here, its name below, and its ending in `results.layout.PICTURE_FORMATS`."""
+
+_PILLOW_NAMES = ("PNG",)
+_MOST_PIXELS = 2**26
+
+
+def read_picture(data: bytes) -> Image.Image:
+    """Return a picture that one of `ENCODERS` made.
+
+    Raises:
+        OSError: it is damaged, or larger than any picture of a run.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=_PILLOW_NAMES) as picture:
+            if picture.width * picture.height > _MOST_PIXELS:
+                raise OSError("larger than any picture of a run")
+            picture.load()
+            return picture
+    except (ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise OSError(str(error)) from error

@@ -1,0 +1,139 @@
+"""The record of a run, as run.json holds it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
+from pydantic_core import from_json
+
+from cam_cli.results.files import to_json
+from cam_cli.results.manifest import ModelRecord
+from cam_cli.results.shard import Shard
+
+_READING = {"reading": True}
+_ONLY_AT_THE_END = ("finished", "totals")
+_IN_EVERY_VERSION = {"schema_version", "root", "settings"}
+
+
+class _Record(BaseModel):
+    """A frozen record; when it is read, a field that is missing or has a wrong value takes its default."""
+
+    model_config = ConfigDict(frozen=True)
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _default_if_wrong(cls, value: Any, check: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        try:
+            return check(value)
+        except ValidationError:
+            if info.context is not _READING or info.field_name is None:
+                raise
+            return cls.model_fields[info.field_name].get_default(call_default_factory=True)
+
+
+class Totals(_Record):
+    """What became of the images of a run.
+
+    outside_shard: images that belong to other shards. skipped: finished before. maps, blank_maps, nonfinite_maps: of all images
+    that are not failed. unreadable_folders: folders that could not be listed.
+    """
+
+    images: int = 0
+    outside_shard: int = 0
+    explained: int = 0
+    skipped: int = 0
+    failed: int = 0
+    unreadable_folders: int = 0
+    maps: int = 0
+    blank_maps: int = 0
+    nonfinite_maps: int = 0
+    exit_code: int = 0
+
+
+class PlanRecord(_Record):
+    """What was found out about the model, so that the same run again need not load it.
+
+    key: a digest of all that it follows from. classes: how many the model has. remarks: what the user was told.
+    """
+
+    key: str = ""
+    classes: int = 0
+    remarks: tuple[str, ...] = ()
+
+
+class RunRecord(_Record):
+    """`run.json`: how a run was started, and how it ended.
+
+    root: the folder that paths of images are relative to, and paths: what was asked for, both as `printable` writes them.
+    cwd: the working directory. config: every setting; origin: where each came from. versions: of the packages that compute.
+    shard: None for a run of all images. started, finished: ISO 8601. model, settings: what decides the results, as in every
+    manifest. finished and totals are None while the run goes on.
+    """
+
+    schema_version: int = 1
+    root: str = ""
+    cwd: str = "."
+    paths: tuple[str, ...] = ()
+    config: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    versions: dict[str, str] = {}
+    shard: Shard | None = None
+    host: str = ""
+    pid: int = 0
+    started: str = ""
+    finished: str | None = None
+    state: Literal["running", "stopped", "finished"] | None = None
+    model: ModelRecord | None = None
+    settings: dict[str, Any] = {}
+    plan: PlanRecord | None = None
+    totals: Totals | None = None
+
+    @classmethod
+    def from_json(cls, data: bytes) -> RunRecord:
+        """Read a run.json, also one that another version wrote.
+
+        Raises:
+            ValueError: it is not a JSON object.
+        """
+        found = from_json(data)
+        if not isinstance(found, dict):
+            raise ValueError("it is not a JSON object")
+        return cls.model_validate(found, context=_READING)
+
+    def to_json(self) -> bytes:
+        """Return the bytes of run.json."""
+        absent = {name for name in _ONLY_AT_THE_END if getattr(self, name) is None}
+        return f"{to_json(self.model_dump(exclude=absent), indent=1)}\n".encode()
+
+    @property
+    def is_of_a_run(self) -> bool:
+        """Whether a run wrote it, and not another tool that calls its file run.json too."""
+        return self.model_fields_set >= _IN_EVERY_VERSION
+
+    @property
+    def start(self) -> datetime | None:
+        """When the run started; None where that is unknown."""
+        return _time(self.started)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the run took; None where that is unknown."""
+        start, end = self.start, _time(self.finished)
+        return (end - start).total_seconds() if start and end else None
+
+
+def _time(text: str | None) -> datetime | None:
+    with suppress(ValueError):
+        time = datetime.fromisoformat(text or "")
+        return time if time.tzinfo else None
+    return None

@@ -1,0 +1,255 @@
+"""Deliberate faults, each of which the tests must notice. `run.py` puts one at a time into a copy of the checkout.
+
+When code moves, only the patterns change: a fault's intent, in words, says what the edit has to break.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One change to the source.
+
+    pattern: a regular expression that matches exactly once in all Python files under `under`. replacement: what stands there
+    instead, literally.
+    """
+
+    pattern: str
+    replacement: str
+    under: str = "cam_cli"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault.
+
+    intent: what is wrong with it, in words. tests: files or node ids of pytest, at least one test of which must fail.
+    """
+
+    name: str
+    intent: str
+    edits: tuple[Edit, ...]
+    tests: tuple[str, ...]
+
+
+FAULTS = (
+    # results on a disk and in a store
+    Fault(
+        "published-in-steps",
+        "An image's files are moved to its folder one by one, the manifest first, instead of by one rename of the folder.",
+        (
+            Edit(
+                r"try:\n +staged\.rename\(\w+\)",
+                "try:\n"
+                "                target = self.of(relative)\n"
+                "                target.mkdir()\n"
+                "                (staged / MANIFEST).rename(target / MANIFEST)\n"
+                "                for path in list(staged.iterdir()):\n"
+                "                    path.rename(target / path.name)\n"
+                "                staged.rmdir()",
+            ),
+        ),
+        (
+            "tests/end_to_end/test_survival.py::test_a_run_that_is_killed_again_and_again_ends_like_one_that_is_left_alone",
+        ),
+    ),
+    Fault(
+        "manifest-put-first",
+        "In a store of objects, an image's manifest is put before its other files.",
+        (
+            Edit(
+                r"self\._store\.put_new\(",
+                "self._store.put(at.child(MANIFEST), files[MANIFEST])\n                self._store.put_new(",
+                "cam_cli/results",
+            ),
+            Edit(r"child\(MANIFEST\), data, new=True\)", "child(MANIFEST), data)", "cam_cli/results"),
+        ),
+        ("tests/results/test_store.py",),
+    ),
+    Fault(
+        "no-lock",
+        "A run takes no lock on its output folder.",
+        (Edit(r"fcntl\.lockf\(.*\)", "pass"),),
+        ("tests/results/test_lock.py",),
+    ),
+    Fault(
+        "shards-from-0",
+        "Shard I of N takes the images of the shard after it, as if shards were counted from 0.",
+        (
+            Edit(
+                r"HASHES \* \(self\.index - 1\) // self\.count, HASHES \* self\.index //",
+                "HASHES * self.index // self.count, HASHES * (self.index + 1) //",
+            ),
+        ),
+        ("tests/results/test_lock.py",),
+    ),
+    Fault(
+        "torn-line-kept",
+        "A last line of the index that a crash tore is not cut off, so that the next row is written behind it.",
+        (Edit(r"os\.ftruncate\(file, end\)", "pass"),),
+        ("tests/results/test_index.py",),
+    ),
+    Fault(
+        "staging-left-behind",
+        "The staging folder is not removed when the run has ended.",
+        (Edit(r"finally:\n +shutil\.rmtree\(self\._\w+, ignore_errors=True\)", "finally:\n            pass"),),
+        ("tests/hostile/test_hostile_names.py", "tests/end_to_end/test_faults.py"),
+    ),
+    Fault(
+        "link-followed",
+        "An image's results are written through a symbolic link inside the output folder.",
+        (Edit(r"mode = os\.lstat\((\w+)\)\.st_mode", "mode = os.stat(above).st_mode"),),
+        ("tests/hostile/test_hostile_names.py",),
+    ),
+    # what counts as finished
+    Fault(
+        "row-without-stamp",
+        "A row of the index is believed though the manifest on the disk is another one than it was written for.",
+        (Edit(r" or row\.get\([\w.]*stamp_name\) != \w+", ""),),
+        ("tests/pipeline/test_resume.py",),
+    ),
+    Fault(
+        "seed-not-in-fingerprint",
+        "The seed of the noise is not part of an image's fingerprint, so that another seed explains nothing again.",
+        (Edit(r'"sheet", "max_pixels"', '"seed", "sheet", "max_pixels"'),),
+        ("tests/results/test_manifest.py",),
+    ),
+    Fault(
+        "model-not-in-fingerprint",
+        "The sha256 of the model is not part of an image's fingerprint.",
+        (Edit(r'"model": model_sha256', '"model": ""'),),
+        ("tests/results/test_manifest.py",),
+    ),
+    Fault(
+        "retry-failed-ignored",
+        "--retry-failed tries no failed image again.",
+        (Edit(r"if self\._retry_failed:", "if False:"),),
+        ("tests/pipeline/test_resume.py",),
+    ),
+    # exit codes and streams
+    Fault(
+        "failures-exit-0",
+        "A run in which images failed ends with exit code 0 instead of 3.",
+        (Edit(r"return 3 if self\.failed or ", "return 3 if "),),
+        ("tests/pipeline/test_resume.py",),
+    ),
+    Fault(
+        "bound-exit-0",
+        "A bound of `audit:` that is crossed ends the command with exit code 0 instead of 5.",
+        (Edit(r"BREACHED = 5", "BREACHED = 0"),),
+        ("tests/end_to_end/test_audit.py",),
+    ),
+    Fault(
+        "broken-pipe-swallowed",
+        "A run whose stdout nobody reads any more goes on and ends with exit code 0 instead of 141.",
+        (Edit(r"raise Interrupted\(signal\.SIGPIPE\) from None", "return"),),
+        ("tests/cli/test_console.py",),
+    ),
+    # names and settings from outside
+    Fault(
+        "terminal-not-escaped",
+        "A line on stderr holds control characters of a file name as they are.",
+        (Edit(r'_print\(f"smoothcam: \{escaped\((\w+)\)\}', '_print(f"smoothcam: {text}'),),
+        ("tests/cli/test_console.py",),
+    ),
+    Fault(
+        "formula-in-csv",
+        "A cell of CSV may begin with a character that a spreadsheet takes for a formula.",
+        (Edit(r'text\.startswith\(\("=", "\+", "-", "@"\)\)', "False"),),
+        ("tests/hostile/test_hostile_words.py",),
+    ),
+    Fault(
+        "markup-in-report",
+        "A name in the report's data can end the script element that it stands in.",
+        (Edit(r"\.translate\(_HARMLESS\)", ""),),
+        ("tests/report/test_report.py",),
+    ),
+    Fault(
+        "lambda-by-config",
+        "`unsafe_lambda: true` is accepted from a YAML file, so that a config can run the code of a model.",
+        (Edit(r"if config\.unsafe_lambda and ", "if False and "),),
+        ("tests/settings/test_config.py",),
+    ),
+    # images
+    Fault(
+        "hang-not-ended",
+        "A decoder process that hangs over an image is not ended after image_timeout seconds.",
+        (Edit(r"self\._patience = seconds", "self._patience = 1e9"),),
+        ("tests/decoding/test_decoders.py::test_a_hang_costs_one_image",),
+    ),
+    Fault(
+        "max-pixels-unchecked",
+        "An image with more pixels than max_pixels is decoded.",
+        (Edit(r"if width \* height > max_pixels", "if False"),),
+        ("tests/images/test_images.py",),
+    ),
+    Fault(
+        "upsampling-shifted",
+        "A map is enlarged with its cells' corners where their centres should be, half a cell off.",
+        (Edit(r"at \* cells - 0\.5", "at * cells"),),
+        ("tests/render/test_render.py",),
+    ),
+    # the mathematics
+    Fault(
+        "no-third-derivative",
+        "The term with D3 is missing from the denominator of alpha.",
+        (Edit(r"bracket = D3 / D2", "bracket = 0 * (D3 / D2)"),),
+        ("tests/engine/test_engine.py",),
+    ),
+    Fault(
+        "sum-of-products",
+        "The denominator of alpha has sum_ab(A_ab D3_ab) instead of (sum_ab A_ab) D3 of the cell.",
+        (
+            Edit(
+                r"formulas\.channel_weights\(D1, D2, D3, area, numerator\)",
+                "formulas.channel_weights(D1, D2, D3, (A[cells] * D3).sum(axis=-2, keepdims=True) / D3, numerator)",
+            ),
+        ),
+        ("tests/engine/test_engine.py",),
+    ),
+    Fault(
+        "guard-removed",
+        "Alpha may leave 0..1: a cell whose denominator is below D2 is not set to 0.",
+        (
+            Edit(r"within = bracket >= 1", "within = np.isfinite(bracket)"),
+            Edit(r"within / np\.fmax\(bracket, 1\)", "np.where(within, 1 / bracket, 0)"),
+        ),
+        ("tests/engine/test_engine.py",),
+    ),
+    Fault(
+        "noise-by-position",
+        "An image's noise follows from its position in the batch instead of from the image.",
+        (
+            Edit(
+                r"self\._seed\(s\.identity, m\) for m in numbers\] for s in subjects",
+                "self._seed(str(b), m) for m in numbers] for b, _ in enumerate(subjects)",
+            ),
+        ),
+        ("tests/engine/test_engine.py",),
+    ),
+    Fault(
+        "rank-of-a-noisy-copy",
+        "The class of a rank, such as the predicted one, is taken from a noisy copy instead of from the clean image.",
+        (Edit(r"_resolve_ranks\(targets, all_logits\[:, 0\]\)", "_resolve_ranks(targets, all_logits[:, -1])"),),
+        ("tests/engine/test_engine.py",),
+    ),
+    Fault(
+        "sums-in-half-precision",
+        "The sums over the noisy copies are kept in float16.",
+        (
+            Edit(
+                r"return factors\.astype\(np\.float32\)\[:, None, None\] \* values",
+                "return (factors.astype(np.float16)[:, None, None] * values.astype(np.float16)).astype(np.float32)",
+            ),
+        ),
+        ("tests/engine/test_engine.py",),
+    ),
+    Fault(
+        "nan-is-ok",
+        "A map with numbers that are not finite counts as ok, and is drawn.",
+        (Edit(r'return "nonfinite"', 'return "ok"'),),
+        ("tests/engine/test_engine.py",),
+    ),
+)
