@@ -22,7 +22,7 @@ from cam_cli.engine.maps import SaliencyMap, smooth_map
 from cam_cli.engine.methods import INPUT_FORMULAS, LAYER_FORMULAS, TWO_LAYER_FORMULAS, Findings
 from cam_cli.engine.runner import GraphCache, PassResult, PassRunner, compile_pass
 from cam_cli.engine.selection import Selection
-from cam_cli.engine.tracing import INPUT, Noise, PassShape, PassSpec
+from cam_cli.engine.tracing import INPUT, Noise, PassSpec
 from cam_cli.errors import UsageError
 from cam_cli.machine import cores
 from cam_cli.methods import METHODS, Method, families
@@ -149,12 +149,12 @@ class Explainer:
     @property
     def images_in_a_pass(self) -> int:
         """How many images share a pass."""
-        return self._run.shape.images
+        return self._run.spec.images
 
     @property
     def rows_in_a_pass(self) -> int:
         """How many images and noisy copies the network processes at a time."""
-        return self._run.shape.images * self._run.shape.samples
+        return self._run.spec.images * self._run.spec.samples
 
     def share_passes(self, images: int) -> None:
         """Set how many images share a pass; with a tolerance it is always one."""
@@ -181,28 +181,35 @@ class Explainer:
 
     def _halve_passes(self) -> None:
         self.halvings += 1
-        shape = self._run.shape
-        if shape.images > 1:
-            self._images = shape.images // 2
+        spec = self._run.spec
+        if spec.images > 1:
+            self._images = spec.images // 2
         else:
-            self._rows = shape.samples // 2
+            self._rows = spec.samples // 2
         del self._run  # its memory is needed to compile the next one
         self._run = self._compiled()
 
     def _compiled(self) -> PassRunner:
-        to_input = "input" in families(self.request.methods)
-        spec = PassSpec(self._pass_shape(), self.anatomy.grids, self.request.noise, self._exact_layers(), to_input)
-        return compile_pass(self._open_model, spec, self._precision, self._graphs)
+        return compile_pass(self._open_model, self._pass_spec(), self._precision, self._graphs)
 
-    def _pass_shape(self) -> PassShape:
+    def _pass_spec(self) -> PassSpec:
         """Divide the rows of a pass among images and samples so that as few as possible stay empty."""
-        input_shape = self.anatomy.input_shape
-        if self.request.tolerance is not None and self.nsamples:
-            return PassShape(1, self._rows, self._targets, input_shape)
         passes = math.ceil((self.nsamples + 1) / self._rows)
         samples = math.ceil((self.nsamples + 1) / passes)
-        images = self._images or max(1, self._rows // samples)
-        return PassShape(images, samples, self._targets, input_shape, clean=1 if passes == 1 else 0)
+        images, clean = self._images or max(1, self._rows // samples), 1 if passes == 1 else 0
+        if self.request.tolerance is not None and self.nsamples:
+            images, samples, clean = 1, self._rows, 0
+        return PassSpec(
+            images,
+            samples,
+            self._targets,
+            self.anatomy.input_shape,
+            clean,
+            self.anatomy.grids,
+            self.request.noise,
+            self._exact_layers(),
+            to_input="input" in families(self.request.methods),
+        )
 
     def _noisy_layers(self) -> frozenset[str]:
         layers = {path for path in self.anatomy.explained if self.anatomy.heads[path] is not Head.AFFINE}
@@ -222,9 +229,9 @@ class Explainer:
         return smooth
 
     def _check_pooled(self, method: str) -> None:
-        shape = self._run.shape
-        zeros = Subject(np.zeros(shape.input, np.float32), method, (0,) * shape.targets)
-        first = self._sampled([zeros] * shape.images).first
+        spec = self._run.spec
+        zeros = Subject(np.zeros(spec.input, np.float32), method, (0,) * spec.targets)
+        first = self._sampled([zeros] * spec.images).first
         for path in self.anatomy.explained:
             g = first.derivatives[path][0][0][0, 0]
             uniform = np.allclose(g, g[:1, :1], rtol=1e-4, atol=1e-6 * float(np.abs(g).max()))
@@ -256,13 +263,13 @@ class Explainer:
         return explanations
 
     def _sampled(self, subjects: Sequence[Subject]) -> _Samples:
-        """Run the clean image (sample 0) and its noisy copies (1 to n), `shape.samples` of them in a pass."""
-        shape = self._run.shape
+        """Run the clean image (sample 0) and its noisy copies (1 to n), `spec.samples` of them in a pass."""
+        spec = self._run.spec
         x = np.stack([subject.x for subject in subjects])
         targets = np.array([subject.targets for subject in subjects], np.int32)
         samples: _Samples | None = None
-        for start in range(0, self.nsamples + 1, shape.samples):
-            numbers = range(start, start + shape.samples)
+        for start in range(0, self.nsamples + 1, spec.samples):
+            numbers = range(start, start + spec.samples)
             live = np.array([[1.0 <= m <= self.nsamples for m in numbers]] * len(subjects), np.float32)
             seeds = np.array([[self._seed(s.identity, m) for m in numbers] for s in subjects], np.int64)
             found = self._run(x, seeds, live, targets)
@@ -287,7 +294,7 @@ class Explainer:
         if not self.nsamples:
             return {}
         published = self.request.score == "exp"
-        images, targets = range(self._run.shape.images), range(self._run.shape.targets)
+        images, targets = range(self._run.spec.images), range(self._run.spec.targets)
         return {
             (path, t): [RunningSums(published and path != INPUT) for _ in images]
             for path in sorted(self._noisy)
@@ -300,7 +307,7 @@ class Explainer:
         if tolerance is None or not samples.sums:
             return False
         found = self._findings(samples)
-        targets = range(self._run.shape.targets)
+        targets = range(self._run.spec.targets)
         maps = [m for t in targets for m in self._layer_maps(0, t, subject.targets[t], found, samples.count)]
         return all(m.standard_error is None or m.standard_error <= tolerance for m in maps)
 
@@ -314,10 +321,10 @@ class Explainer:
             sums = samples.sums.get((path, t))
             return Findings(A, derivatives[0], clean, sums[b].evidence(clean, A, numerator) if sums else None)
 
-        shape = self._run.shape
-        keys = [(path, t) for path in self.anatomy.grids for t in range(shape.targets)]
-        found = self._threads.map(of_one_image, [(*key, b) for key in keys for b in range(shape.images)])
-        return {key: [next(found) for _ in range(shape.images)] for key in keys}
+        spec = self._run.spec
+        keys = [(path, t) for path in self.anatomy.grids for t in range(spec.targets)]
+        found = self._threads.map(of_one_image, [(*key, b) for key in keys for b in range(spec.images)])
+        return {key: [next(found) for _ in range(spec.images)] for key in keys}
 
     def _layer_maps(self, b: int, t: int, target: int, found: _Found, count: int) -> list[SaliencyMap]:
         maps = [

@@ -46,7 +46,6 @@ class PassRunner:
 
     def __init__(self, run: PassFunction, spec: PassSpec) -> None:
         self.spec = spec
-        self.shape = spec.shape
         self._run = run
 
     def __call__(self, x: NDArray[Any], seeds: NDArray[Any], live: NDArray[Any], targets: NDArray[Any]) -> PassResult:
@@ -65,7 +64,7 @@ class PassRunner:
             next(outputs),
             {layer: next(outputs) for layer in layers},
             {
-                layer: [[next(outputs) for _ in range(self.spec.orders(layer))] for _ in range(self.shape.targets)]
+                layer: [[next(outputs) for _ in range(self.spec.orders(layer))] for _ in range(self.spec.targets)]
                 for layer in layers
             },
         )

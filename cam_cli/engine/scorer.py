@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cam_cli.engine.anatomy import examine, probabilities
 from cam_cli.engine.explain import ROWS_IN_A_PASS
 from cam_cli.engine.runner import compile_pass
-from cam_cli.engine.tracing import Noise, PassShape, PassSpec
+from cam_cli.engine.tracing import PassSpec
 from cam_cli.errors import UsageError
 from cam_cli.models.calls import trace
 
@@ -41,8 +41,7 @@ class Scorer:
         anatomy = examine(trace(model, input_shape), ())
         self.classes = anatomy.classes
         self._link = anatomy.link
-        spec = PassSpec(PassShape(rows, 1, 1, input_shape, clean=1), {}, Noise())
-        self._run = compile_pass(lambda: model, spec, precision)
+        self._run = compile_pass(lambda: model, PassSpec(rows, 1, 1, input_shape, clean=1), precision)
 
     def __call__(self, x: NDArray[Any], target: int) -> NDArray[np.float64]:
         """Return the probability of a class for inputs (N, H, W, C), preprocessed: (N,), 0..1; NaN if a logit is not finite.
@@ -52,14 +51,14 @@ class Scorer:
         """
         if not 0 <= target < self.classes:
             raise UsageError(f"class {target} does not exist: the model has {self.classes} classes")
-        rows = self._run.shape.images
+        rows = self._run.spec.images
         passes = [self._logits(x[i : i + rows]) for i in range(0, len(x), rows)]
         logits = np.concatenate(passes or [np.zeros((0, self.classes))])
         return probabilities(logits, self._link)[:, target]
 
     def _logits(self, x: NDArray[Any]) -> NDArray[np.float64]:
-        rows = self._run.shape.images
-        filled = np.zeros((rows, *self._run.shape.input), np.float32)
+        rows = self._run.spec.images
+        filled = np.zeros((rows, *self._run.spec.input), np.float32)
         filled[: len(x)] = x
         found = self._run(
             filled, np.zeros((rows, 1, 2), np.int64), np.zeros((rows, 1), np.float32), np.zeros((rows, 1), np.int32)

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import keras
 import tensorflow as tf
@@ -48,9 +48,13 @@ class Noise:
 
 
 @dataclass(frozen=True)
-class PassShape:
-    """The fixed sizes of a pass: `images`, `samples` of each, of which the first `clean` never have noise, and `targets` of
-    each image. input: (H, W, C).
+class PassSpec:
+    """What a pass computes, with all its sizes. Together with the model it decides the graph.
+
+    images: in a pass. samples: of each image; the first `clean` of them never have noise. targets: of each image. input:
+    (H, W, C). grids: of the layers to explain, by path. noise: added to the samples marked live. exact: layers whose second
+    and third derivatives are computed too; they must be separable. to_input: also differentiate with respect to the image,
+    which then follows the layers under the name INPUT.
     """
 
     images: int
@@ -58,20 +62,8 @@ class PassShape:
     targets: int
     input: tuple[int, int, int]
     clean: int = 0
-
-
-@dataclass(frozen=True)
-class PassSpec:
-    """What a pass computes. Together with the model it decides the graph.
-
-    grids: of the layers to explain, by path. noise: added to the samples marked live. exact: layers whose second and third
-    derivatives are computed too; they must be separable. to_input: also differentiate with respect to the image, which then
-    follows the layers under the name INPUT.
-    """
-
-    shape: PassShape
-    grids: Mapping[str, Grid]
-    noise: Noise
+    grids: Mapping[str, Grid] = field(default_factory=dict)
+    noise: Noise = field(default_factory=Noise)
     exact: tuple[str, ...] = ()
     to_input: bool = False
 
@@ -90,12 +82,11 @@ class PassSpec:
 
     def arguments(self) -> list[tf.TensorSpec]:
         """Return the arguments of a pass: images, seeds, live samples, targets (see `PassRunner.__call__`)."""
-        shape = self.shape
         return [
-            tf.TensorSpec((shape.images, *shape.input), tf.float32, "x"),
-            tf.TensorSpec((shape.images, shape.samples, 2), tf.int64, "seeds"),
-            tf.TensorSpec((shape.images, shape.samples), tf.float32, "live"),
-            tf.TensorSpec((shape.images, shape.targets), tf.int32, "targets"),
+            tf.TensorSpec((self.images, *self.input), tf.float32, "x"),
+            tf.TensorSpec((self.images, self.samples, 2), tf.int64, "seeds"),
+            tf.TensorSpec((self.images, self.samples), tf.float32, "live"),
+            tf.TensorSpec((self.images, self.targets), tf.int32, "targets"),
         ]
 
 
@@ -190,8 +181,7 @@ def _frozen_forward(model: keras.Model, spec: PassSpec) -> Forward | None:
     if model.count_params() > MOST_FROZEN_PARAMETERS:
         return None
     run = tf.function(_forward(model, spec), autograph=False)
-    shape = spec.shape
-    concrete = run.get_concrete_function(tf.TensorSpec((shape.images * shape.samples, *shape.input), tf.float32))
+    concrete = run.get_concrete_function(tf.TensorSpec((spec.images * spec.samples, *spec.input), tf.float32))
     with suppress(ValueError):
         frozen = convert_variables_to_constants_v2(concrete)
         operations = [op.type for op in frozen.graph.get_operations()]
@@ -220,23 +210,22 @@ def _pass(
     forward: Forward, spec: PassSpec, x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, targets: tf.Tensor
 ) -> Tensors:
     """Return logits, targets, the activations of each layer, and its derivatives for each target, in this order."""
-    shape = spec.shape
     samples = _with_noise(x, seeds, live, spec)
     logits, outputs = forward(samples)
     if spec.to_input:
         outputs = [*outputs, samples]
 
     def by_sample(tensor: tf.Tensor, *tail: int) -> tf.Tensor:
-        return tf.reshape(tf.cast(tensor, tf.float32), (shape.images, shape.samples, *tail))
+        return tf.reshape(tf.cast(tensor, tf.float32), (spec.images, spec.samples, *tail))
 
     def spread(layer: str, tensor: tf.Tensor) -> tf.Tensor:
         grid = spec.grids.get(layer)
-        return by_sample(grid.spread(tensor), *grid.shape) if grid else by_sample(tensor, *shape.input)
+        return by_sample(grid.spread(tensor), *grid.shape) if grid else by_sample(tensor, *spec.input)
 
     all_logits = by_sample(logits, -1)
     chosen = _resolve_ranks(targets, all_logits[:, 0])
-    rows = tf.repeat(chosen, shape.samples, axis=0)
-    scores = [tf.gather(logits, rows[:, t], batch_dims=1) for t in range(shape.targets)]
+    rows = tf.repeat(chosen, spec.samples, axis=0)
+    scores = [tf.gather(logits, rows[:, t], batch_dims=1) for t in range(spec.targets)]
     gradients = [_checked(spec.layers, tf.gradients(score, outputs)) for score in scores]
     derivatives = [
         spread(layer, derivative)
@@ -260,15 +249,14 @@ def _checked(layers: Sequence[str], gradients: Sequence[tf.Tensor | None]) -> Te
 
 def _with_noise(x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, spec: PassSpec) -> tf.Tensor:
     """Return the rows of a pass: all samples of the first image, then of the next."""
-    shape, scale = spec.shape, spec.noise
-    noisy = range(shape.clean, shape.samples) if scale.std_dev else range(0)
-    amplitude = sigma(x, scale.std_dev, scale.scale)[:, None] * live
+    noisy = range(spec.clean, spec.samples) if spec.noise.std_dev else range(0)
+    amplitude = sigma(x, spec.noise.std_dev, spec.noise.scale)[:, None] * live
     rows = [
-        x[b] + tf.reshape(noise(math.prod(shape.input), seeds[b, m], amplitude[b, m]), shape.input)
+        x[b] + tf.reshape(noise(math.prod(spec.input), seeds[b, m], amplitude[b, m]), spec.input)
         if m in noisy
         else x[b]
-        for b in range(shape.images)
-        for m in range(shape.samples)
+        for b in range(spec.images)
+        for m in range(spec.samples)
     ]
     return tf.stack(rows)
 

@@ -41,7 +41,11 @@ def open_model(path: Path, *, unsafe_lambda: bool = False) -> keras.Model:
             f"{str(path)!r} is damaged: the description of its layers cannot be read ({first_line(error)}); copy or fetch "
             "it again"
         ) from error
-    if not unsafe_lambda and (reason := _runs_code(description) or _is_unknown(description)):
+    if not unsafe_lambda and (runners := ", ".join(code_runners(description))):
+        raise ModelError(
+            f"{str(path)!r} has a {runners} layer, which runs code from the file; if you trust it, add --unsafe-lambda"
+        )
+    if not unsafe_lambda and (reason := _unknown_parts(description)):
         raise ModelError(f"{str(path)!r} {reason}")
     try:
         with with_suffix(path, kind.suffix) as named:
@@ -49,7 +53,7 @@ def open_model(path: Path, *, unsafe_lambda: bool = False) -> keras.Model:
             with reading as readable, native_chatter_silenced():
                 model = keras.saving.load_model(readable, compile=False, safe_mode=not unsafe_lambda)
     except Exception as error:
-        reason = _is_unknown(description) or f"cannot be opened as a Keras model: {first_line(error)}"
+        reason = _unknown_parts(description) or f"cannot be opened as a Keras model: {first_line(error)}"
         raise ModelError(f"{str(path)!r} {reason}") from error
     if not isinstance(model, keras.Model):
         raise ModelError(f"{str(path)!r} holds a {type(model).__name__}, not a model")
@@ -71,13 +75,7 @@ def load_weights(model: keras.Model, path: Path) -> None:
         raise ModelError(f"weights {str(path)!r} do not fit {model.name}: {first_line(error)}") from error
 
 
-def _runs_code(description: Any) -> str | None:
-    if named := ", ".join(code_runners(description)):
-        return f"has a {named} layer, which runs code from the file; if you trust it, add --unsafe-lambda"
-    return None
-
-
-def _is_unknown(description: Any) -> str | None:
+def _unknown_parts(description: Any) -> str | None:
     unknown = strangers(description)
     listed = ", ".join(map(repr, unknown))
     if unknown and set(unknown) <= _RECORDED_BY_KERAS_2:

@@ -67,15 +67,15 @@ def describe_layers(traced: Trace, tokens: Tokens | None = None) -> tuple[LayerI
     """List the layers that run, in the order in which they finish.
 
     Args:
+        traced: the model.
         tokens: of a transformer, if its card declares them.
     """
     order = {op.name: position for position, op in enumerate(traced.output.graph.get_operations())}
     narrow = bottlenecks(traced.output.graph.inputs[0], traced.output)
     ran = {path: calls[-1] for path, calls in traced.calls.items() if calls}
-    finished = sorted(ran, key=lambda path: order.get(_last_operation(ran[path]), -1))
     activated: set[Any] = set()
     infos = []
-    for path in finished:
+    for path in sorted(ran, key=lambda path: order.get(_last_operation(ran[path]), -1)):
         output = ran[path]
         grid = grid_of(output, traced.input_shape, tokens)
         if _is_activated(traced.layers[path], output, activated):
@@ -97,71 +97,14 @@ def describe_layers(traced: Trace, tokens: Tokens | None = None) -> tuple[LayerI
     return tuple(_with_better(info, infos[i + 1 :]) for i, info in enumerate(infos))
 
 
-def choose_layer(infos: Sequence[LayerInfo]) -> LayerInfo:
-    """Choose the layer that `auto` stands for.
-
-    It is the last bottleneck with feature maps larger than 1x1 that is the output of an activation function. If there is none,
-    it is the last such bottleneck that cannot be negative, then the last one of any sign. In a transformer it is the last
-    bottleneck of tokens that the score still reads.
-
-    Raises:
-        ModelError: the model has no feature maps.
-    """
-    if found := _ranked(infos):
-        return found[0]
-    raise ModelError("the model has no layer with feature maps (rows, columns, channels) to explain")
-
-
-def choose_scales(infos: Sequence[LayerInfo]) -> tuple[str, str] | None:
-    """Choose the two layers of `twoscale`: the one that `auto` takes, and the last activation on the next larger grid.
-
-    On that grid, bottlenecks come before other layers. None if only one grid has activations.
-    """
-    coarse = choose_layer(infos)
-    assert coarse.grid is not None
-    larger = [i for i in infos if i.grid and i.activated and i.grid[0] > coarse.grid[0] and i.grid[1] > coarse.grid[1]]
-    if not larger:
-        return None
-    next_size = min(i.grid for i in larger if i.grid)
-    fine = [i for i in larger if i.grid == next_size]
-    return coarse.path, ([i for i in fine if i.bottleneck] or fine)[-1].path
-
-
-def _ranked(infos: Sequence[LayerInfo]) -> list[LayerInfo]:
-    """Return the layers that `auto` may choose, the best first."""
-    usable = [i for i in infos if i.grid and i.grid != (1, 1) and i.bottleneck and i.read][::-1]
-    if usable and usable[0].tokens:
-        return [i for i in usable if i.tokens]
-    maps = [i for i in usable if not i.tokens]
-    return [i for i in maps if i.activated] or [i for i in maps if i.nonnegative] or maps
-
-
-def find_layer(layers: Collection[str], name: str) -> str:
-    """Return the path that a name means: a path such as `backbone/Conv_1`, or the end of one path only.
-
-    Raises:
-        UsageError: no such layer, or several.
-    """
-    if name in layers:
-        return name
-    ends = [path for path in layers if path.endswith(f"/{name}")]
-    if len(ends) == 1:
-        return ends[0]
-    if ends:
-        raise UsageError(f"layer '{name}' could be any of {', '.join(repr(e) for e in ends)}; give the whole path")
-    close = ", ".join(map(repr, difflib.get_close_matches(name, layers, n=3, cutoff=0.6)))
-    near = f"; near it: {close}" if close else ""
-    raise UsageError(f"no layer '{name}' in this model{near}; `smoothcam layers` lists them all")
-
-
 def _last_operation(output: object) -> str:
     tensors = [t for t in tf.nest.flatten(output) if isinstance(t, tf.Tensor)]
     return str(tensors[-1].op.name) if tensors else ""
 
 
 def _with_better(info: LayerInfo, later: Sequence[LayerInfo]) -> LayerInfo:
-    usable = [other.path for other in later if other.activated and other.grid == info.grid]
-    return replace(info, better=usable[0]) if info.signed and usable else info
+    better = next((i.path for i in later if i.activated and i.grid == info.grid), None)
+    return replace(info, better=better) if info.signed else info
 
 
 def _is_activated(layer: keras.Layer, output: object, activated: Collection[Any]) -> bool:
@@ -199,3 +142,55 @@ def _is_nonnegative(tensor: tf.Tensor) -> bool:
             return False
         pending.extend(inputs)
     return True
+
+
+def choose_layer(infos: Sequence[LayerInfo]) -> LayerInfo:
+    """Choose the layer that `auto` stands for.
+
+    It is the last bottleneck with feature maps larger than 1x1 that is the output of an activation function. If there is none,
+    it is the last such bottleneck that cannot be negative, then the last one of any sign. In a transformer it is the last
+    bottleneck of tokens that the score still reads.
+
+    Raises:
+        ModelError: the model has no feature maps.
+    """
+    usable = [i for i in infos if i.grid and i.grid != (1, 1) and i.bottleneck and i.read]
+    if usable and usable[-1].tokens:
+        return usable[-1]
+    maps = [i for i in usable if not i.tokens]
+    if not maps:
+        raise ModelError("the model has no layer with feature maps (rows, columns, channels) to explain")
+    return ([i for i in maps if i.activated] or [i for i in maps if i.nonnegative] or maps)[-1]
+
+
+def choose_scales(infos: Sequence[LayerInfo]) -> tuple[str, str] | None:
+    """Choose the two layers of `twoscale`: the one that `auto` takes, and the last activation on the next larger grid.
+
+    On that grid, bottlenecks come before other layers. None if only one grid has activations.
+    """
+    coarse = choose_layer(infos)
+    assert coarse.grid is not None
+    larger = [i for i in infos if i.grid and i.activated and i.grid[0] > coarse.grid[0] and i.grid[1] > coarse.grid[1]]
+    if not larger:
+        return None
+    next_size = min(i.grid for i in larger if i.grid)
+    fine = [i for i in larger if i.grid == next_size]
+    return coarse.path, ([i for i in fine if i.bottleneck] or fine)[-1].path
+
+
+def find_layer(layers: Collection[str], name: str) -> str:
+    """Return the path that a name means: a path such as `backbone/Conv_1`, or the end of one path only.
+
+    Raises:
+        UsageError: no such layer, or several.
+    """
+    if name in layers:
+        return name
+    ends = [path for path in layers if path.endswith(f"/{name}")]
+    if len(ends) == 1:
+        return ends[0]
+    if ends:
+        raise UsageError(f"layer '{name}' could be any of {', '.join(repr(e) for e in ends)}; give the whole path")
+    close = ", ".join(map(repr, difflib.get_close_matches(name, layers, n=3, cutoff=0.6)))
+    near = f"; near it: {close}" if close else ""
+    raise UsageError(f"no layer '{name}' in this model{near}; `smoothcam layers` lists them all")

@@ -61,8 +61,12 @@ def find_source(
     path = bundled_models().get(chosen, Path(chosen))
     if not path.exists():
         return ModelSource(chosen, bool(name), None, None, None, labels or imagenet_labels(), weights)
-    digest = sha256_of(path)
-    card = _card(path, digest)
+    digest, card_file = sha256_of(path), path.with_suffix(".yaml")
+    card = read_card(card_file) if card_file.is_file() else None
+    if card and card.sha256 and card.sha256 != digest:
+        raise ModelError(
+            f"'{path}' is not the file its card describes: its sha256 is {digest}, {card_file.name} says {card.sha256}"
+        )
     return ModelSource(chosen, bool(name), path, digest, card, labels or (card.labels if card else None), weights)
 
 
@@ -80,15 +84,3 @@ def sha256_of(path: Path) -> str:
     for inner in sorted(p for p in path.rglob("*") if p.is_file()):
         total.update(f"{inner.relative_to(path).as_posix()}\0{sha256_of(inner)}\n".encode())
     return total.hexdigest()
-
-
-def _card(path: Path, digest: str) -> ModelCard | None:
-    file = path.with_suffix(".yaml")
-    if not file.is_file():
-        return None
-    card = read_card(file)
-    if card.sha256 and card.sha256 != digest:
-        raise ModelError(
-            f"'{path}' is not the file its card describes: its sha256 is {digest}, {file.name} says {card.sha256}"
-        )
-    return card

@@ -53,8 +53,8 @@ def without_mirrors() -> Iterator[None]:
 def with_noise_for_clean_rows() -> Iterator[None]:
     usual = tracing._with_noise
 
-    def everywhere(x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, wanted: PassSpec) -> tf.Tensor:
-        return usual(x, seeds, live, replace(wanted, shape=replace(wanted.shape, clean=0)))
+    def everywhere(x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, spec: PassSpec) -> tf.Tensor:
+        return usual(x, seeds, live, replace(spec, clean=0))
 
     with patch.object(tracing, "_with_noise", everywhere):
         yield

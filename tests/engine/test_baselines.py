@@ -222,7 +222,7 @@ def test_patches_reach_every_pixel_of_any_side(side: int, strides: int) -> None:
     np.testing.assert_array_equal(_coverage(side, size, stride), counted)
 
 
-def test_an_ordinary_photo_gets_the_documented_patch() -> None:
+def test_an_ordinary_image_gets_the_documented_patch() -> None:
     assert _patch(224, Costs().strides) == (32, 16)
 
 

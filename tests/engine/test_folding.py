@@ -15,7 +15,7 @@ from cam_cli.engine.anatomy import examine
 from cam_cli.engine.explain import Explainer, Request, Subject
 from cam_cli.engine.folding import folded
 from cam_cli.engine.gradients import mirror
-from cam_cli.engine.tracing import FrozenGraph, PassSpec, trace_pass
+from cam_cli.engine.tracing import FrozenGraph, trace_pass
 from cam_cli.models.calls import trace
 
 RNG = np.random.default_rng(3)
@@ -140,13 +140,9 @@ def small() -> keras.Model:
     return learned(layers)
 
 
-def wanted_of(model: keras.Model, engine: Explainer) -> PassSpec:
-    return PassSpec(engine._pass_shape(), engine.anatomy.grids, engine.request.noise)
-
-
 def test_a_frozen_graph_survives_being_written_down(small: keras.Model) -> None:
     engine = Explainer(small, examine(trace(small, SHAPE), ["first"]), Request())
-    traced = trace_pass(small, wanted_of(small, engine))
+    traced = trace_pass(small, engine._pass_spec())
     assert isinstance(traced, FrozenGraph)
     again = FrozenGraph.from_bytes(traced.to_bytes())
     assert (again.inputs, again.outputs) == (traced.inputs, traced.outputs)

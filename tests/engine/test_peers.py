@@ -111,7 +111,7 @@ def test_grad_cam_is_theirs_on_a_small_net(layer: str) -> None:
                 assert not their.any()
 
 
-def test_grad_cam_is_theirs_on_photos() -> None:
+def test_grad_cam_is_theirs_on_images() -> None:
     model, twin, images = lite()
     ours = cam_cli.explain(model, images, ["top_activation"], (-1,), BOTH)
     targets = [found.targets[0] for found in ours]
@@ -146,7 +146,7 @@ def test_their_grad_cam_pp_is_ours_with_the_mean_of_the_activations() -> None:
     assert apart > 1e-3
 
 
-def test_their_grad_cam_pp_on_photos_is_ours_with_the_mean() -> None:
+def test_their_grad_cam_pp_on_images_is_ours_with_the_mean() -> None:
     model, twin, images = lite()
     ours = cam_cli.explain(model, images, ["top_activation"], (-1,), BOTH)
     targets = [found.targets[0] for found in ours]

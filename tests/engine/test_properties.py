@@ -151,7 +151,7 @@ def test_a_region_of_the_whole_grid_equals_none(seed: int, upside_down: bool) ->
 
 @few
 @given(seeds)
-def test_a_transposed_photo_through_a_symmetric_network_gives_a_transposed_map(seed: int) -> None:
+def test_a_transposed_image_through_a_symmetric_network_gives_a_transposed_map(seed: int) -> None:
     """Catches rows taken for columns, and sums over the wrong axes; 'same' padding of an odd square is symmetric."""
     model = network(seed, shape=SQUARE)
     for name in ("conv1", "conv2", "conv3"):
@@ -181,7 +181,7 @@ def test_no_spread_is_grad_cam_plus_plus(seed: int, nsamples: int, scale: str) -
         np.testing.assert_array_equal(smooth.values, plain.values)
 
 
-def test_a_flat_photo_has_no_noise_in_range_units() -> None:
+def test_a_flat_image_has_no_noise_in_range_units() -> None:
     """max(x) = min(x): the samples all run, and each is the clean image."""
     request = Request(methods=("smoothgradcam++", "gradcam++"), nsamples=9)
     found = run(network(3), np.full(SHAPE, 0.5, np.float32), request).maps

@@ -176,7 +176,7 @@ LEGACY: dict[str, Callable[[], tuple[dict[str, Any], dict[str, Any]]]] = {
 }
 
 
-def by_hand(x: Array) -> Array:
+def reference(x: Array) -> Array:
     """The same network in NumPy: 3x3 convolution, ReLU, depthwise 3x3, batch norm, ReLU6, mean, softmax."""
 
     def patches(values: Array) -> Array:
@@ -198,7 +198,7 @@ def test_a_keras_2_file_gives_what_keras_2_computed(form: str, tmp_path: Path) -
     before = path.read_bytes()
     network = load(path)
     x = RNG.normal(size=(8, 8, 3)).astype(np.float32)
-    np.testing.assert_allclose(outputs(network.model, x[None])[0], by_hand(x), atol=1e-5)
+    np.testing.assert_allclose(outputs(network.model, x[None])[0], reference(x), atol=1e-5)
     assert network.input_shape == (8, 8, 3)
     assert path.read_bytes() == before
 
@@ -373,13 +373,13 @@ def test_a_free_size_is_taken_aloud_or_as_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["stretch", "crop", "letterbox"])
-@pytest.mark.parametrize("photo_size", [(30, 90), (90, 30)])
-def test_a_1x1_conv_net_is_explained_on_photos_that_are_not_square(
-    how: str, photo_size: tuple[int, int], tmp_path: Path
+@pytest.mark.parametrize("image_size", [(30, 90), (90, 30)])
+def test_a_1x1_conv_net_is_explained_on_images_that_are_not_square(
+    how: str, image_size: tuple[int, int], tmp_path: Path
 ) -> None:
     """Catches rows and columns swapped anywhere: with 1x1 kernels the map at a cell follows from that pixel alone."""
     network = load(saved(classifier((None, None, 3), kernel=1), tmp_path), input_size=(20, 28), fit=how)
-    height, width = photo_size
+    height, width = image_size
     image = RgbImage(RNG.integers(0, 256, (height, width, 3), np.uint8), width, height, ())
     x, _ = fit(image, network.input_shape[:2], network.preprocessing)
     assert x.shape == (20, 28, 3)
