@@ -25,7 +25,7 @@ from conftest import Command
 from run_trees import check_equal_maps, check_whole, image_folders, make_photos, rows, timeless
 
 from cam_cli.errors import UsageError
-from cam_cli.executors.ray.cluster import Room, room_on
+from cam_cli.executors.ray.cluster import Allocation, allocate
 
 PATIENCE = 240.0
 """Seconds after which a test gives a process up."""
@@ -176,7 +176,7 @@ def test_an_actor_that_is_killed_costs_nothing_and_a_corrupt_image_itself(
     run.await_that(lambda: len(lines(out)) >= 4)
     os.kill(run.actors[0], signal.SIGKILL)
     assert run.ended() == 3, run.said
-    assert "an actor died; the images that it had in hand are done again" in run.said
+    assert "an actor died; the images that it had not finished are explained again" in run.said
     assert len(run.actors) == 2
     check_equals(out, spared)
     assert set(Counter(lines(out)).values()) == {1}
@@ -213,7 +213,7 @@ def test_a_driver_that_is_killed_and_started_again_goes_on(tmp_path: Path, expla
 
 
 @pytest.mark.long
-def test_a_signal_lets_what_is_in_hand_finish_and_another_workshop_goes_on(
+def test_a_signal_lets_what_is_being_explained_finish_and_another_executor_goes_on(
     tmp_path: Path, explain: list[object], spared: Path, cluster: str
 ) -> None:
     out = tmp_path / "out"
@@ -274,30 +274,30 @@ def test_where_no_cluster_answers_there_is_one_line(tmp_path: Path, explain: lis
 
 
 @pytest.mark.parametrize(
-    ("machines", "device", "actors", "room"),
+    ("machines", "device", "actors", "allocation"),
     [
-        pytest.param([{"CPU": 2.0}], "auto", None, Room(1, 2, 0), id="a laptop"),
-        pytest.param([{"CPU": 16.0}, {"CPU": 6.0}], "auto", None, Room(5, 4, 0), id="four cores each, on one machine"),
-        pytest.param([{"CPU": 16.0}, {"CPU": 2.0}], "auto", None, Room(9, 2, 0), id="no more than the smallest has"),
-        pytest.param([{"CPU": 16.0}], "auto", 2, Room(2, 8, 0), id="those asked for share the cores"),
-        pytest.param([{"CPU": 2.0}], "auto", 8, Room(8, 1, 0), id="more than fit"),
+        pytest.param([{"CPU": 2.0}], "auto", None, Allocation(1, 2, 0), id="a laptop"),
+        pytest.param([{"CPU": 16.0}, {"CPU": 6.0}], "auto", None, Allocation(5, 4, 0), id="four cores each, on one machine"),
+        pytest.param([{"CPU": 16.0}, {"CPU": 2.0}], "auto", None, Allocation(9, 2, 0), id="no more than the smallest has"),
+        pytest.param([{"CPU": 16.0}], "auto", 2, Allocation(2, 8, 0), id="those asked for share the cores"),
+        pytest.param([{"CPU": 2.0}], "auto", 8, Allocation(8, 1, 0), id="more than fit"),
         pytest.param(
-            [{}, {"CPU": 8.0, "GPU": 4.0}, {"CPU": 64.0}], "auto", None, Room(4, 2, 1), id="an actor for each card"
+            [{}, {"CPU": 8.0, "GPU": 4.0}, {"CPU": 64.0}], "auto", None, Allocation(4, 2, 1), id="an actor for each card"
         ),
-        pytest.param([{"CPU": 64.0, "GPU": 2.0}], "gpu", None, Room(2, 4, 1), id="four cores for a card are enough"),
-        pytest.param([{"CPU": 8.0, "GPU": 4.0}], "cpu", None, Room(2, 4, 0), id="no cards"),
-        pytest.param([{}], "auto", 3, Room(3, 4, 0), id="a cluster that has yet to grow"),
+        pytest.param([{"CPU": 64.0, "GPU": 2.0}], "gpu", None, Allocation(2, 4, 1), id="four cores for a card are enough"),
+        pytest.param([{"CPU": 8.0, "GPU": 4.0}], "cpu", None, Allocation(2, 4, 0), id="no cards"),
+        pytest.param([{}], "auto", 3, Allocation(3, 4, 0), id="a cluster that has yet to grow"),
     ],
 )
-def test_how_many_actors_there_is_room_for(
-    machines: list[dict[str, float]], device: str, actors: int | None, room: Room
+def test_how_many_actors_a_cluster_can_hold(
+    machines: list[dict[str, float]], device: str, actors: int | None, allocation: Allocation
 ) -> None:
-    assert room_on(machines, device, actors) == room
+    assert allocate(machines, device, actors) == allocation
 
 
 def test_a_card_that_no_machine_has_is_an_error() -> None:
     with pytest.raises(UsageError, match="no machine of the Ray cluster has one"):
-        room_on([{"CPU": 8.0}], "gpu", None)
+        allocate([{"CPU": 8.0}], "gpu", None)
 
 
 def test_without_the_extra_a_run_on_ray_says_what_to_install(

@@ -1,4 +1,4 @@
-"""A Ray cluster, one that is there or one started for the while on this machine, and how many actors it has room for."""
+"""A Ray cluster that exists, or one of this machine's cores for the time of a run, and how many actors it can hold."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, NamedTuple
 
 from cam_cli.decoding.pool import cores as cores_here
 from cam_cli.errors import SmoothcamError, UsageError
@@ -25,37 +24,33 @@ from cam_cli.quiet import native_chatter_silenced
 _PORT = 6379
 _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 60.0
-_CORES = 4
-"""An actor has so many, where its machine has them and nobody said how many actors there are to be."""
-
-_STORE = 80 * 2**20
-"""Bytes of shared memory for a cluster of our own: hardly more than the least that Ray takes, as no pixels go through it."""
-
 _LONGEST_MESSAGE = 500
 
-_QUIET = {"logging_level": logging.CRITICAL, "log_to_driver": False}
+_CORES = 4
+"""An actor has so many, if its machine has them and the user has not said how many actors there are to be."""
 
-_PROBE = """
-import logging, sys, ray
-ray.init(address=sys.argv[1], logging_level=logging.CRITICAL, log_to_driver=False)
-"""
+_STORE_BYTES = 80 * 2**20
+"""Shared memory of a cluster that is started here: about the least that Ray takes, as no pixels go through it."""
+
+_QUIET = {"RAY_DEDUP_LOGS": "1", "RAY_DEDUP_LOGS_ALLOW_REGEX": "", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
+"""Ray prints to stdout when an actor has died, whatever `log_to_driver` says, but no line that matches the last of these."""
+
+_PRIVATE = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_AUTH_MODE": "token"}
+"""A cluster that is started here reports to nobody, and takes orders only from those who have its token."""
+
+_PROBE = "import logging, sys, ray; ray.init(sys.argv[1], logging_level=logging.CRITICAL, log_to_driver=False)"
 
 
-@dataclass(frozen=True)
-class Room:
-    """What a cluster has room for: so many actors, with so many processor cores and graphics cards each."""
+class Allocation(NamedTuple):
+    """How many actors a cluster can hold, and how many processor cores and GPUs each of them has."""
 
     actors: int
     cores: int
-    cards: int
+    gpus: int
 
 
 def check_installed() -> None:
-    """Look whether Ray can be used.
-
-    Raises:
-        UsageError: it is not installed.
-    """
+    """Raise `UsageError` if Ray is not installed."""
     try:
         version("ray")
     except PackageNotFoundError:
@@ -64,7 +59,7 @@ def check_installed() -> None:
 
 @contextmanager
 def connected(on: str) -> Iterator[Any]:
-    """Be connected to a cluster for the while, and yield the package `ray`; to be entered in the main thread.
+    """Connect to a cluster and yield the package `ray`; for the main thread.
 
     Args:
         on: `ray`: a cluster of this machine's cores, started now and ended afterwards; `ray://HOST:PORT`: that one;
@@ -74,22 +69,29 @@ def connected(on: str) -> Iterator[Any]:
         SmoothcamError: there is none, or it cannot be used. Interrupted: SIGTERM came meanwhile.
     """
     address = on.removeprefix("ray").removeprefix("://")
-    if address:
-        address = _answering(address)
-    else:
-        os.environ.update(_environment())
-    with native_chatter_silenced():
-        import ray
-        from ray._private import worker
-    worker._worker_logs_enabled = False  # the way of Ray's own debugger; else Ray tells stdout when an actor has died
-    with _sockets(address) as folder:
+    with ExitStack() as stack:
+        if address:
+            address = _answering(address)
+            options: dict[str, Any] = {"address": address}
+        else:
+            os.environ.update(_PRIVATE | {"RAY_AUTH_TOKEN": secrets.token_hex(32)})
+            folder = tempfile.TemporaryDirectory(
+                prefix="smoothcam-ray-",
+                dir="/tmp",  # the paths of its sockets may have 107 bytes
+                ignore_cleanup_errors=True,
+            )
+            options = {"address": "local", "num_cpus": cores_here(), "_temp_dir": stack.enter_context(folder)}
+            options |= {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
+        os.environ.update(_QUIET)  # before the import
+        with native_chatter_silenced():
+            import ray
         try:
             with native_chatter_silenced(), _signals_kept():
                 try:
-                    ray.init(**_local_cluster(folder) if folder else {"address": address}, **_QUIET)
+                    ray.init(**options, logging_level=logging.CRITICAL, log_to_driver=False)
                 except Exception as error:
                     where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
-                    raise SmoothcamError(f"{where} cannot be used: {gist(str(error))}") from error
+                    raise SmoothcamError(f"{where} cannot be used: {last_line(str(error))}") from error
             yield ray
         finally:
             with native_chatter_silenced():
@@ -97,34 +99,41 @@ def connected(on: str) -> Iterator[Any]:
 
 
 def machines_of(ray: Any) -> list[dict[str, float]]:
-    """Return what each machine of a cluster that lives has, by Ray's names for it."""
+    """Return what each living machine of a cluster has, by Ray's names for it."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def room_on(machines: Sequence[Mapping[str, float]], device: str, actors: int | None) -> Room:
-    """Return what machines have room for: an actor for each graphics card or, where there are none, for each four cores.
+def allocate(machines: Sequence[Mapping[str, float]], device: str, actors: int | None) -> Allocation:
+    """Return an allocation of one actor for each GPU or, if there are none, for each four cores.
 
     Args:
-        device: `cpu`: cards do not count; `gpu`: nothing else does. actors: how many there are to be; they share the cores.
+        device: `cpu`: GPUs do not count; `gpu`: nothing else does.
+        actors: how many there are to be; they share the cores.
 
     Raises:
-        UsageError: there is to be a card, and there is none.
+        UsageError: a GPU is asked for, and there is none.
     """
-    cards = [] if device == "cpu" else [(int(m.get("CPU", 0)), int(m["GPU"])) for m in machines if m.get("GPU", 0) >= 1]
-    if cards:
-        room = sum(count for _, count in cards)
-        return Room(actors or room, max(1, min(_CORES, *(cores // count for cores, count in cards))), 1)
+    gpus = [] if device == "cpu" else [(int(m.get("CPU", 0)), int(m["GPU"])) for m in machines if m.get("GPU", 0) >= 1]
+    if gpus:
+        each = max(1, min(_CORES, *(cores // count for cores, count in gpus)))
+        return Allocation(actors or sum(count for _, count in gpus), each, 1)
     if device not in ("auto", "cpu"):
         raise UsageError(f"no {device}: no machine of the Ray cluster has one; use --device cpu")
     cores = [int(machine["CPU"]) for machine in machines if machine.get("CPU", 0) >= 1]
     if not cores:
-        return Room(actors or 1, _CORES, 0)
+        return Allocation(actors or 1, _CORES, 0)
     each = min(*cores, _CORES if actors is None else max(1, sum(cores) // actors))
-    return Room(actors or sum(count // each for count in cores), each, 0)
+    return Allocation(actors or sum(count // each for count in cores), each, 0)
+
+
+def last_line(text: str) -> str:
+    """Return the last line of an error that says something."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:_LONGEST_MESSAGE] if lines else "it gives no reason"
 
 
 def _answering(address: str) -> str:
-    """Return an address with its port, if a cluster answers there; Ray itself would try for hours.
+    """Return an address with its port, if a cluster answers there; Ray itself would try for minutes and end the process.
 
     Raises:
         SmoothcamError: none does.
@@ -138,55 +147,22 @@ def _answering(address: str) -> str:
         except OSError as error:
             raise SmoothcamError(f"no Ray cluster at {address}: {error.strerror or error}; {start}") from None
     command = [sys.executable, "-P", "-c", _PROBE, address]
-    path = {"PYTHONPATH": os.pathsep.join(sys.path)}
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_ANSWER_SECONDS, env=os.environ | path, check=False
-        )
+        subprocess.run(command, capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=True)
     except subprocess.TimeoutExpired:
         raise SmoothcamError(f"no Ray cluster answers at {address} within {_ANSWER_SECONDS:g} s; {start}") from None
-    if done.returncode:
-        raise SmoothcamError(f"the Ray cluster at {address} cannot be used: {gist(done.stderr)}; {start}")
+    except subprocess.CalledProcessError as error:
+        reason = last_line(error.stderr)
+        raise SmoothcamError(f"the Ray cluster at {address} cannot be used: {reason}; {start}") from None
     return address
-
-
-def _sockets(address: str) -> AbstractContextManager[str | None]:
-    """Have a folder for a cluster of our own; its sockets lie there, whose paths may have 107 bytes, so not just anywhere."""
-    if address:
-        return nullcontext()
-    return tempfile.TemporaryDirectory(prefix="smoothcam-ray-", dir="/tmp", ignore_cleanup_errors=True)
-
-
-def _environment() -> dict[str, str]:
-    """Return what a cluster of our own, and this process, must have in the environment before Ray is imported.
-
-    It calls nobody, and nobody else can talk to it: who can, can have it run anything.
-    """
-    return {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-    }
-
-
-def _local_cluster(folder: str) -> dict[str, Any]:
-    """Return how a cluster of our own is started."""
-    return {
-        "address": "local",
-        "num_cpus": cores_here(),
-        "include_dashboard": False,
-        "object_store_memory": _STORE,
-        "_temp_dir": folder,
-    }
 
 
 @contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Let Ray's processes inherit that what a terminal sends to all of them is not for them, and keep our own handlers.
+    """Let Ray's processes inherit that they ignore what a terminal sends to all processes, and keep our own handlers.
 
     Raises:
-        Interrupted: SIGTERM came meanwhile, when Ray's handler had taken the place of ours.
+        Interrupted: SIGTERM came meanwhile, while Ray's handler was installed.
     """
     handler = signal.getsignal(signal.SIGTERM)
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP, signal.SIGUSR1})
@@ -197,9 +173,3 @@ def _signals_kept() -> Iterator[None]:
     finally:
         signal.signal(signal.SIGTERM, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-
-
-def gist(text: str) -> str:
-    """Return the last line of an error that says something."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:_LONGEST_MESSAGE] if lines else "it gives no reason"
