@@ -54,7 +54,8 @@ class Actor:
         started, host = time.monotonic(), socket.gethostname()
         with self._engine:
             if self._plan is None:
-                _check(host, config, cwd, shared, version)
+                if problem := _difference(config, cwd, shared, version):
+                    raise SmoothcamError(f"{host} {problem}")
                 self._decoders = DecoderPool(config.workers or decoders_for(self._cores), config.image_timeout)
                 self._decoders.start()
                 with native_chatter_silenced():  # the driver imports this module, and has no use for TensorFlow
@@ -68,14 +69,16 @@ class Actor:
         message = f"actor on {host} (process {os.getpid()}): model loaded in {time.monotonic() - started:.1f} s"
         return self._plan, self._worker.images_in_a_pass, host, message
 
-    def explain(self, tasks: Sequence[Task]) -> tuple[list[Result], list[str], int]:
+    def explain(self, tasks: Sequence[Task]) -> tuple[list[Result], list[str], int] | None:
         """Explain images and write their files; return the results, warnings, and how many images a call takes now.
 
-        After `stop`, only the images that could not be decoded have a result.
+        After `stop`, only the images that could not be decoded have a result. None: Ray has restarted this actor.
 
         Raises:
             SmoothcamError: the run as a whole cannot go on.
         """
+        if self._plan is None:
+            return None
         results: list[Result] = []
         warnings: list[str] = []
         batch: list[Ready] = []
@@ -96,17 +99,14 @@ class Actor:
         self._stopping = True
 
 
-def _check(host: str, config: RunConfig, cwd: Path, shared: Path, version: str) -> None:
-    """Enter the working directory, and make sure that this machine has what the driver's has."""
+def _difference(config: RunConfig, cwd: Path, shared: Path, version: str) -> str | None:
+    """Enter the working directory, and say what is not as on the driver's machine."""
     if version != __version__:
-        raise SmoothcamError(f"{host} has smoothcam {__version__}, and this is {version}; install the same")
+        return f"has smoothcam {__version__}, and this is {version}; install the same"
     try:
         os.chdir(cwd)
     except OSError as error:
-        raise SmoothcamError(
-            f"{host} cannot use '{cwd}': {error.strerror}; all machines must see the same files"
-        ) from None
+        return f"cannot use '{cwd}': {error.strerror}; all machines must see the same files"
     if not shared.is_dir():
-        raise SmoothcamError(
-            f"{host} does not see the same output folder '{config.output}'; choose one that all machines share"
-        )
+        return f"does not see the same output folder '{config.output}'; choose one that all machines share"
+    return None

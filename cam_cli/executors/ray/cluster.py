@@ -13,8 +13,8 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any, NamedTuple
+from importlib.util import find_spec
+from typing import Any
 
 from cam_cli.decoding.pool import cores as cores_here
 from cam_cli.errors import SmoothcamError, UsageError
@@ -41,20 +41,10 @@ _PRIVATE = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"
 _PROBE = "import logging, sys, ray; ray.init(sys.argv[1], logging_level=logging.CRITICAL, log_to_driver=False)"
 
 
-class Allocation(NamedTuple):
-    """How many actors a cluster can hold, and how many processor cores and GPUs each of them has."""
-
-    actors: int
-    cores: int
-    gpus: int
-
-
 def check_installed() -> None:
     """Raise `UsageError` if Ray is not installed."""
-    try:
-        version("ray")
-    except PackageNotFoundError:
-        raise UsageError("--on ray needs the extra: pip install 'smoothcam[ray]'") from None
+    if find_spec("ray") is None:
+        raise UsageError("--on ray needs the extra: pip install 'smoothcam[ray]'")
 
 
 @contextmanager
@@ -71,27 +61,18 @@ def connected(on: str) -> Iterator[Any]:
     address = on.removeprefix("ray").removeprefix("://")
     with ExitStack() as stack:
         if address:
-            address = _answering(address)
-            options: dict[str, Any] = {"address": address}
+            options: dict[str, Any] = {"address": _answering(address)}
         else:
             os.environ.update(_PRIVATE | {"RAY_AUTH_TOKEN": secrets.token_hex(32)})
-            folder = tempfile.TemporaryDirectory(
-                prefix="smoothcam-ray-",
-                dir="/tmp",  # the paths of its sockets may have 107 bytes
-                ignore_cleanup_errors=True,
-            )
+            # in /tmp, as the paths of its sockets may have 107 bytes
+            folder = tempfile.TemporaryDirectory(prefix="smoothcam-ray-", dir="/tmp", ignore_cleanup_errors=True)
             options = {"address": "local", "num_cpus": cores_here(), "_temp_dir": stack.enter_context(folder)}
             options |= {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
         os.environ.update(_QUIET)  # before the import
         with native_chatter_silenced():
             import ray
         try:
-            with native_chatter_silenced(), _signals_kept():
-                try:
-                    ray.init(**options, logging_level=logging.CRITICAL, log_to_driver=False)
-                except Exception as error:
-                    where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
-                    raise SmoothcamError(f"{where} cannot be used: {last_line(str(error))}") from error
+            _initialise(ray, options)
             yield ray
         finally:
             with native_chatter_silenced():
@@ -103,8 +84,8 @@ def machines_of(ray: Any) -> list[dict[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def allocate(machines: Sequence[Mapping[str, float]], device: str, actors: int | None) -> Allocation:
-    """Return an allocation of one actor for each GPU or, if there are none, for each four cores.
+def allocate(machines: Sequence[Mapping[str, float]], device: str, actors: int | None) -> tuple[int, int, int]:
+    """Return how many actors a cluster can hold, one for each GPU or each four cores, and how many cores and GPUs each has.
 
     Args:
         device: `cpu`: GPUs do not count; `gpu`: nothing else does.
@@ -116,60 +97,63 @@ def allocate(machines: Sequence[Mapping[str, float]], device: str, actors: int |
     gpus = [] if device == "cpu" else [(int(m.get("CPU", 0)), int(m["GPU"])) for m in machines if m.get("GPU", 0) >= 1]
     if gpus:
         each = max(1, min(_CORES, *(cores // count for cores, count in gpus)))
-        return Allocation(actors or sum(count for _, count in gpus), each, 1)
+        return actors or sum(count for _, count in gpus), each, 1
     if device not in ("auto", "cpu"):
         raise UsageError(f"no {device}: no machine of the Ray cluster has one; use --device cpu")
     cores = [int(machine["CPU"]) for machine in machines if machine.get("CPU", 0) >= 1]
     if not cores:
-        return Allocation(actors or 1, _CORES, 0)
+        return actors or 1, _CORES, 0
     each = min(*cores, _CORES if actors is None else max(1, sum(cores) // actors))
-    return Allocation(actors or sum(count // each for count in cores), each, 0)
+    return actors or sum(count // each for count in cores), each, 0
 
 
 def last_line(text: str) -> str:
     """Return the last line of an error that says something."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:_LONGEST_MESSAGE] if lines else "it gives no reason"
+    return text.rstrip().rpartition("\n")[2].strip()[:_LONGEST_MESSAGE] or "it gives no reason"
 
 
 def _answering(address: str) -> str:
-    """Return an address with its port, if a cluster answers there; Ray itself would try for minutes and end the process.
+    """Return an address with its port if a cluster answers there; `ray.init` alone would wait for minutes, or for ever.
 
     Raises:
         SmoothcamError: none does.
     """
-    start = "give the address that `ray start --head` prints, and run smoothcam on a machine of that cluster"
-    if address != "auto":
-        address = address if re.search(r":[0-9]+$", address) else f"{address}:{_PORT}"
-        host, _, port = address.rpartition(":")
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
-        except OSError as error:
-            raise SmoothcamError(f"no Ray cluster at {address}: {error.strerror or error}; {start}") from None
-    command = [sys.executable, "-P", "-c", _PROBE, address]
     try:
+        if address != "auto":
+            address = address if re.search(r":[0-9]+$", address) else f"{address}:{_PORT}"
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+        command = [sys.executable, "-P", "-c", _PROBE, address]
         subprocess.run(command, capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=True)
+    except OSError as error:
+        problem = f"no Ray cluster at {address}: {error.strerror or error}"
     except subprocess.TimeoutExpired:
-        raise SmoothcamError(f"no Ray cluster answers at {address} within {_ANSWER_SECONDS:g} s; {start}") from None
+        problem = f"no Ray cluster answers at {address} within {_ANSWER_SECONDS:g} s"
     except subprocess.CalledProcessError as error:
-        reason = last_line(error.stderr)
-        raise SmoothcamError(f"the Ray cluster at {address} cannot be used: {reason}; {start}") from None
-    return address
+        problem = f"the Ray cluster at {address} cannot be used: {last_line(error.stderr)}"
+    else:
+        return address
+    advice = "give the address that `ray start --head` prints, and run smoothcam on a machine of that cluster"
+    raise SmoothcamError(f"{problem}; {advice}")
 
 
-@contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Let Ray's processes inherit that they ignore what a terminal sends to all processes, and keep our own handlers.
+def _initialise(ray: Any, options: Mapping[str, Any]) -> None:
+    """Start or join a cluster. Its processes ignore what a terminal sends to all processes, and our own handlers stay.
 
     Raises:
-        Interrupted: SIGTERM came meanwhile, while Ray's handler was installed.
+        SmoothcamError: it cannot be done. Interrupted: SIGTERM came meanwhile, while Ray's handler was installed.
     """
     handler = signal.getsignal(signal.SIGTERM)
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP, signal.SIGUSR1})
     try:
-        yield
+        with native_chatter_silenced():
+            ray.init(**options, logging_level=logging.CRITICAL, log_to_driver=False)
     except SystemExit:
         raise Interrupted(signal.SIGTERM) from None
+    except Exception as error:
+        address = options["address"]
+        which = "a Ray cluster on this machine" if address == "local" else f"the Ray cluster at {address}"
+        raise SmoothcamError(f"{which} cannot be used: {last_line(str(error))}") from error
     finally:
         signal.signal(signal.SIGTERM, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cam_cli.errors import SmoothcamError, TooManyFailuresError
-from cam_cli.executors.executor import Result, Task
+from cam_cli.executors.executor import Executor, Result, Task
 from cam_cli.executors.ray.actor import Actor
 from cam_cli.executors.ray.cluster import allocate, connected, last_line, machines_of
 from cam_cli.images.find import ImageFile
@@ -35,7 +35,7 @@ _PATIENCE_SECONDS = 30.0
 
 @dataclass(eq=False)
 class _ActorState:
-    """An actor: how many images a call takes (0: its model is being loaded), its open calls, and whether it has to be alone."""
+    """An actor: how many images a call takes (0: its model is being loaded), its unanswered calls, whether it takes no other."""
 
     handle: Any
     images: int = 0
@@ -48,7 +48,7 @@ class _ActorDiedError(Exception):
     """An actor has died or cannot be reached; it may have done what it was asked, and Ray may restart it."""
 
 
-class RayExecutor:
+class RayExecutor(Executor):
     """The executor on a Ray cluster; see `Executor`.
 
     Ray chooses the machine of an actor, waits for free cores, restarts the actor when it dies (`max_restarts`), repeats the
@@ -77,9 +77,6 @@ class RayExecutor:
         self._waiting: deque[Task] = deque()
         self._deaths: Counter[ImageFile] = Counter()
 
-    def __enter__(self) -> RayExecutor:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
@@ -88,13 +85,13 @@ class RayExecutor:
         config = self._config
         with self._interruption.deferred():
             self._ray = self._stack.enter_context(connected(str(config.on)))
-            self._allocation = allocate(machines_of(self._ray), config.device, config.actors)
-        self._most_actors, cores, gpus = self._allocation
+            allocation = allocate(machines_of(self._ray), config.device, config.actors)
+        self._most_actors, self._cores, self._gpus = allocation
         actors = f"up to {self._most_actors} actor{'s' if self._most_actors > 1 else ''}"
-        each = f"{cores} core{'s' if cores > 1 else ''}{' and a GPU' if gpus else ''}"
+        each = f"{self._cores} core{'s' if self._cores > 1 else ''}{' and a GPU' if self._gpus else ''}"
         self._reporter.say(f"explaining on Ray: {actors}, each with {each}")
         precision = known.precision if known else config.precision
-        self._config = config.model_copy(update={"device": "gpu" if gpus else "cpu", "precision": precision})
+        self._config = config.model_copy(update={"device": "gpu" if self._gpus else "cpu", "precision": precision})
         self._shared = self._store.stage()
         self._idle_since = time.monotonic()
         with self._interruption.deferred():
@@ -120,20 +117,14 @@ class RayExecutor:
             raise
 
     def _create_actor(self) -> None:
-        options = {
-            "num_cpus": self._allocation.cores,
-            "num_gpus": self._allocation.gpus,
-            "max_concurrency": _MOST_CALLS + 1,  # and one call of `stop`
-            "max_restarts": _MOST_DEATHS - 1,
-            "scheduling_strategy": "SPREAD",
-        }
-        self._actors.append(_ActorState(self._ray.remote(Actor).options(**options).remote(self._allocation.cores)))
+        options = {"num_cpus": self._cores, "num_gpus": self._gpus, "scheduling_strategy": "SPREAD"}
+        options |= {"max_restarts": _MOST_DEATHS - 1, "max_concurrency": _MOST_CALLS + 1}  # with a call of `stop`
+        self._actors.append(_ActorState(self._ray.remote(Actor).options(**options).remote(self._cores)))
         self._load(self._actors[-1])
 
     def _load(self, actor: _ActorState) -> None:
-        load = actor.handle.load.options(max_task_retries=-1)
-        root = self._inputs.root
-        self._loads[load.remote(self._config, root, Path.cwd(), self._shared, __version__)] = actor
+        arguments = self._config, self._inputs.root, Path.cwd(), self._shared, __version__
+        self._loads[actor.handle.load.options(max_task_retries=-1).remote(*arguments)] = actor
 
     def _send(self, rest: Iterator[Task]) -> bool:
         """Send tasks to actors until each has enough; return True if any task is left."""
@@ -150,9 +141,8 @@ class RayExecutor:
                     self._create_actor()
                 return True
             tasks = [self._waiting.popleft()]
-            if not alone:
-                with self._interruption.interruptible():
-                    tasks += islice(rest, actor.images - 1)
+            with self._interruption.interruptible():
+                tasks += islice(rest, 0 if alone else actor.images - 1)
             actor.calls, actor.alone = actor.calls + 1, alone
             self._calls[actor.handle.explain.remote(tasks)] = actor, tasks
 
@@ -171,13 +161,11 @@ class RayExecutor:
             plan, images, host, message = self._get(ref)
         except _ActorDiedError as error:  # for good
             self._actors.remove(actor)
-            if actor.was_loaded:
-                return  # another one is created if it is needed
-            self._most_actors = len(self._actors)
-            if not self._actors:
-                raise SmoothcamError(
-                    f"no actor can be started on Ray: {error}; every machine needs the same smoothcam, and memory for it"
-                ) from error
+            if not actor.was_loaded:  # nor could another one be
+                self._most_actors = len(self._actors)
+            if not self._most_actors:
+                advice = "every machine needs the same smoothcam, and memory for it"
+                raise SmoothcamError(f"no actor can be started on Ray: {error}; {advice}") from error
             return
         if self._plan is None:
             self._plan = plan
@@ -189,10 +177,10 @@ class RayExecutor:
         actor.images, actor.was_loaded = images, True
         self._reporter.detail(message)
 
-    def _take_explained(self, actor: _ActorState, tasks: Sequence[Task], ref: Any) -> Sequence[Result]:
+    def _take_explained(self, actor: _ActorState, tasks: Sequence[Task], ref: Any) -> list[Result]:
         """Return the results of a call; if the actor died, have its images sent again, except those it died over too often."""
         actor.calls -= 1
-        results: list[Result]
+        results: list[Result] = []
         try:
             results, warnings, images = self._get(ref)
         except _ActorDiedError as error:
@@ -203,7 +191,10 @@ class RayExecutor:
             self._deaths.update(task.image for task in tasks)
             again = [task for task in tasks if self._deaths[task.image] <= _MOST_DEATHS]
             self._waiting.extendleft(reversed(again))
-            return [Result(task, failure=_crash(error)) for task in tasks if task not in again]
+            advice = "the memory may have run out: shrink the image, or leave it out"
+            message = f"{_MOST_DEATHS} actors died over it ({error}); {advice}"
+            failure = Failure(stage="explain", type="ActorCrash", message=message)
+            return [Result(task, failure=failure) for task in tasks if task not in again]
         if actor.images:
             actor.images = images
         for warning in warnings:
@@ -214,13 +205,14 @@ class RayExecutor:
         """Return an answer, or raise the error that ends the run; raise `_ActorDiedError` if there is none."""
         errors = self._ray.exceptions
         try:
-            return self._ray.get(ref)
+            answer = self._ray.get(ref)
         except errors.RayTaskError as error:
-            if isinstance(error.cause, SmoothcamError):
-                raise error.cause from None
-            raise
+            raise error.cause if isinstance(error.cause, SmoothcamError) else error from None
         except errors.RayError as error:
             raise _ActorDiedError(last_line(str(error))) from error
+        if answer is None:
+            raise _ActorDiedError("it was restarted")
+        return answer
 
     def _report_waiting(self) -> None:
         """Say from time to time why nothing happens, if no actor is ready."""
@@ -231,11 +223,5 @@ class RayExecutor:
             self._idle_since = now
             if not machines_of(self._ray):
                 raise SmoothcamError("no machine of the Ray cluster is left; the same command goes on from there")
-            reason = f"the cluster has no {self._allocation.cores} free cores, or the model takes long to load"
+            reason = f"the cluster has no {self._cores} free cores, or the model takes long to load"
             self._reporter.say(f"waiting for an actor: {reason}")
-
-
-def _crash(error: _ActorDiedError) -> Failure:
-    advice = "the memory may have run out: shrink the image, or leave it out"
-    message = f"{_MOST_DEATHS} actors died over it ({error}); {advice}"
-    return Failure(stage="explain", type="ActorCrash", message=message)
