@@ -35,7 +35,7 @@ _PATIENCE_SECONDS = 30.0
 
 @dataclass(eq=False)
 class _ActorState:
-    """An actor: how many images a call takes (0: its model is being loaded), its unanswered calls, whether it takes no other."""
+    """An actor: how many images a call takes (0: its model is being loaded), its open calls, and whether it takes no other."""
 
     handle: Any
     images: int = 0
