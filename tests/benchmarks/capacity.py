@@ -24,9 +24,10 @@ from statistics import median
 from bench import LITE, LITE_LAYER, explainer, photos_of_two_megapixels, subjects
 
 from cam_cli.decoding.image import DecodeSettings, decode_image
+from cam_cli.decoding.pool import cores as cores_here
 from cam_cli.models.load import load_network
 
-CORES = len(os.sched_getaffinity(0))
+CORES = cores_here()
 SHARDS = (1, 2, 4)
 WAITING = 2
 ROUNDS = 15

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -21,8 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
+from cam_cli.decoding.pool import cores
+
 SAMPLES = sorted((Path(__file__).parents[2] / "sample_images").glob("*.jpg"))
-CORES = len(os.sched_getaffinity(0))
+CORES = cores()
 WAYS: dict[str, tuple[str, ...]] = {
     "in one process": (),
     "on Ray, one actor": ("--on", "ray", "--actors", "1"),
@@ -30,7 +31,7 @@ WAYS: dict[str, tuple[str, ...]] = {
 }
 
 
-def timed(photos: Path, out: Path, flags: tuple[str, ...]) -> tuple[float, float]:
+def timed(images: Path, out: Path, flags: tuple[str, ...]) -> tuple[float, float]:
     """Return seconds of a whole command, and of its images alone."""
     started = time.perf_counter()
     command = [
@@ -38,7 +39,7 @@ def timed(photos: Path, out: Path, flags: tuple[str, ...]) -> tuple[float, float
         "-m",
         "cam_cli",
         "explain",
-        str(photos),
+        str(images),
         "--layer",
         "top_activation",
         "-q",
@@ -59,23 +60,23 @@ def main() -> None:
     arguments = parser.parse_args()
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in WAYS}
     with tempfile.TemporaryDirectory() as folder:
-        photos = Path(folder) / "photos"
-        photos.mkdir()
+        images = Path(folder) / "images"
+        images.mkdir()
         for number, sample in enumerate(islice(cycle(SAMPLES), arguments.images)):
-            (photos / f"{number:05}.jpg").symlink_to(sample)
+            (images / f"{number:05}.jpg").symlink_to(sample)
         for turn in range(arguments.rounds):
             names = list(WAYS)
             for name in names[turn % len(names) :] + names[: turn % len(names)]:
-                times[name].append(timed(photos, Path(folder) / f"{turn} {name}", WAYS[name]))
+                times[name].append(timed(images, Path(folder) / f"{turn} {name}", WAYS[name]))
     plain = np.array(times["in one process"])
     sys.stdout.write(f"{arguments.images} images, {CORES} cores; medians of {arguments.rounds} rounds\n\n")
     sys.stdout.write(
         "| | whole command, s | of one process's | images alone, s | of one process's |\n|---|---|---|---|---|\n"
     )
     for name, values in times.items():
-        whole, images = np.median(values, axis=0)
-        of_whole, of_images = np.median(np.array(values) / plain, axis=0)
-        sys.stdout.write(f"| {name} | {whole:.1f} | {of_whole:.2f} | {images:.1f} | {of_images:.2f} |\n")
+        whole, alone = np.median(values, axis=0)
+        of_whole, of_alone = np.median(np.array(values) / plain, axis=0)
+        sys.stdout.write(f"| {name} | {whole:.1f} | {of_whole:.2f} | {alone:.1f} | {of_alone:.2f} |\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Runs on Ray: what they make is what a run in one process makes, whatever is killed meanwhile.
 
-Each of these commands starts a cluster of two cores, or takes the one that the tests have started, so most of them are long.
+Each of these commands starts a cluster of two cores, or uses the one that all tests of a session share, so most are long.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -25,15 +24,21 @@ from conftest import Command
 from run_trees import check_equal_maps, check_whole, image_folders, make_photos, rows, timeless
 
 from cam_cli.errors import UsageError
-from cam_cli.executors.ray.cluster import Room, room_on
+from cam_cli.executors.ray.actor import Actor
+from cam_cli.executors.ray.cluster import allocate
 
 PATIENCE = 240.0
 """Seconds after which a test gives a process up."""
 
-CORES = sorted(os.sched_getaffinity(0))[:2]
 ADDRESS = "127.0.0.1:26379"
 SLOW = ("--nsamples", 300, "--std-dev", 0.4, "--batch", 1)
 """Makes an image take a good part of a second."""
+
+
+def keep_two_cores() -> None:
+    """Let this process use two cores, where the system can do that."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
 
 
 class Run:
@@ -51,7 +56,7 @@ class Run:
                 stderr=stderr,
                 env=environ,
                 start_new_session=True,
-                preexec_fn=lambda: os.sched_setaffinity(0, CORES),
+                preexec_fn=keep_two_cores,
             )
         self.pid = self._popen.pid
 
@@ -105,14 +110,14 @@ def record(out: Path) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty images, the last two of them corrupt, among good ones in three folders."""
-    return make_photos(tmp_path_factory.mktemp("ray") / "photos", 20, 2)
+    return make_photos(tmp_path_factory.mktemp("ray") / "images", 20, 2)
 
 
 @pytest.fixture(scope="module")
-def explain(photos: Path, model_file: Path) -> list[object]:
-    return ["explain", photos, "--model", model_file, "--layer", "conv1", "--target", "top2", "-v"]
+def explain(images: Path, model_file: Path) -> list[object]:
+    return ["explain", images, "--model", model_file, "--layer", "conv1", "--target", "top2", "-v"]
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +129,7 @@ def spared(tmp_path_factory: pytest.TempPathFactory, explain: list[object]) -> P
     return folder / "out"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a cluster of two cores that somebody else has started."""
     command = [
@@ -152,7 +157,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def check_equals(out: Path, spared: Path) -> None:
-    """Check that every file of a run equals that of the run left alone, times, host and place of work apart."""
+    """Check that every file of a run equals that of the run left alone, times, host and way to run apart."""
     check_whole(out, over=True)
     check_equal_maps(out, spared)
     mine, theirs = timeless(out), timeless(spared)
@@ -176,7 +181,7 @@ def test_an_actor_that_is_killed_costs_nothing_and_a_corrupt_image_itself(
     run.await_that(lambda: len(lines(out)) >= 4)
     os.kill(run.actors[0], signal.SIGKILL)
     assert run.ended() == 3, run.said
-    assert "an actor died; the images that it had in hand are done again" in run.said
+    assert "an actor died; the images that it had not finished are explained again" in run.said
     assert len(run.actors) == 2
     check_equals(out, spared)
     assert set(Counter(lines(out)).values()) == {1}
@@ -213,7 +218,7 @@ def test_a_driver_that_is_killed_and_started_again_goes_on(tmp_path: Path, expla
 
 
 @pytest.mark.long
-def test_a_signal_lets_what_is_in_hand_finish_and_another_workshop_goes_on(
+def test_a_signal_lets_what_is_being_explained_finish_and_another_executor_goes_on(
     tmp_path: Path, explain: list[object], spared: Path, cluster: str
 ) -> None:
     out = tmp_path / "out"
@@ -237,9 +242,9 @@ def test_a_signal_lets_what_is_in_hand_finish_and_another_workshop_goes_on(
 @pytest.mark.long
 def test_an_image_that_actors_die_over_is_a_failure_in_the_end(tmp_path: Path, model_file: Path, cluster: str) -> None:
     out = tmp_path / "out"
-    photos = make_photos(tmp_path / "photos", 1)
+    images = make_photos(tmp_path / "images", 1)
     flags = ["--model", model_file, "--layer", "conv1", "--nsamples", 50000, "--batch", 1, "--on", cluster, "-v"]
-    run = Run(tmp_path, "explain", photos, *flags, "-o", out)
+    run = Run(tmp_path, "explain", images, *flags, "-o", out)
     for number in range(4):  # one may have died over a neighbour, had there been one; three more are its own
         run.await_that(lambda number=number: len(run.actors) > number)
         os.kill(run.actors[-1], signal.SIGKILL)
@@ -251,13 +256,13 @@ def test_an_image_that_actors_die_over_is_a_failure_in_the_end(tmp_path: Path, m
 
 
 @pytest.mark.long
-def test_too_many_failures_end_a_run(tmp_path: Path, explain: list[object], photos: Path) -> None:
-    corrupt = [path for path in sorted(photos.rglob("*.*")) if path.read_bytes() == b"no image"]
-    good = [path for path in sorted(photos.rglob("*.*")) if path not in corrupt]
+def test_too_many_failures_end_a_run(tmp_path: Path, explain: list[object], images: Path, cluster: str) -> None:
+    corrupt = [path for path in sorted(images.rglob("*.*")) if path.read_bytes() == b"no image"]
+    good = [path for path in sorted(images.rglob("*.*")) if path not in corrupt]
     listed = tmp_path / "list"
     listed.write_bytes(b"\0".join(os.fsencode(path) for path in (*corrupt, *good)))
     out = tmp_path / "out"
-    command = ["explain", "--files-from0", listed, "--root", photos, *explain[2:], *SLOW, "--on", "ray", "-o", out]
+    command = ["explain", "--files-from0", listed, "--root", images, *explain[2:], *SLOW, "--on", cluster, "-o", out]
     run = Run(tmp_path, *command, "--max-failures", 1)
     assert run.ended() == 1, run.said
     assert "stopped: 2 images failed, and 1 were allowed" in run.said
@@ -273,41 +278,59 @@ def test_where_no_cluster_answers_there_is_one_line(tmp_path: Path, explain: lis
     assert re.fullmatch(r"smoothcam: no Ray cluster at 127\.0\.0\.1:9: .*\n", run.said), run.said
 
 
+@pytest.mark.long
+def test_an_error_of_an_actor_ends_the_run_as_it_would_without_ray(
+    tmp_path: Path, images: Path, model_file: Path, cluster: str
+) -> None:
+    command = ["explain", images, "--model", model_file, "--layer", "conv9", "-q", "-o", tmp_path / "out"]
+    here, there = Run(tmp_path, *command), Run(tmp_path, *command[:-1], tmp_path / "out2", "--on", cluster)
+    assert (here.ended(), there.ended()) == (2, 2), there.said
+    assert "conv9" in there.said
+    assert there.said == here.said
+
+
+def test_an_actor_that_ray_has_restarted_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
+    monkeypatch.setenv("TF_NUM_INTEROP_THREADS", "1")
+    assert Actor(1).explain([]) is None
+
+
 @pytest.mark.parametrize(
-    ("machines", "device", "actors", "room"),
+    ("machines", "device", "actors", "allocation"),
     [
-        pytest.param([{"CPU": 2.0}], "auto", None, Room(1, 2, 0), id="a laptop"),
-        pytest.param([{"CPU": 16.0}, {"CPU": 6.0}], "auto", None, Room(5, 4, 0), id="four cores each, on one machine"),
-        pytest.param([{"CPU": 16.0}, {"CPU": 2.0}], "auto", None, Room(9, 2, 0), id="no more than the smallest has"),
-        pytest.param([{"CPU": 16.0}], "auto", 2, Room(2, 8, 0), id="those asked for share the cores"),
-        pytest.param([{"CPU": 2.0}], "auto", 8, Room(8, 1, 0), id="more than fit"),
+        pytest.param([{"CPU": 2.0}], "auto", None, (1, 2, 0), id="a laptop"),
+        pytest.param([{"CPU": 16.0}, {"CPU": 6.0}], "auto", None, (5, 4, 0), id="four cores each, on one machine"),
+        pytest.param([{"CPU": 16.0}, {"CPU": 2.0}], "auto", None, (9, 2, 0), id="no more than the smallest has"),
+        pytest.param([{"CPU": 16.0}], "auto", 2, (2, 8, 0), id="those asked for share the cores"),
+        pytest.param([{"CPU": 2.0}], "auto", 8, (8, 1, 0), id="more than fit"),
         pytest.param(
-            [{}, {"CPU": 8.0, "GPU": 4.0}, {"CPU": 64.0}], "auto", None, Room(4, 2, 1), id="an actor for each card"
+            [{}, {"CPU": 8.0, "GPU": 4.0}, {"CPU": 64.0}],
+            "auto",
+            None,
+            (4, 2, 1),
+            id="an actor for each card",
         ),
-        pytest.param([{"CPU": 64.0, "GPU": 2.0}], "gpu", None, Room(2, 4, 1), id="four cores for a card are enough"),
-        pytest.param([{"CPU": 8.0, "GPU": 4.0}], "cpu", None, Room(2, 4, 0), id="no cards"),
-        pytest.param([{}], "auto", 3, Room(3, 4, 0), id="a cluster that has yet to grow"),
+        pytest.param([{"CPU": 64.0, "GPU": 2.0}], "gpu", None, (2, 4, 1), id="four cores for a card are enough"),
+        pytest.param([{"CPU": 8.0, "GPU": 4.0}], "cpu", None, (2, 4, 0), id="no cards"),
+        pytest.param([{}], "auto", 3, (3, 4, 0), id="a cluster that has yet to grow"),
     ],
 )
-def test_how_many_actors_there_is_room_for(
-    machines: list[dict[str, float]], device: str, actors: int | None, room: Room
+def test_how_many_actors_a_cluster_can_hold(
+    machines: list[dict[str, float]], device: str, actors: int | None, allocation: tuple[int, int, int]
 ) -> None:
-    assert room_on(machines, device, actors) == room
+    assert allocate(machines, device, actors) == allocation
 
 
 def test_a_card_that_no_machine_has_is_an_error() -> None:
     with pytest.raises(UsageError, match="no machine of the Ray cluster has one"):
-        room_on([{"CPU": 8.0}], "gpu", None)
+        allocate([{"CPU": 8.0}], "gpu", None)
 
 
 def test_without_the_extra_a_run_on_ray_says_what_to_install(
     smoothcam: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def missing(name: str) -> str:
-        raise PackageNotFoundError(name)
-
-    make_photos(tmp_path / "photos", 1)
-    monkeypatch.setattr("cam_cli.executors.ray.cluster.version", missing)
-    ended = smoothcam("explain", tmp_path / "photos", "--on", "ray", "-o", tmp_path / "out", "-q")
+    make_photos(tmp_path / "images", 1)
+    monkeypatch.setattr("cam_cli.executors.ray.cluster.find_spec", lambda _: None)
+    ended = smoothcam("explain", tmp_path / "images", "--on", "ray", "-o", tmp_path / "out", "-q")
     assert (ended.code, ended.err) == (2, "smoothcam: --on ray needs the extra: pip install 'smoothcam[ray]'\n")
     assert not (tmp_path / "out").exists()

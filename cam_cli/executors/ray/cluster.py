@@ -1,4 +1,4 @@
-"""A Ray cluster, one that is there or one started for the while on this machine, and how many actors it has room for."""
+"""A Ray cluster that exists, or one of this machine's cores for the time of a run, and how many actors it can hold."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 from cam_cli.errors import SmoothcamError, UsageError
@@ -25,46 +24,32 @@ from cam_cli.quiet import native_chatter_silenced
 _PORT = 6379
 _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 60.0
-_CORES = 4
-"""An actor has so many, where its machine has them and nobody said how many actors there are to be."""
-
-_STORE = 80 * 2**20
-"""Bytes of shared memory for a cluster of our own: hardly more than the least that Ray takes, as no pixels go through it."""
-
 _LONGEST_MESSAGE = 500
 
-_QUIET = {"logging_level": logging.CRITICAL, "log_to_driver": False}
+_CORES = 4
+"""An actor has so many, if its machine has them and the user has not said how many actors there are to be."""
 
-_PROBE = """
-import logging, sys, ray
-ray.init(address=sys.argv[1], logging_level=logging.CRITICAL, log_to_driver=False)
-"""
+_STORE_BYTES = 80 * 2**20
+"""Shared memory of a cluster that is started here: about the least that Ray takes, as no pixels go through it."""
 
+_QUIET = {"RAY_DEDUP_LOGS": "1", "RAY_DEDUP_LOGS_ALLOW_REGEX": "", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
+"""Ray prints to stdout when an actor has died, whatever `log_to_driver` says, but no line that matches the last of these."""
 
-@dataclass(frozen=True)
-class Room:
-    """What a cluster has room for: so many actors, with so many processor cores and graphics cards each."""
+_PRIVATE = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_AUTH_MODE": "token"}
+"""A cluster that is started here reports to nobody, and takes orders only from those who have its token."""
 
-    actors: int
-    cores: int
-    cards: int
+_PROBE = "import logging, sys, ray; ray.init(sys.argv[1], logging_level=logging.CRITICAL, log_to_driver=False)"
 
 
 def check_installed() -> None:
-    """Look whether Ray can be used.
-
-    Raises:
-        UsageError: it is not installed.
-    """
-    try:
-        version("ray")
-    except PackageNotFoundError:
-        raise UsageError("--on ray needs the extra: pip install 'smoothcam[ray]'") from None
+    """Raise `UsageError` if Ray is not installed."""
+    if find_spec("ray") is None:
+        raise UsageError("--on ray needs the extra: pip install 'smoothcam[ray]'")
 
 
 @contextmanager
 def connected(on: str) -> Iterator[Any]:
-    """Be connected to a cluster for the while, and yield the package `ray`; to be entered in the main thread.
+    """Connect to a cluster and yield the package `ray`; for the main thread.
 
     Args:
         on: `ray`: a cluster of this machine's cores, started now and ended afterwards; `ray://HOST:PORT`: that one;
@@ -74,22 +59,20 @@ def connected(on: str) -> Iterator[Any]:
         SmoothcamError: there is none, or it cannot be used. Interrupted: SIGTERM came meanwhile.
     """
     address = on.removeprefix("ray").removeprefix("://")
-    if address:
-        address = _answering(address)
-    else:
-        os.environ.update(_environment())
-    with native_chatter_silenced():
-        import ray
-        from ray._private import worker
-    worker._worker_logs_enabled = False  # the way of Ray's own debugger; else Ray tells stdout when an actor has died
-    with _sockets(address) as folder:
+    with ExitStack() as stack:
+        if address:
+            options: dict[str, Any] = {"address": _answering(address)}
+        else:
+            os.environ.update(_PRIVATE | {"RAY_AUTH_TOKEN": secrets.token_hex(32)})
+            # in /tmp, as the paths of its sockets may have 107 bytes
+            folder = tempfile.TemporaryDirectory(prefix="smoothcam-ray-", dir="/tmp", ignore_cleanup_errors=True)
+            options = {"address": "local", "num_cpus": cores_here(), "_temp_dir": stack.enter_context(folder)}
+            options |= {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
+        os.environ.update(_QUIET)  # before the import
+        with native_chatter_silenced():
+            import ray
         try:
-            with native_chatter_silenced(), _signals_kept():
-                try:
-                    ray.init(**_local_cluster(folder) if folder else {"address": address}, **_QUIET)
-                except Exception as error:
-                    where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
-                    raise SmoothcamError(f"{where} cannot be used: {gist(str(error))}") from error
+            _initialise(ray, options)
             yield ray
         finally:
             with native_chatter_silenced():
@@ -97,109 +80,80 @@ def connected(on: str) -> Iterator[Any]:
 
 
 def machines_of(ray: Any) -> list[dict[str, float]]:
-    """Return what each machine of a cluster that lives has, by Ray's names for it."""
+    """Return what each living machine of a cluster has, by Ray's names for it."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def room_on(machines: Sequence[Mapping[str, float]], device: str, actors: int | None) -> Room:
-    """Return what machines have room for: an actor for each graphics card or, where there are none, for each four cores.
+def allocate(machines: Sequence[Mapping[str, float]], device: str, actors: int | None) -> tuple[int, int, int]:
+    """Return how many actors a cluster can hold, one for each GPU or each four cores, and how many cores and GPUs each has.
 
     Args:
-        device: `cpu`: cards do not count; `gpu`: nothing else does. actors: how many there are to be; they share the cores.
+        device: `cpu`: GPUs do not count; `gpu`: nothing else does.
+        actors: how many there are to be; they share the cores.
 
     Raises:
-        UsageError: there is to be a card, and there is none.
+        UsageError: a GPU is asked for, and there is none.
     """
-    cards = [] if device == "cpu" else [(int(m.get("CPU", 0)), int(m["GPU"])) for m in machines if m.get("GPU", 0) >= 1]
-    if cards:
-        room = sum(count for _, count in cards)
-        return Room(actors or room, max(1, min(_CORES, *(cores // count for cores, count in cards))), 1)
+    gpus = [] if device == "cpu" else [(int(m.get("CPU", 0)), int(m["GPU"])) for m in machines if m.get("GPU", 0) >= 1]
+    if gpus:
+        each = max(1, min(_CORES, *(cores // count for cores, count in gpus)))
+        return actors or sum(count for _, count in gpus), each, 1
     if device not in ("auto", "cpu"):
         raise UsageError(f"no {device}: no machine of the Ray cluster has one; use --device cpu")
     cores = [int(machine["CPU"]) for machine in machines if machine.get("CPU", 0) >= 1]
     if not cores:
-        return Room(actors or 1, _CORES, 0)
+        return actors or 1, _CORES, 0
     each = min(*cores, _CORES if actors is None else max(1, sum(cores) // actors))
-    return Room(actors or sum(count // each for count in cores), each, 0)
+    return actors or sum(count // each for count in cores), each, 0
+
+
+def last_line(text: str) -> str:
+    """Return the last line of an error that says something."""
+    return text.rstrip().rpartition("\n")[2].strip()[:_LONGEST_MESSAGE] or "it gives no reason"
 
 
 def _answering(address: str) -> str:
-    """Return an address with its port, if a cluster answers there; Ray itself would try for hours.
+    """Return an address with its port if a cluster answers there; `ray.init` alone would wait for minutes, or for ever.
 
     Raises:
         SmoothcamError: none does.
     """
-    start = "give the address that `ray start --head` prints, and run smoothcam on a machine of that cluster"
-    if address != "auto":
-        address = address if re.search(r":[0-9]+$", address) else f"{address}:{_PORT}"
-        host, _, port = address.rpartition(":")
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
-        except OSError as error:
-            raise SmoothcamError(f"no Ray cluster at {address}: {error.strerror or error}; {start}") from None
-    command = [sys.executable, "-P", "-c", _PROBE, address]
-    path = {"PYTHONPATH": os.pathsep.join(sys.path)}
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_ANSWER_SECONDS, env=os.environ | path, check=False
-        )
+        if address != "auto":
+            address = address if re.search(r":[0-9]+$", address) else f"{address}:{_PORT}"
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+        command = [sys.executable, "-P", "-c", _PROBE, address]
+        subprocess.run(command, capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=True)
+    except OSError as error:
+        problem = f"no Ray cluster at {address}: {error.strerror or error}"
     except subprocess.TimeoutExpired:
-        raise SmoothcamError(f"no Ray cluster answers at {address} within {_ANSWER_SECONDS:g} s; {start}") from None
-    if done.returncode:
-        raise SmoothcamError(f"the Ray cluster at {address} cannot be used: {gist(done.stderr)}; {start}")
-    return address
+        problem = f"no Ray cluster answers at {address} within {_ANSWER_SECONDS:g} s"
+    except subprocess.CalledProcessError as error:
+        problem = f"the Ray cluster at {address} cannot be used: {last_line(error.stderr)}"
+    else:
+        return address
+    advice = "give the address that `ray start --head` prints, and run smoothcam on a machine of that cluster"
+    raise SmoothcamError(f"{problem}; {advice}")
 
 
-def _sockets(address: str) -> AbstractContextManager[str | None]:
-    """Have a folder for a cluster of our own; its sockets lie there, whose paths may have 107 bytes, so not just anywhere."""
-    if address:
-        return nullcontext()
-    return tempfile.TemporaryDirectory(prefix="smoothcam-ray-", dir="/tmp", ignore_cleanup_errors=True)
-
-
-def _environment() -> dict[str, str]:
-    """Return what a cluster of our own, and this process, must have in the environment before Ray is imported.
-
-    It calls nobody, and nobody else can talk to it: who can, can have it run anything.
-    """
-    return {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-    }
-
-
-def _local_cluster(folder: str) -> dict[str, Any]:
-    """Return how a cluster of our own is started."""
-    return {
-        "address": "local",
-        "num_cpus": cores_here(),
-        "include_dashboard": False,
-        "object_store_memory": _STORE,
-        "_temp_dir": folder,
-    }
-
-
-@contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Let Ray's processes inherit that what a terminal sends to all of them is not for them, and keep our own handlers.
+def _initialise(ray: Any, options: Mapping[str, Any]) -> None:
+    """Start or join a cluster. Its processes ignore what a terminal sends to all processes, and our own handlers stay.
 
     Raises:
-        Interrupted: SIGTERM came meanwhile, when Ray's handler had taken the place of ours.
+        SmoothcamError: it cannot be done. Interrupted: SIGTERM came meanwhile, while Ray's handler was installed.
     """
     handler = signal.getsignal(signal.SIGTERM)
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP, signal.SIGUSR1})
     try:
-        yield
+        with native_chatter_silenced():
+            ray.init(**options, logging_level=logging.CRITICAL, log_to_driver=False)
     except SystemExit:
         raise Interrupted(signal.SIGTERM) from None
+    except Exception as error:
+        address = options["address"]
+        which = "a Ray cluster on this machine" if address == "local" else f"the Ray cluster at {address}"
+        raise SmoothcamError(f"{which} cannot be used: {last_line(str(error))}") from error
     finally:
         signal.signal(signal.SIGTERM, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-
-
-def gist(text: str) -> str:
-    """Return the last line of an error that says something."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:_LONGEST_MESSAGE] if lines else "it gives no reason"

@@ -1,313 +1,227 @@
-"""Images explained on a Ray cluster: handed out to actors a few at a time, and done again by another where an actor dies."""
+"""Images explained on a Ray cluster: sent to actors a few at a time, and sent again if an actor dies."""
 
 from __future__ import annotations
 
-import errno
-import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from cam_cli.config import RunConfig
-from cam_cli.decoding.image import Decoded
-from cam_cli.errors import SmoothcamError
-from cam_cli.executors.executor import Files, Result, Settle, Task, Written
-from cam_cli.executors.ray.actor import Actor, Answer, Commission, Greeting, Job, Reply
-from cam_cli.executors.ray.cluster import Room, connected, gist, machines_of, room_on
-from cam_cli.interruption import Interruption
-from cam_cli.plan.recall import Recollection, recall_key
+from cam_cli.errors import SmoothcamError, TooManyFailuresError
+from cam_cli.executors.executor import Executor, Result, Task
+from cam_cli.executors.ray.actor import Actor
+from cam_cli.executors.ray.cluster import allocate, connected, last_line, machines_of
+from cam_cli.images.find import ImageFile
+from cam_cli.interruption import Interrupted, Interruption
+from cam_cli.plan.plan import Plan, PlanInputs, targets_for
 from cam_cli.reporter import Reporter
 from cam_cli.results.manifest import Failure
 from cam_cli.results.store import ResultStore
-from cam_cli.storage.location import Location
 from cam_cli.version import __version__
 
-_AHEAD = 3
-"""An actor has so many batches in hand: one is opened while another is explained and a third one is written."""
+_MOST_CALLS = 3
+"""An actor has so many calls at a time: the images of one are decoded while others are explained and written."""
 
 _MOST_DEATHS = 3
-"""So many actors in a row may die before their model is loaded, and so many over one and the same image, alone with it."""
+"""An actor that dies so often is given up, and so is an image if an actor that had no other image dies so often."""
 
-_LOOK_SECONDS = 0.5
+_WAIT_SECONDS = 0.5
 _PATIENCE_SECONDS = 30.0
 
 
-@dataclass
-class _Hand:
-    """An actor. capacity: how many images it takes at a time; 0: its model is not loaded yet. alone: it has one suspect."""
+@dataclass(eq=False)
+class _ActorState:
+    """An actor: how many images a call takes (0: its model is being loaded), its open calls, and whether it takes no other."""
 
-    actor: Any
-    capacity: int = 0
-    batches: int = 0
+    handle: Any
+    images: int = 0
+    calls: int = 0
     alone: bool = False
+    was_loaded: bool = False
 
 
-@dataclass(frozen=True)
-class _Errand:
-    """A task on its way. deaths: how many actors died that had nothing else in hand; None: none died at all."""
-
-    task: Task
-    deaths: int | None = None
-
-    @property
-    def suspect(self) -> bool:
-        """Whether it may be what an actor died over."""
-        return self.deaths is not None
-
-    @property
-    def job(self) -> Job:
-        """What an actor needs of it."""
-        return Job(self.task.found, self.task.verdict.known, self.task.targets)
+class _ActorDiedError(Exception):
+    """An actor has died or cannot be reached; it may have done what it was asked, and Ray may restart it."""
 
 
-class RayExecutor:
+class RayExecutor(Executor):
     """The executor on a Ray cluster; see `Executor`.
 
-    Each actor has a model, decoders and staging folders of its own. It brings an image as far as a staging folder; that alone
-    counts which this process, which holds the lock, then brings to its place and records. So an image is recorded once, however
-    many actors died over it, and an actor that lives on where nobody knows of it harms nothing.
+    Ray chooses the machine of an actor, waits for free cores, restarts the actor when it dies (`max_restarts`), repeats the
+    call that loads its model (`max_task_retries`), and ends it with this process. The rest is done here, as Ray does not
+    promise it (quotations: https://docs.ray.io/en/latest/ray-core/fault_tolerance/actors.html):
+
+    - The images of an actor that died are sent again, each alone. Ray would repeat a whole call and count its retries, one
+      also "if the actor is currently restarting": an image that kills actors would use up the retries of others.
+    - An image is recorded once. Ray repeats a call "at least once", and may report an error "even though the task did indeed
+      execute successfully". So an actor only stages files; this process, which has the lock, publishes and records them.
+    - An actor has few open calls, and gets no other after a signal. `ray.util.ActorPool` is "a fixed pool" that does not tell
+      which call failed; generators limit how many results wait, not how many tasks.
     """
 
-    def __init__(
-        self, config: RunConfig, root: Location, folder: ResultStore, reporter: Reporter, interruption: Interruption
-    ) -> None:
-        self._config = config
-        self._root = root
-        self._folder = folder
-        self._audience = reporter
+    def __init__(self, inputs: PlanInputs, store: ResultStore, reporter: Reporter, interruption: Interruption) -> None:
+        self._inputs = inputs
+        self._config = inputs.config
+        self._store = store
+        self._reporter = reporter
         self._interruption = interruption
         self._stack = ExitStack()
-        self._hands: list[_Hand] = []
-        self._room = Room(1, 1, 0)
-        self._opening: dict[Any, _Hand] = {}
-        self._away: dict[Any, tuple[_Hand, list[_Errand]]] = {}
-        self._waiting: deque[_Errand] = deque()
-        self._results: deque[Result] = deque()
-        self._found: Recollection | None = None
-        self._stillborn = 0
-        self._open_since: float | None = None
-
-    def __enter__(self) -> RayExecutor:
-        return self
+        self._plan: Plan | None = None
+        self._actors: list[_ActorState] = []
+        self._loads: dict[Any, _ActorState] = {}
+        self._calls: dict[Any, tuple[_ActorState, list[Task]]] = {}
+        self._waiting: deque[Task] = deque()
+        self._deaths: Counter[ImageFile] = Counter()
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def open(self, known: Recollection | None) -> Recollection:
-        """See `Executor`; the first actor alone makes the plan, and the others are held to it."""
-        with self._interruption.held_back():
-            self._ray = self._stack.enter_context(connected(str(self._config.on)))
-            self._room = room = room_on(machines_of(self._ray), self._config.device, self._config.actors)
-        many = ["s" if count > 1 else "" for count in (room.actors, room.cores)]
-        card = " and a GPU" if room.cards else ""
-        self._audience.say(
-            f"explaining on Ray: up to {room.actors} actor{many[0]}, each with {room.cores} core{many[1]}{card}"
-        )
-        device = "gpu" if room.cards else "cpu"
-        config = self._config.model_copy(update={"device": device} | _settled(known))
-        self._commission = Commission(config, self._root, Path.cwd(), self._folder.stage(), __version__)
-        while self._found is None:
-            with self._interruption.held_back():
-                if not self._hands:
-                    self._hire()
-                self._look(0)
-            time.sleep(_LOOK_SECONDS / 10)  # where a signal acts at once, as nothing is in hand yet
-        settled = config.model_copy(update=_settled(self._found))
-        self._commission = replace(self._commission, config=settled)
-        return replace(self._found, key=recall_key(self._config))
+    def start(self, known: Plan | None) -> Plan:
+        """See `Executor`. The first actor makes the plan; all others must come to the same."""
+        config = self._config
+        with self._interruption.deferred():
+            self._ray = self._stack.enter_context(connected(str(config.on)))
+            allocation = allocate(machines_of(self._ray), config.device, config.actors)
+        self._most_actors, self._cores, self._gpus = allocation
+        actors = f"up to {self._most_actors} actor{'s' if self._most_actors > 1 else ''}"
+        each = f"{self._cores} core{'s' if self._cores > 1 else ''}{' and a GPU' if self._gpus else ''}"
+        self._reporter.say(f"explaining on Ray: {actors}, each with {each}")
+        precision = known.precision if known else config.precision
+        self._config = config.model_copy(update={"device": "gpu" if self._gpus else "cpu", "precision": precision})
+        self._shared = self._store.stage()
+        self._idle_since = time.monotonic()
+        with self._interruption.deferred():
+            self._create_actor()
+        while self._plan is None:
+            with self._interruption.deferred():
+                self._take_answer(0)
+            time.sleep(_WAIT_SECONDS / 10)  # a signal takes effect at once here, as no image is being explained
+        targets = targets_for(self._inputs, self._inputs.labels(), self._plan.classes)
+        return replace(self._plan, key=self._inputs.key, targets=targets)
 
-    def work(self, tasks: Iterable[Task], settle: Settle) -> None:
-        """See `Executor`; results are settled in the order they come."""
-        rest = map(_Errand, tasks)
-        while self._hand_out(rest) or self._away:
-            with self._interruption.held_back():
-                self._look(_LOOK_SECONDS)
-                self._settle(settle)
+    def explain(self, tasks: Iterable[Task]) -> Iterator[Result]:
+        """See `Executor`."""
+        rest = iter(tasks)
+        try:
+            while self._send(rest) or self._calls:
+                yield from self._take_answer(_WAIT_SECONDS)
+        except (Interrupted, TooManyFailuresError):
+            for actor in self._actors:
+                actor.handle.stop.remote()
+            while self._calls:
+                yield from self._take_answer(_WAIT_SECONDS)
+            raise
 
-    def finish(self, settle: Settle) -> None:
-        """See `Executor`; what waits for an engine is not in hand, and what dies now is not done again."""
-        for hand in self._hands:
-            hand.actor.end.remote()
-        self._settle(settle)
-        while self._away:
-            self._look(_LOOK_SECONDS)
-            self._settle(settle)
+    def _create_actor(self) -> None:
+        options = {"num_cpus": self._cores, "num_gpus": self._gpus, "scheduling_strategy": "SPREAD"}
+        options |= {"max_restarts": _MOST_DEATHS - 1, "max_concurrency": _MOST_CALLS + 1}  # with a call of `stop`
+        self._actors.append(_ActorState(self._ray.remote(Actor).options(**options).remote(self._cores)))
+        self._load(self._actors[-1])
 
-    def _settle(self, settle: Settle) -> None:
-        while self._results:
-            settle(self._results.popleft())
+    def _load(self, actor: _ActorState) -> None:
+        arguments = self._config, self._inputs.root, Path.cwd(), self._shared, __version__
+        self._loads[actor.handle.load.options(max_task_retries=-1).remote(*arguments)] = actor
 
-    def _hire(self) -> None:
-        """Have another actor started, without waiting for it."""
-        room = self._room
-        options = {
-            "num_cpus": room.cores,
-            "num_gpus": room.cards,
-            "max_concurrency": _AHEAD + 1,  # and one call that ends it
-            "scheduling_strategy": "SPREAD",
-        }
-        hand = _Hand(self._ray.remote(Actor).options(**options).remote(room.cores))
-        self._hands.append(hand)
-        self._opening[hand.actor.open.remote(self._commission)] = hand
-
-    def _hand_out(self, rest: Iterator[_Errand]) -> bool:
-        """Give actors something to do, for as long as they have room for it; return whether anything is left."""
+    def _send(self, rest: Iterator[Task]) -> bool:
+        """Send tasks to actors until each has enough; return True if any task is left."""
         while True:
-            self._waiting.extend(islice(rest, 0 if self._waiting else 1))
+            with self._interruption.interruptible():
+                self._waiting.extend(islice(rest, 0 if self._waiting else 1))
             if not self._waiting:
                 return False
-            hand = self._free_hand(for_suspect=self._waiting[0].suspect)
-            if hand is None:
-                with self._interruption.held_back():
-                    while len(self._hands) < self._room.actors:
-                        self._hire()
+            alone = self._waiting[0].image in self._deaths
+            free = (a for a in self._actors if a.images and a.calls < (1 if alone or a.alone else _MOST_CALLS))
+            actor = min(free, key=lambda actor: actor.calls, default=None)
+            if actor is None:
+                while len(self._actors) < self._most_actors:
+                    self._create_actor()
                 return True
-            errands = [self._waiting.popleft()]
-            hand.alone = errands[0].suspect
-            if not hand.alone:
-                errands += islice(rest, hand.capacity - 1)
-            with self._interruption.held_back():
-                hand.batches += 1
-                self._away[hand.actor.work.remote([errand.job for errand in errands])] = (hand, errands)
+            tasks = [self._waiting.popleft()]
+            with self._interruption.interruptible():
+                tasks += islice(rest, 0 if alone else actor.images - 1)
+            actor.calls, actor.alone = actor.calls + 1, alone
+            self._calls[actor.handle.explain.remote(tasks)] = actor, tasks
 
-    def _free_hand(self, *, for_suspect: bool) -> _Hand | None:
-        """Return the actor with the least to do, if one may be given more; what an actor may have died over goes out alone."""
-        free = (h for h in self._hands if h.capacity and h.batches < (1 if for_suspect or h.alone else _AHEAD))
-        return min(free, key=lambda hand: hand.batches, default=None)
+    def _take_answer(self, seconds: float) -> Sequence[Result]:
+        """Wait for an answer of an actor, no longer than that, and return the results in it."""
+        self._report_waiting()
+        answered, _ = self._ray.wait([*self._calls, *self._loads], timeout=seconds)
+        for ref in answered:
+            if ref in self._calls:
+                return self._take_explained(*self._calls.pop(ref), ref)
+            self._take_loaded(self._loads.pop(ref), ref)
+        return ()
 
-    def _look(self, seconds: float) -> None:
-        """Wait for a word of an actor, no longer than that, and take it in."""
-        self._ask_for_patience()
-        ready, _ = self._ray.wait([*self._away, *self._opening], timeout=seconds)
-        for word in ready:
-            if word in self._opening:
-                self._greet(self._opening.pop(word), word)
-            else:
-                self._take(*self._away.pop(word), word)
-
-    def _greet(self, hand: _Hand, word: Any) -> None:
+    def _take_loaded(self, actor: _ActorState, ref: Any) -> None:
         try:
-            greeting: Greeting = self._read(word)
-        except _ActorDiedError as error:
-            self._lose(hand)
-            self._stillborn += 1
-            if self._stillborn >= _MOST_DEATHS:
-                if not any(other.capacity for other in self._hands):
-                    raise SmoothcamError(
-                        f"no actor can be started on Ray: {error}; every machine needs the same smoothcam, and memory for it"
-                    ) from error
-                self._room = replace(self._room, actors=len(self._hands))
+            plan, images, host, message = self._get(ref)
+        except _ActorDiedError as error:  # for good
+            self._actors.remove(actor)
+            if not actor.was_loaded:  # nor could another one be
+                self._most_actors = len(self._actors)
+            if not self._most_actors:
+                advice = "every machine needs the same smoothcam, and memory for it"
+                raise SmoothcamError(f"no actor can be started on Ray: {error}; {advice}") from error
             return
-        self._found = self._found or greeting.found
-        if greeting.found.digest != self._found.digest:
+        if self._plan is None:
+            self._plan = plan
+            self._config = self._config.model_copy(update={"precision": plan.precision})
+        elif self._plan.digest != plan.digest:
             raise SmoothcamError(
-                f"{greeting.host} has another model than the first actor's machine; all must see the same files"
+                f"{host} has another model than the first actor's machine; all must see the same files"
             )
-        self._stillborn = 0
-        self._open_since = None
-        hand.capacity = greeting.capacity
-        self._audience.detail(
-            f"actor on {greeting.host} (process {greeting.pid}): model loaded in {greeting.seconds:.1f} s"
-        )
+        actor.images, actor.was_loaded = images, True
+        self._reporter.detail(message)
 
-    def _take(self, hand: _Hand, errands: Sequence[_Errand], word: Any) -> None:
-        """Take in what became of some errands; those that an actor died over are done again, each of them alone."""
-        hand.batches -= 1
+    def _take_explained(self, actor: _ActorState, tasks: Sequence[Task], ref: Any) -> list[Result]:
+        """Return the results of a call; if the actor died, have its images sent again, except those it died over too often."""
+        actor.calls -= 1
+        results: list[Result] = []
         try:
-            reply: Reply = self._read(word)
+            results, warnings, images = self._get(ref)
         except _ActorDiedError as error:
-            if hand in self._hands:
-                self._lose(hand)
-                self._audience.say("an actor died; the images that it had in hand are done again")
-            for errand in reversed(errands):
-                deaths = (errand.deaths or 0) + hand.alone
-                if deaths < _MOST_DEATHS:
-                    self._waiting.appendleft(replace(errand, deaths=deaths))
-                else:
-                    self._results.append(Result(errand.task, Decoded(None, None), failure=_crash(error)))
-            return
-        hand.capacity = reply.capacity
-        for warning in reply.warnings:
-            self._audience.warn(warning)
-        self._results += map(self._result, errands, reply.answers)
+            if actor.images:  # this is the first of its calls to fail
+                actor.images = 0
+                self._load(actor)
+                self._reporter.say("an actor died; the images that it had not finished are explained again")
+            self._deaths.update(task.image for task in tasks)
+            again = [task for task in tasks if self._deaths[task.image] <= _MOST_DEATHS]
+            self._waiting.extendleft(reversed(again))
+            advice = "the memory may have run out: shrink the image, or leave it out"
+            message = f"{_MOST_DEATHS} actors died over it ({error}); {advice}"
+            failure = Failure(stage="explain", type="ActorCrash", message=message)
+            return [Result(task, failure=failure) for task in tasks if task not in again]
+        if actor.images:
+            actor.images = images
+        for warning in warnings:
+            self._reporter.warn(warning)
+        return results
 
-    def _result(self, errand: _Errand, answer: Answer) -> Result:
-        files = None
-        if answer.written is not None:
-            files = Files(partial(_written, answer), partial(self._once_more, errand.job))
-        return Result(errand.task, answer.opened, answer.notes, answer.failure, files)
-
-    def _once_more(self, job: Job) -> Written:
-        """Have an image's files made again, which somebody removed before they came to their place.
-
-        Raises:
-            OSError: they cannot be made.
-        """
-        for hand in [hand for hand in self._hands if hand.capacity]:
-            with suppress(_ActorDiedError):
-                reply: Reply = self._read(hand.actor.work.remote([job]))
-                return _written(reply.answers[0])
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-
-    def _read(self, word: Any) -> Any:
-        """Return what an actor says.
-
-        Raises:
-            _ActorDiedError: it does not live any more. SmoothcamError: it says that the run is to end.
-        """
+    def _get(self, ref: Any) -> Any:
+        """Return an answer, or raise the error that ends the run; raise `_ActorDiedError` if there is none."""
         errors = self._ray.exceptions
         try:
-            said = self._ray.get(word)
-        except errors.RayTaskError:
-            raise
+            answer = self._ray.get(ref)
+        except errors.RayTaskError as error:
+            raise error.cause if isinstance(error.cause, SmoothcamError) else error from None
         except errors.RayError as error:
-            raise _ActorDiedError(gist(str(error))) from error
-        if isinstance(said, SmoothcamError):
-            raise said
-        return said
+            raise _ActorDiedError(last_line(str(error))) from error
+        if answer is None:
+            raise _ActorDiedError("it was restarted")
+        return answer
 
-    def _lose(self, hand: _Hand) -> None:
-        """Give up an actor, which may be out of reach and yet live."""
-        self._hands.remove(hand)
-        self._ray.kill(hand.actor)
-
-    def _ask_for_patience(self) -> None:
-        """Say now and then why nothing happens, where no actor is ready."""
+    def _report_waiting(self) -> None:
+        """Say from time to time why nothing happens, if no actor is ready."""
         now = time.monotonic()
-        if any(hand.capacity for hand in self._hands) or self._open_since is None:
-            self._open_since = now
-        elif now - self._open_since > _PATIENCE_SECONDS:
-            self._open_since = now
+        if any(actor.images for actor in self._actors):
+            self._idle_since = now
+        elif now - self._idle_since > _PATIENCE_SECONDS:
+            self._idle_since = now
             if not machines_of(self._ray):
                 raise SmoothcamError("no machine of the Ray cluster is left; the same command goes on from there")
-            self._audience.say(
-                f"waiting for an actor: the cluster has no {self._room.cores} free cores, or the model takes long to load"
-            )
-
-
-class _ActorDiedError(Exception):
-    """An actor died, or cannot be reached any more."""
-
-
-def _settled(found: Recollection | None) -> dict[str, Any]:
-    """Return the settings that were left open and have been decided, so that no machine decides otherwise."""
-    return {"precision": found.settings["precision"]} if found else {}
-
-
-def _written(answer: Answer) -> Written:
-    if isinstance(answer.written, Written):
-        return answer.written
-    raise answer.written or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-
-
-def _crash(error: _ActorDiedError) -> Failure:
-    message = (
-        f"{_MOST_DEATHS} actors died over it ({error}); the memory may have run out: shrink the image, or leave it out"
-    )
-    return Failure(stage="explain", type="ActorCrash", message=message)
+            reason = f"the cluster has no {self._cores} free cores, or the model takes long to load"
+            self._reporter.say(f"waiting for an actor: {reason}")
