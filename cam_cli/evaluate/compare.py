@@ -263,7 +263,7 @@ def _drawn(image: ImageResult, record: MapRecord) -> Array | None:
     if values is None or not width:
         return None
     scale = CANVAS / max(width, height)
-    return image.placed(np.maximum(values, 0), (max(1, round(width * scale)), max(1, round(height * scale))))
+    return image.upsampled(np.maximum(values, 0), (max(1, round(width * scale)), max(1, round(height * scale))))
 
 
 def _correlation(a: Array, b: Array) -> float | None:

@@ -28,7 +28,7 @@ from cam_cli.models.calls import trace
 from cam_cli.plan.plan import request_of
 from cam_cli.render.upsample import place
 from cam_cli.results.manifest import MapRecord
-from cam_cli.results.reader import ImageResult, RunReader, photos_of
+from cam_cli.results.reader import ImageResult, RunReader
 
 Array = NDArray[np.float32]
 MAPS_OF_THE_LAYER = ("smoothgradcam++", "gradcam++", "gradcam", "cam", "layercam", "hirescam", "activations")
@@ -71,7 +71,7 @@ def sanity_of(run: RunReader, opened: OpenedModel, most: int) -> Sanity:
 def _photos(images: Iterable[ImageResult], opened: OpenedModel) -> Iterator[tuple[ImageResult, DecodedImage | None]]:
     """Yield each image with its photo; None where its file is gone or another one by now."""
     with DecoderPool(_DECODERS, opened.config.image_timeout) as decoders:
-        for image, now in photos_of(images, decoders, opened.decode_settings):
+        for image, now in decoders.opened((image.decode_job for image in images), opened.decode_settings):
             yield image, now.image if now.sha256 == image.manifest.image.sha256 else None
 
 

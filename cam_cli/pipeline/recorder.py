@@ -14,7 +14,7 @@ from cam_cli.pipeline.stats import Stats
 from cam_cli.reporter import Reporter
 from cam_cli.results.index import Index
 from cam_cli.results.manifest import Failure, ImageRecord, Manifest, Row, Stamp, files_of, without_index_fields
-from cam_cli.results.store import ResultStore, Rows
+from cam_cli.results.store import ResultStore, RowWriter
 from cam_cli.text import printable
 
 
@@ -22,7 +22,7 @@ class Recorder:
     """Records images: a folder whose manifest was written last, then a row in the index, then a word to the reporter."""
 
     def __init__(
-        self, folder: ResultStore, index: Index, rows: Rows, writer: Writer, reporter: Reporter, stats: Stats
+        self, folder: ResultStore, index: Index, rows: RowWriter, writer: Writer, reporter: Reporter, stats: Stats
     ) -> None:
         self._folder = folder
         self._index = index
@@ -101,7 +101,7 @@ class Recorder:
 
     def _made_before(self, found: ImageFile) -> list[str]:
         row = self._index.row(printable(found.relative))
-        manifest = self._folder.manifest(self._folder.place(found.relative))
+        manifest = self._folder.manifest(self._folder.key(found.relative))
         return [name for known in (row, manifest and manifest.row()) if known for name in files_of(known)]
 
     def _finish(self, manifest: Manifest, opened: Decoded, written: Stamp | None) -> None:

@@ -49,7 +49,7 @@ class Resume:
 
     def judge(self, found: ImageFile) -> Verdict:
         """Return the verdict on one image; without a recipe every earlier result counts as made with other settings."""
-        place = self._folder.place(found.relative)
+        place = self._folder.key(found.relative)
         path = printable(found.relative)
         row: Row | None = self._index.row(path)
         written = self._folder.stamp(place)

@@ -69,18 +69,15 @@ def explain_run(
 
     images = search.some_images(unreadable)
     folder = result_store_at(config.output, shard)
-    folder.make()
     with ExitStack() as stack:
         stack.enter_context(
-            folder.locked(
+            folder.open_for_writing(
                 config.lock_wait,
                 waiting=lambda: reporter.say(
                     f"'{printable(config.output)}' is in use; waiting up to {config.lock_wait:g} s"
                 ),
-                holder=lambda: _holder(folder.last_run()),
             )
         )
-        stack.enter_context(folder.staging())
         last = folder.last_run()
         decoders = stack.enter_context(DecoderPool(config.workers or decoders_for(cores()), config.image_timeout))
         executor: Executor = (
@@ -114,7 +111,7 @@ def explain_run(
         for remark in recollection.remarks:
             reporter.say(remark)
         index = stack.enter_context(Index(stack.enter_context(folder.index_files()), shard.owns))
-        rows = stack.enter_context(folder.open_rows())
+        rows = stack.enter_context(folder.open_index())
         folder.write_run_record(record)
         recipe = recipe_of(recollection, config, search.root)
         execution = Execution(
@@ -208,12 +205,6 @@ def _count_in_background(search: Discovery, shard: Shard, reporter: Reporter) ->
 
     if search.repeatable:
         threading.Thread(target=count, name="count", daemon=True).start()
-
-
-def _holder(run: RunRecord | None) -> str:
-    if run is None or run.state != "running":
-        return ""
-    return f" (process {run.pid} on {run.host}, since {run.started})"
 
 
 def _difference(last: RunRecord | None, record: RunRecord) -> str | None:

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 
-def read_regular(path: Path) -> bytes:
-    """Read a file whole, if it is one: no link is followed, and nothing waits at the other end of a pipe.
+def read_regular(path: Path, *, follow_link: bool = False) -> bytes:
+    """Read a file whole, if it is a regular one; a pipe is not waited for.
 
     Raises:
         OSError: it is no regular file, or cannot be read.
     """
-    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    links = 0 if follow_link else os.O_NOFOLLOW
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | links)
     with open(file, "rb") as stream:  # noqa: PTH123 - a descriptor, which Path cannot open
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))

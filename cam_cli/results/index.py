@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -19,11 +18,9 @@ from pydantic_core import from_json
 
 from cam_cli.errors import SmoothcamError
 from cam_cli.results.files import to_json
+from cam_cli.results.layout import INDEX
 from cam_cli.results.manifest import IndexRow
-from cam_cli.results.shard import SHARD
 
-INDEX = re.compile(rf"index{SHARD}(\.part-[0-9]+)?\.jsonl")
-"""An index file; in a store, where nothing can be appended to, there are parts of one."""
 _LONGEST = 2**26
 """No line is longer than this many bytes; what claims to be is not read into memory."""
 _MOST_OPEN = 128

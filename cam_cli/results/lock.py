@@ -11,9 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cam_cli.errors import RunLockedError, UsageError
+from cam_cli.results.layout import LOCK
 from cam_cli.results.shard import HASHES, Shard
 
-LOCK = ".lock"
 _BYTES = 2**62
 """The lock file is empty; a shard locks the range of byte numbers that its interval of hashes maps to."""
 _EVERY = 0.5

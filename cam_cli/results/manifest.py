@@ -12,9 +12,9 @@ from typing import Annotated, Any, Final, Literal, NotRequired, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import TypedDict
 
-from cam_cli.results.files import read_regular, to_json, write_new
+from cam_cli.results.files import to_json, write_new
+from cam_cli.results.layout import MANIFEST
 
-MANIFEST = "manifest.json"
 SCHEMA_VERSION: Final = 1
 ENGINE_VERSION = 3
 """Raised whenever the same settings give other numbers; part of the fingerprint."""
@@ -156,11 +156,11 @@ class Manifest(_Record):
         write_new(folder / MANIFEST, f"{to_json(self.model_dump(mode='json'), indent=1)}\n".encode())
 
 
-def read_manifest(folder: Path) -> Manifest | None:
-    """Read the manifest of a finished image; None where there is none that this version understands."""
+def parse_manifest(data: bytes) -> Manifest | None:
+    """Return the manifest in a manifest.json; None if this version does not understand it."""
     try:
-        return Manifest.model_validate_json(read_regular(folder / MANIFEST))
-    except (OSError, ValidationError):
+        return Manifest.model_validate_json(data)
+    except ValidationError:
         return None
 
 

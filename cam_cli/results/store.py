@@ -1,128 +1,243 @@
-"""Where a run writes: a folder of this machine or a place in a store, behind one interface."""
+"""Where a run writes: a folder of this machine or a folder of an object store, behind one interface."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from cam_cli.errors import SmoothcamError
 from cam_cli.images.tree import StoreTree, Tree
-from cam_cli.results import disk_store, object_store
-from cam_cli.results.manifest import IndexRow, Manifest, Stamp
+from cam_cli.results.layout import MANIFEST, SHEET, run_file, shard_of_run_file
+from cam_cli.results.manifest import IndexRow, Manifest, Stamp, parse_manifest
 from cam_cli.results.run_record import RunRecord
 from cam_cli.results.shard import Shard
 from cam_cli.storage.location import Location, Url
 
 
-class Rows(AbstractContextManager["Rows"], Protocol):
-    """What rows of the index are appended to; see `IndexWriter`."""
-
-    @property
-    def repaired(self) -> bool:
-        """Whether a last row was torn."""
+class RowWriter(AbstractContextManager["RowWriter"], Protocol):
+    """Appends rows to the index."""
 
     def append(self, row: IndexRow) -> None:
-        """Append one row; raises `OSError` where it cannot be written."""
+        """Append one row.
+
+        Raises:
+            OSError: it cannot be written. ValueError: it holds a NaN.
+        """
 
     def sync(self) -> None:
-        """Bring what was appended to where it will last; raises `OSError` where that cannot be done."""
+        """Bring the appended rows to the disk or into the store.
+
+        Raises:
+            OSError: that cannot be done.
+        """
 
 
-class ResultStore(Protocol):
-    """OUT, as one run or one shard of it sees it: a place for each image, and the records of the run.
+class ResultStore(ABC):
+    """OUT, as one run or one shard of it sees it: a folder for each image, and the records of the run.
 
-    An image is there whole, with its manifest, or not at all. Its files are made in a folder of this machine (`stage`), brought
-    on their way by any thread (`send`), and made to count in the order of the run (`publish`). The exceptions are those that
-    `DiskResultStore` documents.
+    An image is there whole, with its manifest, or not at all. Its files are made in a folder of this machine (`stage`), sent by
+    any thread (`send`), and made to count in the order of the run (`publish`). Nothing is replaced that no run made.
 
-    stamp_name: what a row of the index calls the stamp of its manifest. writers: threads that may `send` side by side.
+    stamp_name: the field of a row that holds the stamp of its manifest. writers: how many threads may `send` at a time.
     """
 
-    stamp_name: Literal["manifest_mtime_ns", "manifest_tag"]
-    writers: int
+    stamp_name: ClassVar[Literal["manifest_mtime_ns", "manifest_tag"]]
+    writers: ClassVar[int]
 
+    def __init__(self, shard: Shard) -> None:
+        self._shard = shard
+
+    @abstractmethod
     def check(self) -> None:
-        """Look whether the place can be used."""
+        """Check that a run may write here.
 
-    def make(self) -> None:
-        """Make the place where it is missing."""
+        Raises:
+            UsageError: there are files that no run made, or the folder cannot be used. SmoothcamError: the object store does
+                not answer.
+        """
 
-    def locked(
-        self, wait: float, waiting: Callable[[], None], holder: Callable[[], str]
-    ) -> AbstractContextManager[None]:
-        """Keep other runs from this shard's images for the while."""
+    @abstractmethod
+    def open_for_writing(self, wait: float, waiting: Callable[[], None]) -> AbstractContextManager[None]:
+        """Make the folder, take the lock of this shard and have an empty staging folder, until the context ends.
 
-    def staging(self) -> AbstractContextManager[None]:
-        """Have a place for unfinished files for the while; the lock must be held."""
+        Args:
+            wait: seconds to wait for the lock. waiting: called once if it is not free at once.
+
+        Raises:
+            RunLockedError: another run has the lock. UsageError, SmoothcamError: see `check`; or nothing can be written.
+        """
 
     def last_run(self) -> RunRecord | None:
-        """Return what run.json says, and None where it cannot be read."""
+        """Return the record of this shard's last run, or else of another shard's; None if there is none."""
+        own = run_file(self._shard)
+        if found := self._record_of_a_run(own):
+            return found
+        with suppress(OSError):
+            others = (name for name in self._run_files() if name != own)
+            return next((found for name in others if (found := self._record_of_a_run(name))), None)
+        return None
 
-    def run_records(self) -> Iterator[tuple[str, RunRecord | None]]:
-        """Yield the name of each run.json and what it says."""
+    def run_records(self) -> Iterator[tuple[Shard, RunRecord | None]]:
+        """Yield every shard that has a run record, and the record; None if it cannot be read.
 
+        Raises:
+            OSError, SmoothcamError: the folder cannot be listed.
+        """
+        for name in self._run_files():
+            if shard := shard_of_run_file(name):
+                yield shard, self._record(name)
+
+    @abstractmethod
     def index_files(self) -> AbstractContextManager[Path]:
-        """Have all index files in a folder of this machine for the while."""
+        """Have the index files of all shards in a folder of this machine, until the context ends.
 
-    def open_rows(self) -> Rows:
-        """Return what this run's rows are appended to."""
+        Raises:
+            SmoothcamError: they cannot be fetched.
+        """
 
-    def place(self, relative: PurePosixPath) -> str:
-        """Return the place of one image, as the methods below take it."""
+    @abstractmethod
+    def open_index(self) -> RowWriter:
+        """Return what appends rows to this shard's index.
 
+        Raises:
+            SmoothcamError: it cannot be opened.
+        """
+
+    @abstractmethod
+    def key(self, relative: PurePosixPath) -> str:
+        """Return what the methods below take for an image's folder: its path, or what the keys of its objects begin with."""
+
+    @abstractmethod
     def obstacle(self, relative: PurePosixPath) -> str | None:
-        """Say what stands where an image's files should be."""
+        """Return in a few words why an image's folder cannot be written; None if it can."""
 
-    def stamp(self, place: str) -> Stamp | None:
-        """Return what tells a manifest from any that was there before; None where there is none."""
+    @abstractmethod
+    def stamp(self, key: str) -> Stamp | None:
+        """Return what tells an image's manifest from any that was there before; None if there is no manifest."""
 
-    def holds(self, place: str, names: Collection[str]) -> bool:
-        """Say whether files of these names lie beside the manifest."""
+    @abstractmethod
+    def holds(self, key: str, names: Collection[str]) -> bool:
+        """Return True if an image's folder has files of all these names."""
 
-    def manifest(self, place: str) -> Manifest | None:
-        """Return the manifest of a finished image."""
+    def manifest(self, key: str) -> Manifest | None:
+        """Return the manifest in an image's folder; None if there is none that this version understands."""
+        try:
+            return parse_manifest(self.read(key, MANIFEST))
+        except OSError:
+            return None
 
-    def read(self, place: str, name: str) -> bytes:
-        """Return a file of a finished image; raises `OSError`."""
+    @abstractmethod
+    def read(self, key: str, name: str) -> bytes:
+        """Return a file of an image's folder.
 
+        Raises:
+            OSError: it cannot be read.
+        """
+
+    @abstractmethod
     def stage(self) -> Path:
-        """Return an empty folder for one image's files."""
+        """Return an empty folder for one image's files, for `send` and `publish`.
 
+        Raises:
+            SmoothcamError: it cannot be made.
+        """
+
+    @abstractmethod
     def send(self, staged: Path, relative: PurePosixPath) -> None:
-        """Do what of publishing takes time; for any thread."""
+        """Do the part of publishing that takes time and that any thread can do.
 
+        Raises:
+            ImageError, SmoothcamError, FileNotFoundError: see `publish`.
+        """
+
+    @abstractmethod
     def publish(self, staged: Path, relative: PurePosixPath, earlier: Collection[str]) -> Stamp:
-        """Bring a staged image to its place and return its manifest's stamp."""
+        """Replace an image's folder, whole or not at all, by a staged one.
 
+        Args:
+            earlier: names of the files that an earlier run is known to have made there.
+
+        Returns:
+            The stamp of the manifest.
+
+        Raises:
+            ImageError: stage `write`; something is there that no run made, or the folder cannot be written.
+            SmoothcamError: no image can be written. FileNotFoundError: the staged folder, or OUT itself, was removed.
+        """
+
+    @abstractmethod
     def refused(self, error: OSError) -> SmoothcamError:
-        """Return what a failed write amounts to."""
+        """Return what a failed write means: the failure of one image, or the end of the run."""
 
+    @abstractmethod
     def stopped_by(self, error: OSError) -> SmoothcamError:
-        """Return the error that ends a run."""
+        """Return the error that ends a run because nothing can be written."""
 
     def write_run_record(self, record: RunRecord) -> None:
-        """Write run.json."""
+        """Write run.json.
+
+        Raises:
+            SmoothcamError: it cannot be written.
+        """
+        self._write(run_file(self._shard), record.to_json())
 
     def write_sheet(self, picture: bytes) -> Location:
-        """Write the contact sheet and return where it is."""
+        """Write the contact sheet and return where it is.
+
+        Raises:
+            SmoothcamError: it cannot be written.
+        """
+        return self._write(SHEET, picture)
+
+    @abstractmethod
+    def _run_files(self) -> list[str]:
+        """Return the names of all run records, in order; raises OSError if the folder cannot be listed."""
+
+    @abstractmethod
+    def _read(self, name: str) -> bytes:
+        """Return a file that lies directly in OUT; raises OSError if it cannot be read."""
+
+    @abstractmethod
+    def _write(self, name: str, data: bytes) -> Location:
+        """Replace a file that lies directly in OUT, whole or not at all, and return where it is."""
+
+    def _record(self, name: str) -> RunRecord | None:
+        with suppress(OSError, ValueError):
+            return RunRecord.from_json(self._read(name))
+        return None
+
+    def _record_of_a_run(self, name: str) -> RunRecord | None:
+        found = self._record(name)
+        return found if found and found.is_of_a_run else None
+
+    def _holder(self) -> str:
+        """Return in a few words which run has the lock."""
+        last = self.last_run()
+        running = last and last.state == "running"
+        return f" (process {last.pid} on {last.host}, since {last.started})" if last and running else ""
 
 
-def result_store_at(place: Location, shard: Shard) -> ResultStore:
-    """Return the run folder at a place.
+def result_store_at(location: Location, shard: Shard) -> ResultStore:
+    """Return the store of results at a location.
 
     Raises:
         UsageError: what talks to such a store is not installed.
     """
-    return (
-        object_store.ObjectResultStore(place, shard)
-        if isinstance(place, Url)
-        else disk_store.DiskResultStore(place, shard)
-    )
+    if isinstance(location, Url):
+        from cam_cli.results.object_store import ObjectResultStore
+
+        return ObjectResultStore(location, shard)
+    from cam_cli.results.disk_store import DiskResultStore
+
+    return DiskResultStore(location, shard)
 
 
 def run_folders_in(tree: Tree) -> Callable[[Any], bool]:
-    """Return what says whether a folder was made by a run, so that its pictures are no photos to explain."""
+    """Return a function that tells whether a folder was made by a run; its pictures are no images to explain."""
+    from cam_cli.results import disk_store, object_store
+
     return partial(object_store.is_run_folder, tree.store) if isinstance(tree, StoreTree) else disk_store.is_run_folder

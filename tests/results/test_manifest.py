@@ -15,6 +15,7 @@ from conftest import write_card
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from run_trees import read_manifest
 
 from cam_cli.config import RunConfig
 from cam_cli.engine.explain import METHODS
@@ -35,7 +36,6 @@ from cam_cli.results.manifest import (
     Manifest,
     ModelRecord,
     manifest_schema,
-    read_manifest,
 )
 
 SHIPPED = Path(manifest.__file__).with_name("manifest.schema.json")
