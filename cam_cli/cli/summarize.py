@@ -6,7 +6,6 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 import click
@@ -14,7 +13,7 @@ import click
 from cam_cli.cli.locations import Place
 from cam_cli.cli.table import table
 from cam_cli.storage.location import Location
-from cam_cli.text import cell, escaped
+from cam_cli.text import cell, escaped, ranges
 
 if TYPE_CHECKING:
     from cam_cli.results.summary import State, Summary
@@ -87,7 +86,7 @@ def _gaps(summary: Summary) -> Iterator[str]:
         if division.count == 1:
             yield f"the run in '{division.runs[0].folder}' is {_WORDS[division.runs[0].state]}"
             continue
-        parts = [f"{_ranges(shards)} {word}" for state, word in _WORDS.items() if (shards := division.shards(state))]
+        parts = [f"{ranges(shards)} {word}" for state, word in _WORDS.items() if (shards := division.shards(state))]
         yield f"of {division.count} shards {', '.join(parts)}"
 
 
@@ -102,7 +101,7 @@ def _tables(summary: Summary) -> Iterator[str]:
             state = _WORDS.get(run.state, run.state) + note
             runs.append((f"{run.shard}/{division.count}", state, _text(run.images), seconds, run.folder))
         if division.current and (missing := division.shards("missing")):
-            runs.append((f"{_ranges(missing)}/{division.count}", "missing", "", "", ""))
+            runs.append((f"{ranges(missing)}/{division.count}", "missing", "", "", ""))
     yield _table(("shard", "state", "images", "seconds", "folder"), runs)
     if summary.failures:
         rows = [(f.stage, f.type, str(f.images), "  ".join(f.examples)) for f in summary.failures]
@@ -148,9 +147,3 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _text(value: float | None) -> str:
     return "" if value is None else str(value)
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """Return rising numbers as Slurm's --array takes them: `3,5-7`."""
-    runs = [[n for _, n in run] for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])]
-    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

@@ -13,8 +13,8 @@ from cam_cli.executors.executor import Written
 from cam_cli.images.find import ImageFile
 from cam_cli.plan.recipe import Recipe
 from cam_cli.results.manifest import ImageRecord, Manifest
+from cam_cli.results.run_record import versions
 from cam_cli.results.store import ResultStore
-from cam_cli.results.versions import versions
 from cam_cli.text import printable
 
 

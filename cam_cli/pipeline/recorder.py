@@ -12,9 +12,9 @@ from cam_cli.executors.writer import Writer
 from cam_cli.images.find import ImageFile
 from cam_cli.pipeline.stats import Stats
 from cam_cli.reporter import Reporter
-from cam_cli.results.index import Index
+from cam_cli.results.index import Index, RowWriter
 from cam_cli.results.manifest import Failure, ImageRecord, Manifest, Row, Stamp, files_of, without_index_fields
-from cam_cli.results.store import ResultStore, RowWriter
+from cam_cli.results.store import ResultStore
 from cam_cli.text import printable
 
 

@@ -30,10 +30,9 @@ from cam_cli.pipeline.stats import Stats
 from cam_cli.plan.recall import Recollection, recall, recall_key, recipe_of
 from cam_cli.reporter import Reporter
 from cam_cli.results.index import Index, path_hash
-from cam_cli.results.run_record import PlanRecord, RunRecord
+from cam_cli.results.run_record import PlanRecord, RunRecord, versions
 from cam_cli.results.shard import Shard
 from cam_cli.results.store import result_store_at
-from cam_cli.results.versions import versions
 from cam_cli.storage.location import Location
 from cam_cli.text import printable
 

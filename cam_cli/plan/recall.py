@@ -16,8 +16,7 @@ from cam_cli.plan.recipe import Recipe, digest_of
 from cam_cli.plan.targets import read_targets
 from cam_cli.results.files import to_json
 from cam_cli.results.manifest import ENGINE_VERSION, ModelRecord
-from cam_cli.results.run_record import RunRecord
-from cam_cli.results.versions import versions
+from cam_cli.results.run_record import RunRecord, versions
 from cam_cli.storage.location import Location
 
 if TYPE_CHECKING:

@@ -8,14 +8,12 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Collection, Iterator
-from itertools import count
 from pathlib import Path, PurePosixPath
-from uuid import uuid4
 
 from typing_extensions import override
 
 from cam_cli.errors import ImageError, SmoothcamError, UsageError
-from cam_cli.results.files import read_regular, replace_whole
+from cam_cli.results.files import read_regular, whole
 from cam_cli.results.index import IndexWriter
 from cam_cli.results.layout import INDEX, LOCK, MANIFEST, RUN, WORK, image_folder, index_file
 from cam_cli.results.lock import locked
@@ -24,14 +22,6 @@ from cam_cli.results.store import ResultStore
 from cam_cli.text import shown
 
 _NO_IMAGE_S_FAULT = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
-
-
-def is_run_folder(path: Path) -> bool:
-    """Return True if a run made this folder."""
-    try:
-        return (path / LOCK).is_file() and any(RUN.fullmatch(entry.name) for entry in path.iterdir())
-    except OSError:
-        return False
 
 
 class DiskResultStore(ResultStore):
@@ -44,12 +34,10 @@ class DiskResultStore(ResultStore):
     writers = 1
 
     def __init__(self, path: Path, shard: Shard) -> None:
-        super().__init__(shard)
+        self._work: Path = path / f".work{shard.suffix}"
+        super().__init__(path, shard, self._work)
         self.path = path
         self._text = os.fspath(path)
-        self._work = path / f".work{shard.suffix}"
-        self._mark = uuid4().hex  # other machines may stage images of this run in the same folder
-        self._numbers = count()
 
     @override
     def check(self) -> None:
@@ -59,7 +47,9 @@ class DiskResultStore(ResultStore):
             return
         except OSError as error:
             raise self._unusable(error) from None
-        if not (self._only_begun(names) or any(RUN.fullmatch(name) and self._record_of_a_run(name) for name in names)):
+        if not (
+            self._only_begun(names) or any(RUN.fullmatch(name) and self._record(name).is_of_a_run for name in names)
+        ):
             raise UsageError(f"output folder '{self.path}' holds files that no run made; choose another with -o")
 
     def _only_begun(self, names: Collection[str]) -> bool:
@@ -137,15 +127,6 @@ class DiskResultStore(ResultStore):
         return read_regular(Path(key, name))
 
     @override
-    def stage(self) -> Path:
-        staged = self._work / f"{self._mark}.{next(self._numbers)}"
-        try:
-            staged.mkdir(parents=self.path.is_dir())
-        except OSError as error:
-            raise self.stopped_by(error) from error
-        return staged
-
-    @override
     def send(self, staged: Path, relative: PurePosixPath) -> None:
         """Do nothing: a rename takes no time."""
 
@@ -180,11 +161,7 @@ class DiskResultStore(ResultStore):
             if entry.name not in made or not entry.is_file(follow_symlinks=False)
         )
         if foreign:
-            raise ImageError(
-                f"its folder {shown(folder)} holds {shown(foreign[0])}, which no run made for this image; move it "
-                "away or choose another output folder",
-                stage="write",
-            )
+            raise self._foreign(folder, foreign[0])
         retired = self._work / "retired"
         folder.rename(retired)
         shutil.rmtree(retired)
@@ -196,11 +173,8 @@ class DiskResultStore(ResultStore):
         return ImageError(f"cannot be written: {error.strerror}", stage="write")
 
     @override
-    def stopped_by(self, error: OSError) -> SmoothcamError:
-        return SmoothcamError(
-            f"cannot write to the output folder '{self.path}': {error.strerror}. What is finished stays; "
-            "the same command goes on from there"
-        )
+    def _where(self, error: OSError) -> str:
+        return f"the output folder '{self.path}'"
 
     @override
     def _run_files(self) -> list[str]:
@@ -215,10 +189,8 @@ class DiskResultStore(ResultStore):
         try:
             with contextlib.suppress(FileExistsError):
                 self._work.mkdir()
-            replace_whole(self.path / name, data, self._work)
+            with whole(self.path / name, self._work) as stream:
+                stream.write(data)
         except OSError as error:
             raise self.stopped_by(error) from error
         return self.path / name
-
-    def _unusable(self, error: OSError) -> UsageError:
-        return UsageError(f"output folder '{self.path}' cannot be used: {error.strerror}; choose another with -o")

@@ -7,7 +7,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,37 +30,29 @@ def write_new(path: Path, data: bytes) -> None:
     """Write a file that is not there yet and bring it to the disk.
 
     Raises:
-        FileExistsError: something has that name already, were it a link. OSError: it cannot be written.
+        FileExistsError: something has that name already, even a link. OSError: it cannot be written.
     """
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-    with open(file, "wb") as stream:  # noqa: PTH123 - a descriptor, which Path cannot open
+    with path.open("xb") as stream:
         stream.write(data)
         stream.flush()
-        os.fsync(file)
-
-
-def replace_whole(path: Path, data: bytes, staging: Path) -> None:
-    """Write a file so that no reader and no crash ever meets half of it: into `staging`, then rename.
-
-    Args:
-        staging: a folder on the same file system, which nobody else writes to.
-    """
-    temporary = staging / path.name
-    temporary.unlink(missing_ok=True)
-    write_new(temporary, data)
-    temporary.replace(path)
+        os.fsync(stream.fileno())
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[BinaryIO]:
-    """Have a new file beside a place, which takes that place, also that of a link, when all went well and vanishes when not.
+def whole(path: Path, staging: Path | None = None) -> Iterator[BinaryIO]:
+    """Have a new file that replaces `path`, or a link there, if all goes well and vanishes if not.
+
+    So no reader and no crash ever meets half of it.
+
+    Args:
+        staging: a folder on the same file system for the unfinished file, in which nobody else writes; the file's own folder if
+            left out.
 
     Raises:
         OSError: it cannot be written there.
     """
-    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
-    with suppress(FileNotFoundError):
-        temporary.unlink()
+    temporary = staging / path.name if staging else path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
+    temporary.unlink(missing_ok=True)
     try:
         with temporary.open("xb") as stream:
             yield stream

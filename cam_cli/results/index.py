@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+from abc import abstractmethod
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
 from typing import cast
 
 import numpy as np
 from pydantic import TypeAdapter
 from pydantic_core import from_json
+from typing_extensions import override
 
 from cam_cli.errors import SmoothcamError
 from cam_cli.results.files import to_json
@@ -38,7 +39,7 @@ def path_hash(path: str) -> int:
     return int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest(), "big")
 
 
-class Index:
+class Index(AbstractContextManager["Index"]):
     """The rows of all index files of a run; of several rows for one path the one with the latest `finished` counts.
 
     Only where a row lies is held, 24 bytes an image; rows are read when they are asked for. Lines that are no rows are passed
@@ -84,13 +85,9 @@ class Index:
         self._lengths = np.array(lengths, np.uint32)[counting]
         self._files = np.array(files, np.uint32)[counting]
 
-    def __enter__(self) -> Index:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def __exit__(self, *_: object) -> None:
+        while self._open:
+            os.close(self._open.popitem()[1])
 
     def __len__(self) -> int:
         return len(self._hashes)
@@ -120,11 +117,6 @@ class Index:
                 path = self._paths[self._files[at]]
                 raise SmoothcamError(f"'{path}' was changed while it was read; run the same command again") from None
 
-    def close(self) -> None:
-        """Close the files."""
-        while self._open:
-            os.close(self._open.popitem()[1])
-
     def _read(self, at: int) -> IndexRow:
         line = os.pread(self._descriptor(int(self._files[at])), int(self._lengths[at]), int(self._starts[at]))
         row = from_json(line, cache_strings="keys")
@@ -143,7 +135,19 @@ class Index:
         return file
 
 
-class IndexWriter:
+class RowWriter(AbstractContextManager["RowWriter"]):
+    """Appends rows to the index of a shard."""
+
+    @abstractmethod
+    def append(self, row: IndexRow) -> None:
+        """Append one row; raises OSError if it cannot be written, and ValueError if it holds a NaN."""
+
+    @abstractmethod
+    def sync(self) -> None:
+        """Bring the appended rows to the disk or into the store; raises OSError if that cannot be done."""
+
+
+class IndexWriter(RowWriter):
     """Appends rows to an index file, each with one write, so that a reader meets whole lines only.
 
     A last line that a crash tore is cut off at the start; `repaired` says whether there was one.
@@ -162,41 +166,24 @@ class IndexWriter:
                 f"the index '{path}' cannot be written: {error.strerror}; move it away or choose another output folder"
             ) from error
 
-    def __enter__(self) -> IndexWriter:
-        return self
+    def __exit__(self, *_: object) -> None:
+        os.close(self._file)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
+    @override
     def append(self, row: IndexRow) -> None:
-        """Append one row.
-
-        Raises:
-            OSError: it cannot be written; the file is as it was before. ValueError: it holds a NaN.
-        """
         line = memoryview(f"{to_json(row)}\n".encode())
         start = os.fstat(self._file).st_size
         try:
             while line:
                 line = line[os.write(self._file, line) :]
         except BaseException:
-            with suppress(OSError):
+            with suppress(OSError):  # leave the file as it was before
                 os.ftruncate(self._file, start)
             raise
 
+    @override
     def sync(self) -> None:
-        """Bring what was appended to the disk.
-
-        Raises:
-            OSError: it cannot be.
-        """
         os.fsync(self._file)
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._file)
 
 
 def _cut_torn_line(file: int) -> bool:

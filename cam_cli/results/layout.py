@@ -7,10 +7,10 @@ import re
 from typing import TYPE_CHECKING
 
 from cam_cli.results.shard import SHARD, Shard
+from cam_cli.text import ranges
 
 if TYPE_CHECKING:
     from cam_cli.engine.maps import SaliencyMap
-    from cam_cli.engine.selection import Selection
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
@@ -69,38 +69,20 @@ def stem(saliency: SaliencyMap, target: str = "") -> str:
     parts = [_safe(saliency.layer), target or str(saliency.target)]
     if saliency.method != "smoothgradcam++":
         parts.append(saliency.method)
-    parts += [_safe(part) for part in selection_parts(saliency.selection)]
+    selection = saliency.selection
+    if selection.filters is not None:
+        parts.append(_safe(f"filters-{ranges(selection.filters)}"))
+    if selection.top is not None:
+        parts.append(f"top-{selection.top}")
+    elif selection.subset is not None:
+        neurons = "_".join(f"{row},{column}" for row, column in selection.subset)
+        parts.append(_safe(f"{'region' if selection.region else 'neurons'}-{neurons}"))
     return ".".join(parts)
 
 
 def is_artefact(name: str) -> bool:
     """Return True if a map's file can have this name."""
     return _ARTEFACT.fullmatch(name) is not None
-
-
-def selection_parts(selection: Selection) -> list[str]:
-    """Return the parts of a name that tell a selection from the whole map: none, one or two."""
-    parts = []
-    if selection.filters is not None:
-        parts.append(f"filters-{ranges(selection.filters)}")
-    if selection.top is not None:
-        parts.append(f"top-{selection.top}")
-    elif selection.subset is not None:
-        kind = "region" if selection.region else "neurons"
-        parts.append(f"{kind}-{'_'.join(f'{row},{column}' for row, column in selection.subset)}")
-    return parts
-
-
-def ranges(numbers: tuple[int, ...]) -> str:
-    """Return whole numbers the way the command line takes them: `0,3,10-12`."""
-    texts: list[str] = []
-    ordered = sorted(set(numbers))
-    start = 0
-    for i, number in enumerate(ordered):
-        if i + 1 == len(ordered) or ordered[i + 1] != number + 1:
-            texts.append(str(number) if i == start else f"{ordered[start]}-{number}")
-            start = i + 1
-    return ",".join(texts)
 
 
 def _safe(text: str) -> str:

@@ -187,15 +187,6 @@ class PredictionRow(TargetRow):
     logit: NotRequired[float]
 
 
-class SelectionRow(TypedDict):
-    """A `SelectionRecord` in a row."""
-
-    filters: list[int] | None
-    region: bool
-    subset: list[list[int]] | None
-    top: int | None
-
-
 class MapRow(TypedDict):
     """A `MapRecord` in a row, as far as readers of rows need it."""
 
@@ -204,7 +195,7 @@ class MapRow(TypedDict):
     state: Literal["ok", "blank", "nonfinite"]
     files: dict[str, str | None]
     target: NotRequired[TargetRow]
-    selection: NotRequired[SelectionRow]
+    selection: NotRequired[dict[str, Any]]
 
 
 class JointRow(TypedDict):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
+
+from typing_extensions import override
 
 from cam_cli.results.files import to_json
+from cam_cli.results.index import RowWriter
 from cam_cli.results.layout import index_file, index_part
 from cam_cli.results.manifest import IndexRow
 from cam_cli.results.shard import Shard
@@ -23,7 +25,7 @@ _MOST_SMALL = 16
 """If there are more parts than this of less than `_MOST_BYTES`, a run begins by merging them."""
 
 
-class ObjectIndexWriter:
+class ObjectIndexWriter(RowWriter):
     """Appends rows to the index of a shard in a folder of an object store; see `RowWriter`.
 
     Args:
@@ -46,16 +48,12 @@ class ObjectIndexWriter:
         if len(small) > _MOST_SMALL:
             self._merge(small)
 
-    def __enter__(self) -> ObjectIndexWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Do nothing: `sync` has sent the rows."""
 
+    @override
     def append(self, row: IndexRow) -> None:
-        """See `RowWriter`; rows that cannot be sent are kept for the next time."""
+        """Append one row; rows that cannot be sent are kept for the next time."""
         line = f"{to_json(row)}\n".encode()
         if not self._rows:
             self._oldest = time.monotonic()
@@ -65,8 +63,8 @@ class ObjectIndexWriter:
         if len(self._rows) >= MOST_ROWS or self._bytes >= _MOST_BYTES or waited >= _LONGEST_WAIT:
             self.sync()
 
+    @override
     def sync(self) -> None:
-        """See `RowWriter`."""
         if self._rows:
             self._put(b"".join(self._rows))
             self._rows, self._bytes = [], 0

@@ -22,6 +22,7 @@ from pydantic_core import from_json
 from cam_cli.errors import RunLockedError, SmoothcamError
 from cam_cli.results.files import to_json
 from cam_cli.results.layout import LOCK, LOCK_OBJECT
+from cam_cli.results.lock import wait_for
 from cam_cli.results.shard import Shard
 from cam_cli.storage.location import Stat, Url
 from cam_cli.storage.store import Store
@@ -29,7 +30,6 @@ from cam_cli.storage.store import Store
 SECONDS = 60.0
 """How long a lock object is valid after it was last put, by the clock of the store."""
 
-_RETRY_SECONDS = 0.5
 _SIMULTANEOUS_SECONDS = 2.0
 _ATTEMPTS = 5
 """Lock objects that were put within so few seconds of each other may all be new and about to step back; so often a run that
@@ -58,18 +58,14 @@ class ObjectLock:
 
     @contextmanager
     def held(self, wait: float, waiting: Callable[[], None], holder: Callable[[], str]) -> Iterator[None]:
-        """Hold the lock until the context ends.
-
-        Args:
-            wait: seconds to go on trying. waiting: called once if it is not free at once. holder: says which run has it.
-
-        Raises:
-            RunLockedError: another run still holds it. OSError: the store cannot be asked.
-        """
+        """Hold the lock until the context ends; see `locked`. Raises OSError if the store cannot be asked."""
         over = threading.Event()
         renewal = threading.Thread(target=self._renew, args=(over,), name="lock renewal", daemon=True)
         try:
-            self._wait_for_it(wait, waiting, holder)
+            in_use = f"'{self._folder}' is in use by another smoothcam"
+            hint = f". If that run was killed on another machine, the lock is free after {self._seconds:g} s"
+            attempts = 1 if wait else _ATTEMPTS
+            wait_for(lambda: self._take(attempts), wait, waiting, lambda: f"{in_use}{holder()}", hint)
             renewal.start()
             yield
         finally:
@@ -78,21 +74,6 @@ class ObjectLock:
                 renewal.join()
             with suppress(OSError):
                 self._store.delete(self._object)
-
-    def _wait_for_it(self, wait: float, waiting: Callable[[], None], holder: Callable[[], str]) -> None:
-        until = time.monotonic() + wait
-        told = False
-        while not self._take(1 if wait else _ATTEMPTS):
-            if time.monotonic() >= until:
-                raise RunLockedError(
-                    f"'{self._folder}' is in use by another smoothcam{holder()}; wait for it with --lock-wait SECONDS, or "
-                    "choose another folder with -o. If that run was killed on another machine, the lock is free after "
-                    f"{self._seconds:g} s"
-                )
-            if not told:
-                waiting()
-                told = True
-            time.sleep(min(random.uniform(_RETRY_SECONDS / 2, _RETRY_SECONDS), max(0.0, until - time.monotonic())))
 
     def check(self) -> None:
         """Check that the lock is still held; the store is asked only if the lock could not be renewed for long.
@@ -145,7 +126,7 @@ class ObjectLock:
             simultaneous = all(mine and abs(_age(objects[name], mine)) <= _SIMULTANEOUS_SECONDS for name in others)
             if not (simultaneous and attempts > 0):
                 return False
-            time.sleep(random.uniform(_RETRY_SECONDS / 5, _RETRY_SECONDS * 2))
+            time.sleep(random.uniform(0.1, 1.0))
 
     def _lock_objects(self) -> Iterator[tuple[str, Stat]]:
         """Yield the lock objects of all shards that share an image with this one."""

@@ -9,7 +9,6 @@ import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterator
 from functools import cached_property
-from itertools import count
 from pathlib import Path, PurePosixPath
 
 from typing_extensions import override
@@ -31,15 +30,6 @@ _TRIES = 3
 """How often an image is put again from the start when something else came to its folder meanwhile."""
 
 
-def is_run_folder(store: Store, folder: Url) -> bool:
-    """Return True if a run made this folder, told from the first objects in it."""
-    try:
-        names = {entry.name for entry in store.peek(folder) if entry.stat is not None}
-    except OSError:
-        return False
-    return LOCK in names and any(RUN.fullmatch(name) for name in names)
-
-
 class ObjectResultStore(ResultStore):
     """OUT as a folder of an object store.
 
@@ -53,19 +43,17 @@ class ObjectResultStore(ResultStore):
     writers = 8
 
     def __init__(self, url: Url, shard: Shard) -> None:
-        super().__init__(shard)
+        super().__init__(url, shard)
         self._url = url
         self._store = Store(url.protocol)
         self._lock: ObjectLock | None = None
-        self._work: Path | None = None
-        self._numbers = count()
         self._sent: set[Path] = set()
         self._sent_mutex = threading.Lock()
 
     @override
     def check(self) -> None:
         try:
-            if any(self._record_of_a_run(name) for name in self._run_files()):
+            if any(self._record(name).is_of_a_run for name in self._run_files()):
                 return
             names = {entry.name for entry in self._store.peek(self._url)}
         except OSError as error:
@@ -91,7 +79,7 @@ class ObjectResultStore(ResultStore):
             yield
 
     @override
-    def run_records(self) -> Iterator[tuple[Shard, RunRecord | None]]:
+    def run_records(self) -> Iterator[tuple[Shard, RunRecord]]:
         try:
             yield from super().run_records()
         except OSError as error:
@@ -139,16 +127,6 @@ class ObjectResultStore(ResultStore):
     @override
     def read(self, key: str, name: str) -> bytes:
         return self._store.read(self._url.child(key).child(name))
-
-    @override
-    def stage(self) -> Path:
-        assert self._work is not None
-        staged = self._work / str(next(self._numbers))
-        try:
-            staged.mkdir(parents=True)
-        except OSError as error:
-            raise self.stopped_by(error) from error
-        return staged
 
     @override
     def send(self, staged: Path, relative: PurePosixPath) -> None:
@@ -203,12 +181,9 @@ class ObjectResultStore(ResultStore):
         return self.stopped_by(error)
 
     @override
-    def stopped_by(self, error: OSError) -> SmoothcamError:
+    def _where(self, error: OSError) -> str:
         here = f" (or to '{self._work}', for files on their way)" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-        return SmoothcamError(
-            f"cannot write to '{self._url}'{here}: {error.strerror}. What is finished stays; the same command goes on from "
-            "there"
-        )
+        return f"'{self._url}'{here}"
 
     @cached_property
     def _listing(self) -> Listing:
@@ -254,11 +229,7 @@ class ObjectResultStore(ResultStore):
         manifest = parse_manifest(self.read(key, MANIFEST)) if MANIFEST in names else None
         made = {MANIFEST, *files, *(files_of(manifest.row()) if manifest else filter(is_artefact, names))}
         if foreign := sorted(set(names) - made):
-            raise ImageError(
-                f"its folder {shown(folder)} holds {shown(foreign[0])}, which no run put there for this image; move it away "
-                "or choose another output folder",
-                stage="write",
-            )
+            raise self._foreign(folder, foreign[0])
         for name in sorted(names, key=lambda name: name != MANIFEST):
             self._store.delete(folder.child(name))
 
@@ -271,7 +242,8 @@ class ObjectResultStore(ResultStore):
             if {entry.name for entry in self._store.peek(self._url) if not LOCK_OBJECT.fullmatch(entry.name)} == {LOCK}:
                 self._store.delete(self._url.child(LOCK))
 
+    @override
     def _unusable(self, error: OSError) -> SmoothcamError:
         if isinstance(error, FileNotFoundError):
-            return UsageError(f"output folder '{self._url}' cannot be used: {error.strerror}; choose another with -o")
+            return super()._unusable(error)
         return SmoothcamError(f"'{self._url}' cannot be used: {error.strerror}; see to it, and run again")

@@ -107,7 +107,7 @@ class RunReader:
                 f"'{folder}' holds no run: it has no run.json; name a folder that `smoothcam explain` wrote"
             )
         shard, record = records[0]
-        if record is None or not record.root:
+        if not record.root:
             raise UsageError(f"'{folder / run_file(shard)}' cannot be read; run `smoothcam explain` again")
         self.record = record
         self.root = location(record.root)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 from contextlib import suppress
 from datetime import datetime
+from importlib.metadata import version
 from typing import Any, Literal
 
 from pydantic import (
@@ -19,6 +21,7 @@ from pydantic_core import from_json
 from cam_cli.results.files import to_json
 from cam_cli.results.manifest import ModelRecord
 from cam_cli.results.shard import Shard
+from cam_cli.version import __version__
 
 _READING = {"reading": True}
 _ONLY_AT_THE_END = ("finished", "totals")
@@ -137,3 +140,9 @@ def _time(text: str | None) -> datetime | None:
         time = datetime.fromisoformat(text or "")
         return time if time.tzinfo else None
     return None
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of smoothcam, Python and the packages that compute, without importing them."""
+    packages = {name: version(name) for name in ("tensorflow", "keras", "numpy", "pillow")}
+    return {"smoothcam": __version__, "python": platform.python_version(), **packages}

@@ -5,35 +5,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, suppress
-from functools import partial
+from itertools import count
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal
+from uuid import uuid4
 
-from cam_cli.errors import SmoothcamError
+from cam_cli.errors import ImageError, SmoothcamError, UsageError
 from cam_cli.images.tree import StoreTree, Tree
-from cam_cli.results.layout import MANIFEST, SHEET, run_file, shard_of_run_file
-from cam_cli.results.manifest import IndexRow, Manifest, Stamp, parse_manifest
+from cam_cli.results.index import RowWriter
+from cam_cli.results.layout import LOCK, MANIFEST, RUN, SHEET, run_file, shard_of_run_file
+from cam_cli.results.manifest import Manifest, Stamp, parse_manifest
 from cam_cli.results.run_record import RunRecord
 from cam_cli.results.shard import Shard
 from cam_cli.storage.location import Location, Url
-
-
-class RowWriter(AbstractContextManager["RowWriter"], Protocol):
-    """Appends rows to the index."""
-
-    def append(self, row: IndexRow) -> None:
-        """Append one row.
-
-        Raises:
-            OSError: it cannot be written. ValueError: it holds a NaN.
-        """
-
-    def sync(self) -> None:
-        """Bring the appended rows to the disk or into the store.
-
-        Raises:
-            OSError: that cannot be done.
-        """
+from cam_cli.text import shown
 
 
 class ResultStore(ABC):
@@ -48,8 +33,12 @@ class ResultStore(ABC):
     stamp_name: ClassVar[Literal["manifest_mtime_ns", "manifest_tag"]]
     writers: ClassVar[int]
 
-    def __init__(self, shard: Shard) -> None:
+    def __init__(self, location: Location, shard: Shard, work: Path | None = None) -> None:
+        self.location = location
         self._shard = shard
+        self._work = work
+        self._mark = uuid4().hex  # other machines may stage images of this run in the same folder
+        self._numbers = count()
 
     @abstractmethod
     def check(self) -> None:
@@ -74,18 +63,17 @@ class ResultStore(ABC):
     def last_run(self) -> RunRecord | None:
         """Return the record of this shard's last run, or else of another shard's; None if there is none."""
         own = run_file(self._shard)
-        if found := self._record_of_a_run(own):
+        if (found := self._record(own)).is_of_a_run:
             return found
         with suppress(OSError):
-            others = (name for name in self._run_files() if name != own)
-            return next((found for name in others if (found := self._record_of_a_run(name))), None)
+            others = (self._record(name) for name in self._run_files() if name != own)
+            return next((found for found in others if found.is_of_a_run), None)
         return None
 
-    def run_records(self) -> Iterator[tuple[Shard, RunRecord | None]]:
-        """Yield every shard that has a run record, and the record; None if it cannot be read.
+    def run_records(self) -> Iterator[tuple[Shard, RunRecord]]:
+        """Yield every shard that has a run record, and the record; one that cannot be read is empty.
 
-        Raises:
-            OSError, SmoothcamError: the folder cannot be listed.
+        Raises OSError or SmoothcamError if the folder cannot be listed.
         """
         for name in self._run_files():
             if shard := shard_of_run_file(name):
@@ -93,19 +81,11 @@ class ResultStore(ABC):
 
     @abstractmethod
     def index_files(self) -> AbstractContextManager[Path]:
-        """Have the index files of all shards in a folder of this machine, until the context ends.
-
-        Raises:
-            SmoothcamError: they cannot be fetched.
-        """
+        """Have the index files of all shards in a folder of this machine; raises SmoothcamError if that cannot be done."""
 
     @abstractmethod
     def open_index(self) -> RowWriter:
-        """Return what appends rows to this shard's index.
-
-        Raises:
-            SmoothcamError: it cannot be opened.
-        """
+        """Return what appends rows to this shard's index; raises SmoothcamError if it cannot be opened."""
 
     @abstractmethod
     def key(self, relative: PurePosixPath) -> str:
@@ -132,27 +112,21 @@ class ResultStore(ABC):
 
     @abstractmethod
     def read(self, key: str, name: str) -> bytes:
-        """Return a file of an image's folder.
+        """Return a file of an image's folder; raises OSError if it cannot be read."""
 
-        Raises:
-            OSError: it cannot be read.
-        """
-
-    @abstractmethod
     def stage(self) -> Path:
-        """Return an empty folder for one image's files, for `send` and `publish`.
-
-        Raises:
-            SmoothcamError: it cannot be made.
-        """
+        """Return an empty folder for one image's files; raises SmoothcamError if it cannot be made."""
+        assert self._work is not None
+        staged = self._work / f"{self._mark}.{next(self._numbers)}"
+        try:
+            staged.mkdir(parents=self._work.parent.is_dir())
+        except OSError as error:
+            raise self.stopped_by(error) from error
+        return staged
 
     @abstractmethod
     def send(self, staged: Path, relative: PurePosixPath) -> None:
-        """Do the part of publishing that takes time and that any thread can do.
-
-        Raises:
-            ImageError, SmoothcamError, FileNotFoundError: see `publish`.
-        """
+        """Do the part of `publish` that takes time and that any thread can do; raises the same errors."""
 
     @abstractmethod
     def publish(self, staged: Path, relative: PurePosixPath, earlier: Collection[str]) -> Stamp:
@@ -173,25 +147,24 @@ class ResultStore(ABC):
     def refused(self, error: OSError) -> SmoothcamError:
         """Return what a failed write means: the failure of one image, or the end of the run."""
 
-    @abstractmethod
     def stopped_by(self, error: OSError) -> SmoothcamError:
         """Return the error that ends a run because nothing can be written."""
+        return SmoothcamError(
+            f"cannot write to {self._where(error)}: {error.strerror}. What is finished stays; the same command goes on "
+            "from there"
+        )
 
     def write_run_record(self, record: RunRecord) -> None:
-        """Write run.json.
-
-        Raises:
-            SmoothcamError: it cannot be written.
-        """
+        """Write run.json; raises SmoothcamError if it cannot be written."""
         self._write(run_file(self._shard), record.to_json())
 
     def write_sheet(self, picture: bytes) -> Location:
-        """Write the contact sheet and return where it is.
-
-        Raises:
-            SmoothcamError: it cannot be written.
-        """
+        """Write the contact sheet and return where it is; raises SmoothcamError if it cannot be written."""
         return self._write(SHEET, picture)
+
+    @abstractmethod
+    def _where(self, error: OSError) -> str:
+        """Return in words where a failed write was to go."""
 
     @abstractmethod
     def _run_files(self) -> list[str]:
@@ -203,16 +176,22 @@ class ResultStore(ABC):
 
     @abstractmethod
     def _write(self, name: str, data: bytes) -> Location:
-        """Replace a file that lies directly in OUT, whole or not at all, and return where it is."""
+        """Replace a file that lies directly in OUT, whole or not at all, and return its location."""
 
-    def _record(self, name: str) -> RunRecord | None:
+    def _record(self, name: str) -> RunRecord:
         with suppress(OSError, ValueError):
             return RunRecord.from_json(self._read(name))
-        return None
+        return RunRecord()
 
-    def _record_of_a_run(self, name: str) -> RunRecord | None:
-        found = self._record(name)
-        return found if found and found.is_of_a_run else None
+    def _unusable(self, error: OSError) -> SmoothcamError:
+        return UsageError(f"output folder '{self.location}' cannot be used: {error.strerror}; choose another with -o")
+
+    def _foreign(self, folder: Location, name: str) -> ImageError:
+        return ImageError(
+            f"its folder {shown(folder)} holds {shown(name)}, which no run made for this image; move it away or choose another "
+            "output folder",
+            stage="write",
+        )
 
     def _holder(self) -> str:
         """Return in a few words which run has the lock."""
@@ -237,7 +216,16 @@ def result_store_at(location: Location, shard: Shard) -> ResultStore:
 
 
 def run_folders_in(tree: Tree) -> Callable[[Any], bool]:
-    """Return a function that tells whether a folder was made by a run; its pictures are no images to explain."""
-    from cam_cli.results import disk_store, object_store
+    """Return a function that tells whether a run made a folder; the pictures in it are no images to explain."""
 
-    return partial(object_store.is_run_folder, tree.store) if isinstance(tree, StoreTree) else disk_store.is_run_folder
+    def made_by_a_run(folder: Any) -> bool:
+        try:
+            if isinstance(tree, StoreTree):
+                names = [entry.name for entry in tree.store.peek(folder) if entry.stat is not None]
+            else:
+                names = [entry.name for entry in folder.iterdir()] if (folder / LOCK).is_file() else []
+        except OSError:
+            return False
+        return LOCK in names and any(RUN.fullmatch(name) for name in names)
+
+    return made_by_a_run

@@ -208,14 +208,13 @@ def _divisions(stores: Sequence[tuple[str, ResultStore]]) -> tuple[tuple[Divisio
 
 
 def _records(folder: str, store: ResultStore) -> Iterator[tuple[Shard, RunRecord]]:
-    """Yield the run records of a folder; one that cannot be read says nothing.
+    """Yield the run records of a folder.
 
     Raises:
         UsageError: the folder cannot be read.
     """
     try:
-        for shard, record in store.run_records():
-            yield shard, record or RunRecord()
+        yield from store.run_records()
     except OSError as error:
         raise UsageError(f"'{folder}' is no run folder: {error.strerror}") from None
 
