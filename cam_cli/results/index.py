@@ -29,8 +29,6 @@ _MOST_OPEN = 128
 _BLOCK = 2**16
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-
-
 _ROW = TypeAdapter(IndexRow)
 
 
@@ -42,13 +40,13 @@ def path_hash(path: str) -> int:
 class Index(AbstractContextManager["Index"]):
     """The rows of all index files of a run; of several rows for one path the one with the latest `finished` counts.
 
-    Only where a row lies is held, 24 bytes an image; rows are read when they are asked for. Lines that are no rows are passed
-    over and counted in `skipped_lines`; a last line without its end is not, as somebody may just be writing it. Not for several
-    threads.
+    It holds only the positions of the rows, 24 bytes an image, and reads a row when it is asked for. Lines that are not rows
+    are skipped and counted in `skipped_lines`; an unfinished last line is not counted, as a run may just be writing it. Not
+    thread-safe.
 
     Args:
-        folder: where the index files are, or several such folders. keep: says by an image's path hash whether its row is
-            wanted.
+        folder: where the index files are, or several such folders. keep: tells by the hash of an image's path whether
+            its row is wanted.
 
     Raises:
         SmoothcamError: an index file cannot be read.
@@ -93,7 +91,7 @@ class Index(AbstractContextManager["Index"]):
         return len(self._hashes)
 
     def row(self, path: str) -> IndexRow | None:
-        """Return the row of an image by its path as it stands there; None where there is none."""
+        """Return the row of an image by its path, as rows have it; None if there is none."""
         wanted = path_hash(path)
         at = int(self._hashes.searchsorted(np.uint64(wanted)))
         if at == len(self._hashes) or int(self._hashes[at]) != wanted:
@@ -105,7 +103,7 @@ class Index(AbstractContextManager["Index"]):
         return row if row["path"] == path else None
 
     def rows(self) -> Iterator[IndexRow]:
-        """Yield the row of every image, one at a time, in the order they lie in the files.
+        """Yield the row of every image, one at a time, in the order of the files.
 
         Raises:
             SmoothcamError: an index file has vanished or was changed since it was opened.
@@ -125,7 +123,7 @@ class Index(AbstractContextManager["Index"]):
         return cast(IndexRow, row)
 
     def _descriptor(self, number: int) -> int:
-        """Return an index file, open; those asked for last stay open."""
+        """Return an open index file; those used last stay open."""
         file = self._open.pop(number, None)
         if file is None:
             if len(self._open) >= _MOST_OPEN:
@@ -150,7 +148,7 @@ class RowWriter(AbstractContextManager["RowWriter"]):
 class IndexWriter(RowWriter):
     """Appends rows to an index file, each with one write, so that a reader meets whole lines only.
 
-    A last line that a crash tore is cut off at the start; `repaired` says whether there was one.
+    A last line that a crash tore is cut off at the start; `repaired` is True if there was one.
 
     Raises:
         SmoothcamError: the file cannot be opened or is a link.
@@ -187,7 +185,7 @@ class IndexWriter(RowWriter):
 
 
 def _cut_torn_line(file: int) -> bool:
-    """Cut off what follows the last newline, and say whether there was anything."""
+    """Cut off what follows the last newline; return True if there was anything."""
     size = end = os.fstat(file).st_size
     while end > 0:
         start = max(0, end - _BLOCK)
@@ -212,7 +210,7 @@ def _files_in(folder: Path) -> list[Path]:
 
 
 def _complete_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield each complete line and where it starts; of one that is too long, nothing but that it is there."""
+    """Yield each complete line with its position; a line that is too long is yielded empty."""
     start = 0
     within = False
     try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NotRequired, cast
+from typing import Annotated, Any, Literal, NotRequired, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import TypedDict
@@ -15,7 +15,6 @@ from typing_extensions import TypedDict
 from cam_cli.results.files import to_json, write_new
 from cam_cli.results.layout import MANIFEST
 
-SCHEMA_VERSION: Final = 1
 ENGINE_VERSION = 3
 """Raised whenever the same settings give other numbers; part of the fingerprint."""
 
@@ -33,13 +32,13 @@ class Failure(_Record):
 
 
 class ImageRecord(_Record):
-    """The photo; `path` is POSIX, relative to the root named in run.json, bytes that are no UTF-8 as `\\xNN`."""
+    """The image file; `path` is POSIX, relative to the root in run.json, with bytes that are not UTF-8 as `\\xNN`."""
 
     path: str
     sha256: str | None = None
     width: int | None = Field(None, description="pixels, upright")
     height: int | None = Field(None, description="pixels, upright")
-    notes: tuple[str, ...] = Field((), description="what was done to the photo that a person should know")
+    notes: tuple[str, ...] = Field((), description="what was done to the image that a user should know")
 
 
 class ModelRecord(_Record):
@@ -127,11 +126,11 @@ class JointRecord(_Record):
 class Manifest(_Record):
     """`manifest.json`, written last: its presence means that the image is finished."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     status: Literal["ok", "failed"]
     error: Failure | None = None
     fingerprint: str = Field(
-        description="of everything that decides the result; of all but the photo when its file could not be read"
+        description="of everything that decides the result; of all but the image when its file could not be read"
     )
     image: ImageRecord
     model: ModelRecord

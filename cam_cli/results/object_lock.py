@@ -173,7 +173,7 @@ def _has_ended(store: Store, lock_object: Url) -> bool:
 
 def _identity(pid: int) -> list[str] | None:
     """Return what tells a process from all others: the start of the machine, the namespace of the number, the number, and the
-    start of the process. None where there is no /proc, as on macOS, or no such process.
+    start of the process. None if there is no /proc, as on macOS, or no such process.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from importlib.metadata import version
 from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    ValidationError,
-    ValidationInfo,
-    ValidatorFunctionWrapHandler,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic_core import from_json
 
 from cam_cli.results.files import to_json
@@ -35,7 +29,7 @@ class _Record(BaseModel):
 
     @field_validator("*", mode="wrap")
     @classmethod
-    def _default_if_wrong(cls, value: Any, check: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+    def _default_if_wrong(cls, value: Any, check: Callable[[Any], Any], info: ValidationInfo) -> Any:
         try:
             return check(value)
         except ValidationError:
