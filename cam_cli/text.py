@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from itertools import groupby
 from pathlib import PurePosixPath
 
 
@@ -51,6 +52,13 @@ def shown_if_odd(path: str | os.PathLike[str]) -> str:
     """Return a file name for a message, in quotes only if it holds characters that a terminal cannot show."""
     text = os.fspath(path)
     return text if text.isprintable() else repr(text)
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Return whole numbers in order, as the command line and Slurm's --array take them: `0,3,10-12`."""
+    groups = groupby(enumerate(sorted(set(numbers))), key=lambda pair: pair[1] - pair[0])
+    runs = [[number for _, number in group] for _, group in groups]
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def one_line(error: BaseException, longest: int | None = None) -> str:

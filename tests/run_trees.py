@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from cam_cli.results.disk_store import DiskResultStore
 from cam_cli.results.index import Index
+from cam_cli.results.manifest import Manifest
+from cam_cli.results.shard import Shard
 
 OF_A_SHARD = r"(\.\d+-of-\d+)?"
 OWN_FILES = re.compile(rf"run{OF_A_SHARD}\.json|index{OF_A_SHARD}(\.part-\d+)?\.jsonl|\.lock|sheet\.jpg")
@@ -37,6 +40,11 @@ def make_photos(folder: Path, count: int, broken: int = 0) -> Path:
         data = buffer.getvalue() if number < count - broken else b"no image"
         (places[number % len(places)] / f"photo {number:03}.{kind}").write_bytes(data)
     return folder
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """Return the manifest in an image's folder on the disk."""
+    return DiskResultStore(folder.parent, Shard()).manifest(str(folder))
 
 
 def image_folders(out: Path) -> dict[str, Path]:

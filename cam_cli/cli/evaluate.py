@@ -87,8 +87,9 @@ def evaluate(
     smoothcam evaluate out --annotations instances_val2017.json --faithfulness blur
     smoothcam evaluate out --sanity --format json | jq '.sanity'
     """
-    from cam_cli.evaluate.evaluation import EVALUATION, evaluation_file
     from cam_cli.evaluate.evaluation import evaluate as evaluate_run
+    from cam_cli.evaluate.evaluation import evaluation_file
+    from cam_cli.results.layout import EVALUATION
     from cam_cli.results.reader import RunReader
 
     saved = RunReader(run)

@@ -13,7 +13,7 @@ import click
 
 from cam_cli.cli.audits import BREACHED, held_against
 from cam_cli.cli.console import Console
-from cam_cli.cli.locations import Place
+from cam_cli.cli.locations import LocationParam
 from cam_cli.cli.options import RunCommand, resolve_options, run_options
 from cam_cli.config import RunConfig
 from cam_cli.errors import UsageError
@@ -23,7 +23,7 @@ from cam_cli.text import escaped
 
 
 @click.command(cls=RunCommand)
-@click.argument("paths", nargs=-1, type=Place(), metavar="[PATH]...")
+@click.argument("paths", nargs=-1, type=LocationParam(), metavar="[PATH]...")
 @run_options
 @click.option("--dry-run", is_flag=True, help="List what would be done, and do nothing; loads no model.")
 @click.option("--json", "json_lines", is_flag=True, help="One line of JSON on stdout for each image.")

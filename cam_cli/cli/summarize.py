@@ -6,15 +6,14 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 import click
 
-from cam_cli.cli.locations import Place
+from cam_cli.cli.locations import LocationParam
 from cam_cli.cli.table import table
 from cam_cli.storage.location import Location
-from cam_cli.text import cell, escaped
+from cam_cli.text import cell, escaped, ranges
 
 if TYPE_CHECKING:
     from cam_cli.results.summary import State, Summary
@@ -28,7 +27,7 @@ _WORDS: dict[State, str] = {
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=Place(), metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, type=LocationParam(), metavar="RUN...")
 @click.option(
     "--format",
     "form",
@@ -82,13 +81,11 @@ def _remarks(summary: Summary) -> Iterator[str]:
 
 def _gaps(summary: Summary) -> Iterator[str]:
     for division in summary.current:
-        if division.complete:
-            continue
-        if division.count == 1:
+        if division.count == 1 and not division.complete:
             yield f"the run in '{division.runs[0].folder}' is {_WORDS[division.runs[0].state]}"
-            continue
-        parts = [f"{_ranges(shards)} {word}" for state, word in _WORDS.items() if (shards := division.shards(state))]
-        yield f"of {division.count} shards {', '.join(parts)}"
+        elif not division.complete:
+            parts = [f"{ranges(shards)} {word}" for state, word in _WORDS.items() if (shards := division.shards(state))]
+            yield f"of {division.count} shards {', '.join(parts)}"
 
 
 def _tables(summary: Summary) -> Iterator[str]:
@@ -102,7 +99,7 @@ def _tables(summary: Summary) -> Iterator[str]:
             state = _WORDS.get(run.state, run.state) + note
             runs.append((f"{run.shard}/{division.count}", state, _text(run.images), seconds, run.folder))
         if division.current and (missing := division.shards("missing")):
-            runs.append((f"{_ranges(missing)}/{division.count}", "missing", "", "", ""))
+            runs.append((f"{ranges(missing)}/{division.count}", "missing", "", "", ""))
     yield _table(("shard", "state", "images", "seconds", "folder"), runs)
     if summary.failures:
         rows = [(f.stage, f.type, str(f.images), "  ".join(f.examples)) for f in summary.failures]
@@ -116,9 +113,8 @@ def _tables(summary: Summary) -> Iterator[str]:
 
 def _values(summary: Summary) -> Iterator[tuple[str, str, str, str, object]]:
     yield "run", "", "", "complete", str(summary.complete).lower()
-    yield "run", "", "", "unreadable_folders", summary.unreadable_folders
-    yield "run", "", "", "unreadable_lines", summary.unreadable_lines
-    yield "run", "", "", "rows_missing", summary.rows_missing
+    for name in ("unreadable_folders", "unreadable_lines", "rows_missing"):
+        yield "run", "", "", name, getattr(summary, name)
     yield "images", "", "", "ok", summary.ok
     yield "images", "", "", "failed", summary.failed
     for failure in summary.failures:
@@ -131,26 +127,18 @@ def _values(summary: Summary) -> Iterator[tuple[str, str, str, str, object]]:
     for best in summary.classes:
         yield "classes", str(best.index), best.label, "images", best.images
     for division in summary.divisions:
+        current = str(division.current).lower()
         for run in division.runs:
-            key = f"{run.shard}/{division.count}"
-            yield "shards", key, run.folder, "state", run.state
-            yield "shards", key, run.folder, "current", str(division.current).lower()
-            yield "shards", key, run.folder, "images", _text(run.images)
-            yield "shards", key, run.folder, "seconds", _text(run.seconds)
-        if division.current:
-            for shard in division.shards("missing"):
-                yield "shards", f"{shard}/{division.count}", "", "state", "missing"
+            measures = {"state": run.state, "current": current, "images": run.images, "seconds": run.seconds}
+            for measure, value in measures.items():
+                yield "shards", f"{run.shard}/{division.count}", run.folder, measure, _text(value)
+        for shard in division.shards("missing") if division.current else ():
+            yield "shards", f"{shard}/{division.count}", "", "state", "missing"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return table(head, [[escaped(text) for text in row] for row in rows])
 
 
-def _text(value: float | None) -> str:
+def _text(value: str | float | None) -> str:
     return "" if value is None else str(value)
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """Return rising numbers as Slurm's --array takes them: `3,5-7`."""
-    runs = [[n for _, n in run] for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])]
-    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

@@ -61,7 +61,7 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
             self._threads.submit(self._lend, _Decoder.start)  # if that fails, the first job tries again and raises
 
     def decode(
-        self, jobs: Iterable[tuple[T, Location, str | None]], how: DecodeSettings, ahead: int
+        self, jobs: Iterable[tuple[T, Location, str | None]], how: DecodeSettings, ahead: int = 8
     ) -> Iterator[tuple[T, Decoded]]:
         """Yield what becomes of each job, in their order, while the next ones are worked on.
 

@@ -263,7 +263,7 @@ def _drawn(image: ImageResult, record: MapRecord) -> Array | None:
     width, height = image.size
     if values is None or not width:
         return None
-    return image.placed(np.maximum(values, 0), picture_size(width, height, CANVAS, enlarge=True))
+    return image.upsampled(np.maximum(values, 0), picture_size(width, height, CANVAS, enlarge=True))
 
 
 def _correlation(a: Array, b: Array) -> float | None:

@@ -19,11 +19,11 @@ from cam_cli.evaluate.localisation import localise
 from cam_cli.evaluate.signals import centre_of_attention, signals
 from cam_cli.render.size import picture_size
 from cam_cli.results.files import to_json, whole
+from cam_cli.results.layout import EVALUATION
 from cam_cli.results.manifest import MapRecord
 from cam_cli.results.reader import ImageResult, RunReader
 from cam_cli.text import shown
 
-EVALUATION = "evaluation.json"
 _Values = dict[tuple[str, str, str], "array[float]"]
 """By layer, method and metric, one value an image."""
 
@@ -183,11 +183,11 @@ def _figures_of(
         }
         values = image.values(record) if record.state != "nonfinite" else None
         if values is not None:
-            metrics |= signals(values, image.placed(values, picture_size(*image.size, CANVAS)))
+            metrics |= signals(values, image.upsampled(values, picture_size(*image.size, CANVAS)))
             metrics |= _class_distance(record, others)
             masks = annotations.instances(image.path, image.size, record.target) if annotations else None
             if masks:
-                metrics |= localise(image.placed(values), masks)
+                metrics |= localise(image.upsampled(values), masks)
             metrics |= further.get(number, {})
         yield MapFigures(record, {name: _finite(value) for name, value in metrics.items()})
 
@@ -202,7 +202,7 @@ def _centres(image: ImageResult) -> dict[tuple[str, str], list[tuple[int, tuple[
     for record in image.manifest.maps:
         values = image.values(record) if record.state == "ok" else None
         if values is not None and record.selection.filters is None and record.selection.subset is None:
-            centre = centre_of_attention(image.placed(values, picture_size(*image.size, CANVAS)))
+            centre = centre_of_attention(image.upsampled(values, picture_size(*image.size, CANVAS)))
             if centre is not None:
                 found[record.layer, record.method].append((record.target.index, centre))
     return found

@@ -29,7 +29,7 @@ from cam_cli.models.calls import trace
 from cam_cli.plan.resolve import request_of
 from cam_cli.render.upsample import upsample
 from cam_cli.results.manifest import MapRecord
-from cam_cli.results.reader import ImageResult, RunReader, photos_of
+from cam_cli.results.reader import ImageResult, RunReader
 
 Array = NDArray[np.float32]
 
@@ -70,7 +70,7 @@ def sanity_of(run: RunReader, opened: OpenedModel, most: int) -> Sanity:
 def _photos(images: Iterable[ImageResult], opened: OpenedModel) -> Iterator[tuple[ImageResult, DecodedImage | None]]:
     """Yield each image with its photo; None where its file is gone or another one by now."""
     with DecoderPool(_DECODERS, opened.config.image_timeout) as decoders:
-        for image, now in photos_of(images, decoders, opened.decode_settings):
+        for image, now in decoders.decode((image.decode_job for image in images), opened.decode_settings):
             yield image, now.image if now.sha256 == image.manifest.image.sha256 else None
 
 

@@ -85,7 +85,7 @@ def _cells(
     if row["error"] is not None:
         return [photo, Cell(None, f"failed: {row['error']['message']}")]
     probability = {entry["index"]: entry["probability"] for entry in row["predictions"]}
-    place = folder.place(from_printable(row["path"]))
+    place = folder.key(from_printable(row["path"]))
     return [
         photo,
         *(_map_cell(maps[key], folder, place, probability) if key in maps else Cell(None, "") for key in columns),

@@ -16,9 +16,9 @@ from cam_cli.interruption import Interrupted, Interruption
 from cam_cli.pipeline.stats import Stats
 from cam_cli.plan.plan import Plan
 from cam_cli.reporter import Reporter
-from cam_cli.results.index import Index
+from cam_cli.results.index import Index, RowWriter
 from cam_cli.results.manifest import ImageRecord, Manifest, Row, Stamp, files_of, without_index_fields
-from cam_cli.results.store import ResultStore, Rows
+from cam_cli.results.store import ResultStore
 from cam_cli.storage.location import Stat
 from cam_cli.text import printable
 
@@ -32,7 +32,7 @@ class Recorder:
         self,
         store: ResultStore,
         index: Index,
-        rows: Rows,
+        rows: RowWriter,
         plan: Plan,
         reporter: Reporter,
         stats: Stats,
@@ -128,7 +128,7 @@ class Recorder:
     def _made_before(self, image: ImageFile) -> list[str]:
         """Return the names of the files that earlier runs made for an image."""
         row = self._index.row(printable(image.relative))
-        manifest = self._store.manifest(self._store.place(image.relative))
+        manifest = self._store.manifest(self._store.key(image.relative))
         return [name for known in (row, manifest and manifest.row()) if known for name in files_of(known)]
 
     def _finish(self, manifest: Manifest, source: FileStat | Stat | None, stamp: Stamp | None) -> None:

@@ -41,20 +41,20 @@ class Resume:
     bytes. A failed image counts as finished unless `retry_failed`.
     """
 
-    def __init__(self, folder: ResultStore, index: Index, plan: Plan | None, *, retry_failed: bool) -> None:
-        self._folder = folder
+    def __init__(self, store: ResultStore, index: Index, plan: Plan | None, *, retry_failed: bool) -> None:
+        self._store = store
         self._index = index
         self._plan = plan
         self._retry_failed = retry_failed
 
     def judge(self, found: ImageFile) -> Verdict:
         """Return the verdict on one image; without a plan every earlier result counts as made with other settings."""
-        place = self._folder.place(found.relative)
+        key = self._store.key(found.relative)
         path = printable(found.relative)
         row: Row | None = self._index.row(path)
-        written = self._folder.stamp(place)
-        if row is None or written is None or row.get(self._folder.stamp_name) != written:
-            row = self._read(place, path, written) if written is not None else self._without_folder(row)
+        written = self._store.stamp(key)
+        if row is None or written is None or row.get(self._store.stamp_name) != written:
+            row = self._read(key, path, written) if written is not None else self._without_folder(row)
         if row is None:
             return Verdict(NEW)
         if self._plan is None or row["fingerprint"] != self._plan.fingerprint(row["sha256"], self._targets(found)):
@@ -62,7 +62,7 @@ class Resume:
         if row["status"] == "failed":
             if self._retry_failed:
                 return Verdict(FAILED, row)
-        elif not self._folder.holds(place, files_of(row)):
+        elif not self._store.holds(key, files_of(row)):
             return Verdict(INCOMPLETE, row)
         source = stat_of(found.path)
         if row.get("source") != (source and source.record()):
@@ -75,15 +75,15 @@ class Resume:
         except ImageError:
             return ()
 
-    def _read(self, place: str, path: str, written: Stamp) -> Row | None:
-        manifest = self._folder.manifest(place)
+    def _read(self, key: str, path: str, written: Stamp) -> Row | None:
+        manifest = self._store.manifest(key)
         if manifest is None or manifest.image.path != path:
             return None
         row = manifest.row()
-        row[self._folder.stamp_name] = written
+        row[self._store.stamp_name] = written
         return row
 
     def _without_folder(self, row: Row | None) -> Row | None:
         """Return the row of an image that failed because no manifest could be written for it."""
-        failed = row is not None and row["status"] == "failed" and row.get(self._folder.stamp_name) is None
+        failed = row is not None and row["status"] == "failed" and row.get(self._store.stamp_name) is None
         return row if failed else None

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from cam_cli.config import RunConfig
 from cam_cli.decoding.pool import DecoderPool, decoders_for
@@ -30,10 +30,9 @@ from cam_cli.pipeline.stats import Stats
 from cam_cli.plan.plan import Plan, PlanInputs, plan_from
 from cam_cli.reporter import Reporter
 from cam_cli.results.index import Index, path_hash
-from cam_cli.results.run_record import PlanRecord, RunRecord
+from cam_cli.results.run_record import PlanRecord, RunRecord, versions
 from cam_cli.results.shard import Shard
 from cam_cli.results.store import ResultStore, result_store_at
-from cam_cli.results.versions import versions
 from cam_cli.storage.location import Location
 from cam_cli.text import printable
 
@@ -69,10 +68,9 @@ def explain_run(
 
     images = discovery.some_images(on_unreadable)
     store = result_store_at(config.output, shard)
-    store.make()
     with ExitStack() as stack:
-        stack.enter_context(_locked(store, config, reporter))
-        stack.enter_context(store.staging())
+        in_use = f"'{printable(config.output)}' is in use; waiting up to {config.lock_wait:g} s"
+        stack.enter_context(store.open_for_writing(config.lock_wait, lambda: reporter.say(in_use)))
         last_run = store.last_run()
         inputs = PlanInputs.of(config, discovery.root)
         decoders = stack.enter_context(DecoderPool(config.workers or decoders_for(cores()), config.image_timeout))
@@ -88,7 +86,7 @@ def explain_run(
         for remark in plan.remarks:
             reporter.say(remark)
         index = stack.enter_context(Index(stack.enter_context(store.index_files()), shard.owns))
-        rows = stack.enter_context(store.open_rows())
+        rows = stack.enter_context(store.open_index())
         store.write_run_record(record)
         recorder = Recorder(store, index, rows, plan, reporter, stats, interruption)
         resume = Resume(store, index, plan, retry_failed=config.retry_failed)
@@ -143,14 +141,6 @@ def _executor(
     return LocalExecutor(inputs, store, decoders, reporter, interruption)
 
 
-def _locked(store: ResultStore, config: RunConfig, reporter: Reporter) -> Any:
-    return store.locked(
-        config.lock_wait,
-        waiting=lambda: reporter.say(f"'{printable(config.output)}' is in use; waiting up to {config.lock_wait:g} s"),
-        holder=lambda: _holder(store.last_run()),
-    )
-
-
 def _record(
     paths: Sequence[Location],
     config: RunConfig,
@@ -190,12 +180,6 @@ def _count_in_background(discovery: Discovery, shard: Shard, reporter: Reporter)
 
     if discovery.repeatable:
         threading.Thread(target=count, name="count", daemon=True).start()
-
-
-def _holder(run: RunRecord | None) -> str:
-    if run is None or run.state != "running":
-        return ""
-    return f" (process {run.pid} on {run.host}, since {run.started})"
 
 
 def _difference(last: RunRecord | None, record: RunRecord) -> str | None:

@@ -15,8 +15,7 @@ from cam_cli.models.source import ModelSource, find_source
 from cam_cli.plan.targets import Targets, read_targets
 from cam_cli.results.files import to_json
 from cam_cli.results.manifest import ENGINE_VERSION, ImageRecord, Manifest, ModelRecord
-from cam_cli.results.run_record import RunRecord
-from cam_cli.results.versions import versions
+from cam_cli.results.run_record import RunRecord, versions
 from cam_cli.storage.location import Location
 
 

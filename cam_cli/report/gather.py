@@ -23,8 +23,9 @@ from cam_cli.methods import drawing_of
 from cam_cli.render.picture import limits
 from cam_cli.report.evaluation import Evaluation, finite
 from cam_cli.report.thumbnails import Detail, encoded, overlay_thumbnail
-from cam_cli.results.manifest import MANIFEST, MapRecord
-from cam_cli.results.reader import ImageResult, RunReader, photos_of
+from cam_cli.results.layout import MANIFEST
+from cam_cli.results.manifest import MapRecord
+from cam_cli.results.reader import ImageResult, RunReader
 from cam_cli.storage.location import Location, Url
 
 WORRIES: Final = ("failed", "nonfinite", "blank", "suspicious", "ok")
@@ -74,7 +75,7 @@ class Gathering:
         """
         half = max(1, self._much.side // 2)
         how = DecodeSettings((half, half), Preprocessing(), self._much.side, max_pixels)
-        for image, opened in photos_of(self._run.images(), decoders, how):
+        for image, opened in decoders.decode((image.decode_job for image in self._run.images()), how):
             self.shown += 1
             yield self._entry(image, opened)
 
@@ -128,7 +129,7 @@ class Gathering:
         known = image.manifest.image.sha256
         state = "gone" if opened.sha256 is None else "changed" if known not in (None, opened.sha256) else "same"
         small = None if photo is None else encoded(Image.fromarray(photo), self._much.side)
-        return {"href": self._href(image.photo), "state": state, "small": small}
+        return {"href": self._href(image.image_file), "state": state, "small": small}
 
     def _map(self, image: ImageResult, record: MapRecord) -> dict[str, Any]:
         shown = record.model_dump(mode="json", exclude={"files"})

@@ -69,7 +69,7 @@ def overlay_thumbnail(image: ImageResult, record: MapRecord, photo: NDArray[np.u
         values = image.values(record)
         if photo is None or values is None:
             return None
-        placed = image.placed(drawn(values, drawing_of(record.method)), (photo.shape[1], photo.shape[0]))
+        placed = image.upsampled(drawn(values, drawing_of(record.method)), (photo.shape[1], photo.shape[0]))
         settings = image.manifest.settings
         return encoded(overlay(photo, placed, settings["colormap"], settings["opacity"]), side)
     except Exception:  # noqa: BLE001 - files of a run may be damaged in every way there is; its record is shown without them

@@ -9,7 +9,6 @@ from typing import Any
 
 from cam_cli.decoding.pool import DecoderPool
 from cam_cli.errors import SmoothcamError, UsageError
-from cam_cli.evaluate.evaluation import EVALUATION
 from cam_cli.images.decode import MAX_PIXELS
 from cam_cli.report.evaluation import read_evaluation
 from cam_cli.report.gather import Entry, Gathering
@@ -17,10 +16,10 @@ from cam_cli.report.page import MARK, write_page
 from cam_cli.report.thumbnails import detail_for
 from cam_cli.results.files import whole
 from cam_cli.results.index import Index
+from cam_cli.results.layout import EVALUATION, REPORT
 from cam_cli.results.reader import RunReader
 from cam_cli.text import shown
 
-REPORT = "report.html"
 _DECODERS = 2
 _SECONDS_FOR_A_PHOTO = 60.0
 _OF_A_RUN = {"model", "versions", "finished", "state"}

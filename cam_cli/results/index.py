@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
+from abc import abstractmethod
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
 from typing import cast
 
 import numpy as np
 from pydantic import TypeAdapter
 from pydantic_core import from_json
+from typing_extensions import override
 
 from cam_cli.errors import SmoothcamError
 from cam_cli.results.files import to_json
+from cam_cli.results.layout import INDEX
 from cam_cli.results.manifest import IndexRow
-from cam_cli.results.shard import SHARD
 
-INDEX = re.compile(rf"index{SHARD}(\.part-[0-9]+)?\.jsonl")
-"""An index file; in a store, where nothing can be appended to, there are parts of one."""
 _LONGEST = 2**26
 """No line is longer than this many bytes; what claims to be is not read into memory."""
 _MOST_OPEN = 128
@@ -31,8 +29,6 @@ _MOST_OPEN = 128
 _BLOCK = 2**16
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-
-
 _ROW = TypeAdapter(IndexRow)
 
 
@@ -41,16 +37,16 @@ def path_hash(path: str) -> int:
     return int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest(), "big")
 
 
-class Index:
+class Index(AbstractContextManager["Index"]):
     """The rows of all index files of a run; of several rows for one path the one with the latest `finished` counts.
 
-    Only where a row lies is held, 24 bytes an image; rows are read when they are asked for. Lines that are no rows are passed
-    over and counted in `skipped_lines`; a last line without its end is not, as somebody may just be writing it. Not for several
-    threads.
+    It holds only the positions of the rows, 24 bytes an image, and reads a row when it is asked for. Lines that are not rows
+    are skipped and counted in `skipped_lines`; an unfinished last line is not counted, as a run may just be writing it. Not
+    thread-safe.
 
     Args:
-        folder: where the index files are, or several such folders. keep: says by an image's path hash whether its row is
-            wanted.
+        folder: where the index files are, or several such folders. keep: tells by the hash of an image's path whether
+            its row is wanted.
 
     Raises:
         SmoothcamError: an index file cannot be read.
@@ -87,19 +83,15 @@ class Index:
         self._lengths = np.array(lengths, np.uint32)[counting]
         self._files = np.array(files, np.uint32)[counting]
 
-    def __enter__(self) -> Index:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def __exit__(self, *_: object) -> None:
+        while self._open:
+            os.close(self._open.popitem()[1])
 
     def __len__(self) -> int:
         return len(self._hashes)
 
     def row(self, path: str) -> IndexRow | None:
-        """Return the row of an image by its path as it stands there; None where there is none."""
+        """Return the row of an image by its path, as rows have it; None if there is none."""
         wanted = path_hash(path)
         at = int(self._hashes.searchsorted(np.uint64(wanted)))
         if at == len(self._hashes) or int(self._hashes[at]) != wanted:
@@ -111,7 +103,7 @@ class Index:
         return row if row["path"] == path else None
 
     def rows(self) -> Iterator[IndexRow]:
-        """Yield the row of every image, one at a time, in the order they lie in the files.
+        """Yield the row of every image, one at a time, in the order of the files.
 
         Raises:
             SmoothcamError: an index file has vanished or was changed since it was opened.
@@ -123,11 +115,6 @@ class Index:
                 path = self._paths[self._files[at]]
                 raise SmoothcamError(f"'{path}' was changed while it was read; run the same command again") from None
 
-    def close(self) -> None:
-        """Close the files."""
-        while self._open:
-            os.close(self._open.popitem()[1])
-
     def _read(self, at: int) -> IndexRow:
         line = os.pread(self._descriptor(int(self._files[at])), int(self._lengths[at]), int(self._starts[at]))
         row = from_json(line, cache_strings="keys")
@@ -136,7 +123,7 @@ class Index:
         return cast(IndexRow, row)
 
     def _descriptor(self, number: int) -> int:
-        """Return an index file, open; those asked for last stay open."""
+        """Return an open index file; those used last stay open."""
         file = self._open.pop(number, None)
         if file is None:
             if len(self._open) >= _MOST_OPEN:
@@ -146,10 +133,22 @@ class Index:
         return file
 
 
-class IndexWriter:
+class RowWriter(AbstractContextManager["RowWriter"]):
+    """Appends rows to the index of a shard."""
+
+    @abstractmethod
+    def append(self, row: IndexRow) -> None:
+        """Append one row; raises OSError if it cannot be written, and ValueError if it holds a NaN."""
+
+    @abstractmethod
+    def sync(self) -> None:
+        """Bring the appended rows to the disk or into the store; raises OSError if that cannot be done."""
+
+
+class IndexWriter(RowWriter):
     """Appends rows to an index file, each with one write, so that a reader meets whole lines only.
 
-    A last line that a crash tore is cut off at the start; `repaired` says whether there was one.
+    A last line that a crash tore is cut off at the start; `repaired` is True if there was one.
 
     Raises:
         SmoothcamError: the file cannot be opened or is a link.
@@ -165,45 +164,28 @@ class IndexWriter:
                 f"the index '{path}' cannot be written: {error.strerror}; move it away or choose another output folder"
             ) from error
 
-    def __enter__(self) -> IndexWriter:
-        return self
+    def __exit__(self, *_: object) -> None:
+        os.close(self._file)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
+    @override
     def append(self, row: IndexRow) -> None:
-        """Append one row.
-
-        Raises:
-            OSError: it cannot be written; the file is as it was before. ValueError: it holds a NaN.
-        """
         line = memoryview(f"{to_json(row)}\n".encode())
         start = os.fstat(self._file).st_size
         try:
             while line:
                 line = line[os.write(self._file, line) :]
         except BaseException:
-            with suppress(OSError):
+            with suppress(OSError):  # leave the file as it was before
                 os.ftruncate(self._file, start)
             raise
 
+    @override
     def sync(self) -> None:
-        """Bring what was appended to the disk.
-
-        Raises:
-            OSError: it cannot be.
-        """
         os.fsync(self._file)
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._file)
 
 
 def _cut_torn_line(file: int) -> bool:
-    """Cut off what follows the last newline, and say whether there was anything."""
+    """Cut off what follows the last newline; return True if there was anything."""
     size = end = os.fstat(file).st_size
     while end > 0:
         start = max(0, end - _BLOCK)
@@ -228,7 +210,7 @@ def _files_in(folder: Path) -> list[Path]:
 
 
 def _complete_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield each complete line and where it starts; of one that is too long, nothing but that it is there."""
+    """Yield each complete line with its position; a line that is too long is yielded empty."""
     start = 0
     within = False
     try:

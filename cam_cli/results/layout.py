@@ -1,4 +1,4 @@
-"""The file names of a map's artefacts: `<layer>.<target>[.<selection>]`, safe on every file system."""
+"""Every file name in an output folder: those of the run, and those of an image's files."""
 
 from __future__ import annotations
 
@@ -7,14 +7,29 @@ import re
 from typing import TYPE_CHECKING
 
 from cam_cli.methods import METHODS
+from cam_cli.results.shard import SHARD, Shard
+from cam_cli.text import ranges
 
 if TYPE_CHECKING:
     from cam_cli.engine.maps import SaliencyMap
-    from cam_cli.engine.selection import Selection
 
 PICTURE_FORMATS = ("png",)
 """File endings of the picture formats that a run writes, the default first; `render.encode.ENCODERS` has the encoders."""
 
+MANIFEST = "manifest.json"
+LOCK = ".lock"
+SHEET = "sheet.jpg"
+EVALUATION = "evaluation.json"
+REPORT = "report.html"
+RUN = re.compile(rf"run{SHARD}\.json")
+INDEX = re.compile(rf"index{SHARD}(\.part-[0-9]+)?\.jsonl")
+"""An index file; in an object store, where nothing can be appended to an object, an index has several parts."""
+WORK = re.compile(rf"\.work{SHARD}")
+LOCK_OBJECT = re.compile(rf"{re.escape(LOCK)}-([0-9]+)-of-([0-9]+)-[0-9a-f]{{32}}")
+_FILES_OF_THE_RUN = re.compile(
+    "|".join((RUN.pattern, INDEX.pattern, WORK.pattern, LOCK_OBJECT.pattern, re.escape(LOCK), re.escape(SHEET)))
+)
+_RUN_OF_SHARD = re.compile(r"run(\.(?P<index>[1-9][0-9]{0,6})-of-(?P<count>[1-9][0-9]{0,6}))?\.json")
 _LONGEST = 60
 _PICTURE = f"({'|'.join(PICTURE_FORMATS)})"
 _ARTEFACT = re.compile(
@@ -22,16 +37,53 @@ _ARTEFACT = re.compile(
 )
 
 
+def run_file(shard: Shard) -> str:
+    """Return the name of a shard's run record."""
+    return f"run{shard.suffix}.json"
+
+
+def shard_of_run_file(name: str) -> Shard | None:
+    """Return the shard whose run record has this name."""
+    match = _RUN_OF_SHARD.fullmatch(name)
+    return Shard(int(match["index"] or 1), int(match["count"] or 1)) if match else None
+
+
+def index_file(shard: Shard, part: int | None = None) -> str:
+    """Return the name of a shard's index, or of one part of it."""
+    return f"index{shard.suffix}{'' if part is None else f'.part-{part:06}'}.jsonl"
+
+
+def index_part(shard: Shard, name: str) -> int | None:
+    """Return which part of a shard's index has this name; None if none has."""
+    match = re.fullmatch(rf"index{re.escape(shard.suffix)}\.part-([0-9]+)\.jsonl", name)
+    return int(match[1]) if match else None
+
+
+def image_folder(first: str) -> str:
+    """Return the first part of an image's path as the name of its folder.
+
+    A name that a file of the run may have gets a `~` at its end.
+    """
+    return f"{first}~" if _FILES_OF_THE_RUN.fullmatch(first.rstrip("~")) else first
+
+
 def stem(saliency: SaliencyMap, target: str = "") -> str:
     """Return the name of a map's files without their ending, such as `block5_conv3.235.filters-0,3,10-12`.
 
-    `target` stands in place of the map's own where a file holds several. The default method has no part of its own. Parts
+    `target` stands instead of the map's own where a file holds several. The default method has no part of its own. Parts
     that are long or hold odd characters are cut and told apart by a hash.
     """
     parts = [_safe(saliency.layer), target or str(saliency.target)]
     if METHODS[saliency.method].in_file_names:
         parts.append(saliency.method)
-    parts += [_safe(part) for part in selection_parts(saliency.selection)]
+    selection = saliency.selection
+    if selection.filters is not None:
+        parts.append(_safe(f"filters-{ranges(selection.filters)}"))
+    if selection.top is not None:
+        parts.append(f"top-{selection.top}")
+    elif selection.subset is not None:
+        neurons = "_".join(f"{row},{column}" for row, column in selection.subset)
+        parts.append(_safe(f"{'region' if selection.region else 'neurons'}-{neurons}"))
     return ".".join(parts)
 
 
@@ -43,33 +95,8 @@ def file_name(stem: str, kind: str, picture_format: str = PICTURE_FORMATS[0]) ->
 
 
 def is_artefact(name: str) -> bool:
-    """Say whether a file is called like one of a map's artefacts."""
+    """Return True if a map's file can have this name."""
     return _ARTEFACT.fullmatch(name) is not None
-
-
-def selection_parts(selection: Selection) -> list[str]:
-    """Return the parts of a name that tell a selection from the whole map: none, one or two."""
-    parts = []
-    if selection.filters is not None:
-        parts.append(f"filters-{ranges(selection.filters)}")
-    if selection.top is not None:
-        parts.append(f"top-{selection.top}")
-    elif selection.subset is not None:
-        kind = "region" if selection.region else "neurons"
-        parts.append(f"{kind}-{'_'.join(f'{row},{column}' for row, column in selection.subset)}")
-    return parts
-
-
-def ranges(numbers: tuple[int, ...]) -> str:
-    """Return whole numbers the way the command line takes them: `0,3,10-12`."""
-    texts: list[str] = []
-    ordered = sorted(set(numbers))
-    start = 0
-    for i, number in enumerate(ordered):
-        if i + 1 == len(ordered) or ordered[i + 1] != number + 1:
-            texts.append(str(number) if i == start else f"{ordered[start]}-{number}")
-            start = i + 1
-    return ",".join(texts)
 
 
 def _safe(text: str) -> str:

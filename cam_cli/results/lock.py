@@ -1,84 +1,82 @@
-"""One run at a time in a run folder, or in each shard of it: a lock of the kernel's, which no crash leaves behind."""
+"""One run at a time in a run folder, or in each shard of it: a lock of the kernel, which ends with the process that has it."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
 import os
+import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from cam_cli.errors import RunLockedError, UsageError
+from cam_cli.results.layout import LOCK
 from cam_cli.results.shard import HASHES, Shard
 
-LOCK = ".lock"
 _BYTES = 2**62
 """The lock file is empty; a shard locks the range of byte numbers that its interval of hashes maps to."""
-_EVERY = 0.5
+_RETRY_SECONDS = 0.5
 
 
 @contextmanager
 def locked(
     folder: Path, shard: Shard, wait: float, waiting: Callable[[], None], holder: Callable[[], str]
 ) -> Iterator[None]:
-    """Hold the lock of a shard's share of `folder` for the while.
+    """Hold the lock of a shard's share of `folder` until the context ends.
 
-    Shards that share no image do not hinder each other, and any that do, do: `1/2` and `2/4`, or one and the whole folder.
+    Two shards exclude each other if they share an image, as `1/2` and `2/4` do, or one and the whole folder.
 
     Args:
-        wait: seconds to go on trying. waiting: called once if the lock is not free at once. holder: says who has it.
+        holder: says which run has the lock; for the rest, see `ResultStore.open_for_writing`.
 
     Raises:
         RunLockedError: another process still holds it. UsageError: the file system has no locks, or the folder cannot be used.
     """
-    until = time.monotonic() + wait
-    told = False
-    file = _opened(folder)
-    try:
-        while not (_taken(file, shard, folder) and _still_there(file, folder)):
-            if time.monotonic() >= until:
-                raise RunLockedError(
-                    f"'{folder}' is in use by another smoothcam{holder()}; wait for it with --lock-wait SECONDS, or choose "
-                    "another folder with -o"
-                )
-            if not told:
-                waiting()
-                told = True
-            time.sleep(min(_EVERY, max(0.0, until - time.monotonic())))
-            os.close(file)
-            file = _opened(folder)
+    with ExitStack() as stack:
+
+        def take() -> bool:
+            stack.close()
+            file = _open(folder)
+            stack.callback(os.close, file)
+            return _taken(file, shard, folder) and _still_there(file, folder)
+
+        wait_for(take, wait, waiting, lambda: f"'{folder}' is in use by another smoothcam{holder()}")
         try:
             yield
         finally:
             _remove_if_alone(folder)
-    finally:
-        os.close(file)
 
 
-def _opened(folder: Path) -> int:
+def wait_for(
+    take: Callable[[], bool], wait: float, waiting: Callable[[], None], in_use: Callable[[], str], hint: str = ""
+) -> None:
+    """Try to take a lock for `wait` seconds.
+
+    Raises:
+        RunLockedError: another run still has it; the message begins with `in_use` and ends with the hint.
+    """
+    until = time.monotonic() + wait
+    told = False
+    while not take():
+        if time.monotonic() >= until:
+            raise RunLockedError(
+                f"{in_use()}; wait for it with --lock-wait SECONDS, or choose another folder with -o{hint}"
+            )
+        if not told:
+            waiting()
+            told = True
+        time.sleep(min(random.uniform(_RETRY_SECONDS / 2, _RETRY_SECONDS), max(0.0, until - time.monotonic())))
+
+
+def _open(folder: Path) -> int:
     try:
         return os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise UsageError(
             f"output folder '{folder}' cannot be used: {LOCK}: {error.strerror}; choose another with -o"
         ) from None
-
-
-def _still_there(file: int, folder: Path) -> bool:
-    """Say whether the lock is on the file that others find, and not on one that a run which came to nothing took away."""
-    try:
-        return os.path.samestat(os.fstat(file), os.lstat(folder / LOCK))
-    except FileNotFoundError:
-        return False
-
-
-def _remove_if_alone(folder: Path) -> None:
-    """Take the lock file away from a folder in which nothing came to be."""
-    with suppress(OSError):
-        if [entry.name for entry in folder.iterdir()] == [LOCK]:
-            (folder / LOCK).unlink()
 
 
 def _taken(file: int, shard: Shard, folder: Path) -> bool:
@@ -92,3 +90,18 @@ def _taken(file: int, shard: Shard, folder: Path) -> bool:
             f"output folder '{folder}' is on a file system without locks ({error.strerror}); choose another with -o"
         ) from None
     return True
+
+
+def _still_there(file: int, folder: Path) -> bool:
+    """Return True if other runs find this lock file; one that came to nothing may have removed it."""
+    try:
+        return os.path.samestat(os.fstat(file), os.lstat(folder / LOCK))
+    except FileNotFoundError:
+        return False
+
+
+def _remove_if_alone(folder: Path) -> None:
+    """Remove the lock file from a folder in which nothing came to be."""
+    with suppress(OSError):
+        if [entry.name for entry in folder.iterdir()] == [LOCK]:
+            (folder / LOCK).unlink()

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NotRequired, cast
+from typing import Annotated, Any, Literal, NotRequired, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import TypedDict
 
-from cam_cli.results.files import read_regular, to_json, write_new
+from cam_cli.results.files import to_json, write_new
+from cam_cli.results.layout import MANIFEST
 
-MANIFEST = "manifest.json"
-SCHEMA_VERSION: Final = 1
 ENGINE_VERSION = 3
 """Raised whenever the same settings give other numbers; part of the fingerprint."""
 
@@ -33,13 +32,13 @@ class Failure(_Record):
 
 
 class ImageRecord(_Record):
-    """The photo; `path` is POSIX, relative to the root named in run.json, bytes that are no UTF-8 as `\\xNN`."""
+    """The image file; `path` is POSIX, relative to the root in run.json, with bytes that are not UTF-8 as `\\xNN`."""
 
     path: str
     sha256: str | None = None
     width: int | None = Field(None, description="pixels, upright")
     height: int | None = Field(None, description="pixels, upright")
-    notes: tuple[str, ...] = Field((), description="what was done to the photo that a person should know")
+    notes: tuple[str, ...] = Field((), description="what was done to the image that a user should know")
 
 
 class ModelRecord(_Record):
@@ -127,11 +126,11 @@ class JointRecord(_Record):
 class Manifest(_Record):
     """`manifest.json`, written last: its presence means that the image is finished."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     status: Literal["ok", "failed"]
     error: Failure | None = None
     fingerprint: str = Field(
-        description="of everything that decides the result; of all but the photo when its file could not be read"
+        description="of everything that decides the result; of all but the image when its file could not be read"
     )
     image: ImageRecord
     model: ModelRecord
@@ -156,11 +155,11 @@ class Manifest(_Record):
         write_new(folder / MANIFEST, f"{to_json(self.model_dump(mode='json'), indent=1)}\n".encode())
 
 
-def read_manifest(folder: Path) -> Manifest | None:
-    """Read the manifest of a finished image; None where there is none that this version understands."""
+def parse_manifest(data: bytes) -> Manifest | None:
+    """Return the manifest in a manifest.json; None if this version does not understand it."""
     try:
-        return Manifest.model_validate_json(read_regular(folder / MANIFEST))
-    except (OSError, ValidationError):
+        return Manifest.model_validate_json(data)
+    except ValidationError:
         return None
 
 
@@ -187,15 +186,6 @@ class PredictionRow(TargetRow):
     logit: NotRequired[float]
 
 
-class SelectionRow(TypedDict):
-    """A `SelectionRecord` in a row."""
-
-    filters: list[int] | None
-    region: bool
-    subset: list[list[int]] | None
-    top: int | None
-
-
 class MapRow(TypedDict):
     """A `MapRecord` in a row, as far as readers of rows need it."""
 
@@ -204,7 +194,7 @@ class MapRow(TypedDict):
     state: Literal["ok", "blank", "nonfinite"]
     files: dict[str, str | None]
     target: NotRequired[TargetRow]
-    selection: NotRequired[SelectionRow]
+    selection: NotRequired[dict[str, Any]]
 
 
 class JointRow(TypedDict):

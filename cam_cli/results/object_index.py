@@ -1,13 +1,15 @@
-"""The index in a store, where nothing can be appended to an object: rows go up in parts, each an object of its own."""
+"""The index in an object store: as nothing can be appended to an object, rows go up in parts, each one an object."""
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
+from collections.abc import Callable, Mapping
+
+from typing_extensions import override
 
 from cam_cli.results.files import to_json
+from cam_cli.results.index import RowWriter
+from cam_cli.results.layout import index_file, index_part
 from cam_cli.results.manifest import IndexRow
 from cam_cli.results.shard import Shard
 from cam_cli.storage.location import Url
@@ -16,24 +18,22 @@ from cam_cli.storage.store import Store
 MOST_ROWS = 512
 _MOST_BYTES = 2**23
 _LONGEST_WAIT = 30.0
-"""A part goes up when it has so many rows, bytes, or rows that have waited so many seconds; what a killed run had not sent yet
-is found out again from the manifests."""
+"""A part is sent when it has so many rows or bytes, or when its first row has waited so many seconds. Rows that a killed run
+had not sent yet are found again from the manifests."""
 
 _MOST_SMALL = 16
-"""With more parts than this of less than `_MOST_BYTES`, a run begins by putting them together."""
+"""If there are more parts than this of less than `_MOST_BYTES`, a run begins by merging them."""
 
 
-class ObjectIndexWriter:
-    """Appends rows to the index of a shard at a place of a store; see `IndexWriter`.
+class ObjectIndexWriter(RowWriter):
+    """Appends rows to the index of a shard in a folder of an object store; see `RowWriter`.
 
     Args:
-        parts: names and sizes of the shard's parts. allowed: raises where this run may not write any more.
+        files: names and sizes of all index files in the folder. allowed: raises if this run may not write any more.
     """
 
-    repaired = False
-
     def __init__(
-        self, store: Store, folder: Url, shard: Shard, parts: Mapping[str, int], allowed: Callable[[], None]
+        self, store: Store, folder: Url, shard: Shard, files: Mapping[str, int], allowed: Callable[[], None]
     ) -> None:
         self._store = store
         self._folder = folder
@@ -42,25 +42,18 @@ class ObjectIndexWriter:
         self._rows: list[bytes] = []
         self._bytes = 0
         self._oldest = 0.0
-        self._number = max((_number(name) for name in parts), default=0)
-        small = [name for name, size in parts.items() if size < _MOST_BYTES]
+        parts = {name: part for name in files if (part := index_part(shard, name)) is not None}
+        self._last = max(parts.values(), default=0)
+        small = [folder.child(name) for name in parts if files[name] < _MOST_BYTES]
         if len(small) > _MOST_SMALL:
-            self._put_together(small)
+            self._merge(small)
 
-    def __enter__(self) -> ObjectIndexWriter:
-        return self
+    def __exit__(self, *_: object) -> None:
+        """Do nothing: `sync` has sent the rows."""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Do nothing: what counts was brought there by `sync`."""
-
+    @override
     def append(self, row: IndexRow) -> None:
-        """Append one row.
-
-        Raises:
-            OSError: rows cannot be sent; they are kept for the next time. ValueError: it holds a NaN.
-        """
+        """Append one row; rows that cannot be sent are kept for the next time."""
         line = f"{to_json(row)}\n".encode()
         if not self._rows:
             self._oldest = time.monotonic()
@@ -70,12 +63,8 @@ class ObjectIndexWriter:
         if len(self._rows) >= MOST_ROWS or self._bytes >= _MOST_BYTES or waited >= _LONGEST_WAIT:
             self.sync()
 
+    @override
     def sync(self) -> None:
-        """Send what was appended.
-
-        Raises:
-            OSError: it cannot be sent.
-        """
         if self._rows:
             self._put(b"".join(self._rows))
             self._rows, self._bytes = [], 0
@@ -83,37 +72,22 @@ class ObjectIndexWriter:
     def _put(self, data: bytes) -> None:
         self._allowed()
         while True:
-            self._number += 1
+            self._last += 1
             try:
-                self._store.put(self._folder.child(part_name(self._shard, self._number)), data, new=True)
-            except FileExistsError:  # of a run that had the lock before, sent late
+                self._store.put(self._folder.child(index_file(self._shard, self._last)), data, new=True)
+            except FileExistsError:  # a run that had the lock before has sent it late
                 continue
             return
 
-    def _put_together(self, names: Sequence[str]) -> None:
-        """Make one part of several; if that is cut short, rows stand there twice, which does no harm."""
-        places = [self._folder.child(name) for name in names]
-        batch: list[Url] = []
+    def _merge(self, parts: list[Url]) -> None:
+        """Merge parts into larger ones; if that is cut short, rows are there twice, which does no harm."""
+        merged: list[Url] = []
         contents: list[bytes] = []
-        for place in places:
-            batch.append(place)
-            contents.append(self._store.read(place))
-            if sum(map(len, contents)) >= _MOST_BYTES or place == places[-1]:
+        for part in parts:
+            merged.append(part)
+            contents.append(self._store.read(part))
+            if sum(map(len, contents)) >= _MOST_BYTES or part == parts[-1]:
                 self._put(b"".join(contents))
-                for old in batch:
+                for old in merged:
                     self._store.delete(old)
-                batch, contents = [], []
-
-
-def part_name(shard: Shard, number: int) -> str:
-    """Return the name of a part of a shard's index."""
-    return f"index{shard.suffix}.part-{number:06}.jsonl"
-
-
-def parts_of(shard: Shard) -> re.Pattern[str]:
-    """Return the pattern of the names of all parts of a shard's index."""
-    return re.compile(rf"index{re.escape(shard.suffix)}\.part-[0-9]+\.jsonl")
-
-
-def _number(name: str) -> int:
-    return int(re.findall("[0-9]+", name)[-1])
+                merged, contents = [], []

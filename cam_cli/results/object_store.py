@@ -1,4 +1,4 @@
-"""OUT in a store of objects, where nothing is renamed or appended to, and what is put is there whole or not at all."""
+"""OUT as a folder of an object store, where nothing is renamed or appended to, and what is put is there whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,374 +9,241 @@ import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterator
 from functools import cached_property
-from itertools import count
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
-from pydantic import ValidationError
+from typing_extensions import override
 
 from cam_cli.errors import ImageError, SmoothcamError, UsageError
-from cam_cli.results.disk_store import RUN, SHEET, run_record, set_apart
-from cam_cli.results.index import INDEX
-from cam_cli.results.layout import is_artefact
-from cam_cli.results.listing import Survey, stamp_of
-from cam_cli.results.lock import LOCK
-from cam_cli.results.manifest import MANIFEST, Manifest, files_of
-from cam_cli.results.object_index import ObjectIndexWriter, parts_of
-from cam_cli.results.object_lock import TICKET, ObjectLock
+from cam_cli.results.layout import INDEX, LOCK, LOCK_OBJECT, MANIFEST, RUN, image_folder, is_artefact
+from cam_cli.results.listing import Listing, stamp_of
+from cam_cli.results.manifest import Manifest, files_of, parse_manifest
+from cam_cli.results.object_index import ObjectIndexWriter
+from cam_cli.results.object_lock import ObjectLock
 from cam_cli.results.run_record import RunRecord
 from cam_cli.results.shard import Shard
+from cam_cli.results.store import ResultStore
 from cam_cli.storage.location import Url, quoted
 from cam_cli.storage.store import LONGEST_KEY, Store
 from cam_cli.text import shown
 
 _TRIES = 3
-"""So often an image is put again from the start when something else came to its place meanwhile."""
+"""How often an image is put again from the start when something else came to its folder meanwhile."""
 
 
-def is_run_folder(store: Store, place: Url) -> bool:
-    """Say whether a place was made by a run, by the first of what lies there."""
-    try:
-        names = {entry.name for entry in store.peek(place) if entry.stat is not None}
-    except OSError:
-        return False
-    return LOCK in names and any(RUN.fullmatch(name) for name in names)
+class ObjectResultStore(ResultStore):
+    """OUT as a folder of an object store.
 
-
-class ObjectResultStore:
-    """OUT as a place in a store. See `ResultStore`.
-
-    An image's files are put first, each where there is none yet, and its manifest last. What an earlier run left there is taken
-    away before, its manifest first. So a manifest that is there has its own files beside it: files of two runs never come
+    An image's files are put first, each one only if there is none yet, and its manifest last. What an earlier run left there is
+    deleted before, its manifest first. So a manifest that is there has its own files beside it: files of two runs never come
     together under one, whatever is killed when. All that is asked of the store is that an object can be put on condition that
     there is none, and that who reads or lists sees what was put before.
     """
 
-    stamp_name: Literal["manifest_mtime_ns", "manifest_tag"] = "manifest_tag"
+    stamp_name = "manifest_tag"
     writers = 8
 
     def __init__(self, url: Url, shard: Shard) -> None:
+        super().__init__(url, shard)
         self._url = url
-        self._shard = shard
         self._store = Store(url.protocol)
-        self._lease: ObjectLock | None = None
-        self._work: Path | None = None
-        self._numbers = count()
+        self._lock: ObjectLock | None = None
         self._sent: set[Path] = set()
-        self._sent_lock = threading.Lock()
+        self._sent_mutex = threading.Lock()
 
+    @override
     def check(self) -> None:
-        """Look whether the place can be used.
-
-        Raises:
-            UsageError: it holds objects that no run put there, or there is no such bucket. SmoothcamError: it cannot be told.
-        """
         try:
-            if any(self._run_record(name) for name in self._run_names()):
+            if any(self._record(name).is_of_a_run for name in self._run_files()):
                 return
             names = {entry.name for entry in self._store.peek(self._url)}
         except OSError as error:
             raise self._unusable(error) from error
-        if names and not (LOCK in names and all(name == LOCK or TICKET.fullmatch(name) for name in names)):
+        if names and not (LOCK in names and all(name == LOCK or LOCK_OBJECT.fullmatch(name) for name in names)):
             raise UsageError(f"output folder '{self._url}' holds objects that no run put there; choose another with -o")
 
-    def make(self) -> None:
-        """Mark the place as a run's.
-
-        Raises:
-            UsageError, SmoothcamError: as `check` does; or nothing can be put there.
-        """
-        self.check()
-        try:
-            with contextlib.suppress(FileExistsError):
-                self._store.put(self._url.child(LOCK), b"", new=True)
-        except OSError as error:
-            raise self._unusable(error) from error
-
+    @override
     @contextlib.contextmanager
-    def locked(self, wait: float, waiting: Callable[[], None], holder: Callable[[], str]) -> Iterator[None]:
-        """Hold a object_lock on this shard for the while; see `ObjectLock`.
-
-        Raises:
-            RunLockedError: another run holds one. SmoothcamError: the store cannot be asked.
-        """
-        object_lock = ObjectLock(self._store, self._url, self._shard)
+    def open_for_writing(self, wait: float, waiting: Callable[[], None]) -> Iterator[None]:
+        self.check()
+        lock = ObjectLock(self._store, self._url, self._shard)
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(object_lock.held(wait, waiting, holder))
+                with contextlib.suppress(FileExistsError):
+                    self._store.put(self._url.child(LOCK), b"", new=True)
+                stack.enter_context(lock.held(wait, waiting, self._holder))
             except OSError as error:
                 raise self._unusable(error) from error
             stack.callback(self._remove_if_alone)
-            self._lease = object_lock
+            self._lock = lock
+            self._work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="smoothcam-")))
             yield
 
-    @contextlib.contextmanager
-    def staging(self) -> Iterator[None]:
-        """Have a folder of this machine for files on their way."""
-        with tempfile.TemporaryDirectory(prefix="smoothcam-") as work:
-            self._work = Path(work)
-            yield
-
-    def last_run(self) -> RunRecord | None:
-        """Return what run.json says, and None where it cannot be read; a shard without one takes another's."""
-        own = f"run{self._shard.suffix}.json"
-        if found := self._run_record(own):
-            return found
+    @override
+    def run_records(self) -> Iterator[tuple[Shard, RunRecord]]:
         try:
-            others = [name for name in self._run_names() if name != own]
-        except OSError:
-            return None
-        return next((found for name in others if (found := self._run_record(name))), None)
-
-    def run_records(self) -> Iterator[tuple[str, RunRecord | None]]:
-        """Yield the name of each run.json, in their order, and what it says; None where it cannot be read.
-
-        Raises:
-            UsageError, SmoothcamError: the store cannot be asked.
-        """
-        try:
-            names = self._run_names()
+            yield from super().run_records()
         except OSError as error:
             raise self._unusable(error) from error
-        for name in names:
-            try:
-                yield name, RunRecord.from_json(self._store.read(self._url.child(name)))
-            except (OSError, ValueError):
-                yield name, None
 
+    @override
     @contextlib.contextmanager
     def index_files(self) -> Iterator[Path]:
-        """Have copies of all parts of the index in a folder of this machine for the while.
-
-        Raises:
-            SmoothcamError: they cannot be fetched.
-        """
         with tempfile.TemporaryDirectory(prefix="smoothcam-index-") as folder:
             try:
-                self._store.fetch({self._url.child(name): Path(folder, name) for name in self._index_parts()})
+                self._store.fetch({self._url.child(name): Path(folder, name) for name in self._index_sizes()})
             except OSError as error:
                 raise SmoothcamError(f"the index in '{self._url}' cannot be read: {error.strerror}") from error
             yield Path(folder)
 
-    def open_rows(self) -> ObjectIndexWriter:
-        """Return what this run's rows are appended to.
-
-        Raises:
-            SmoothcamError: nothing can be put there.
-        """
-        own = parts_of(self._shard)
+    @override
+    def open_index(self) -> ObjectIndexWriter:
         try:
-            parts = {name: size for name, size in self._index_parts().items() if own.fullmatch(name)}
-            return ObjectIndexWriter(self._store, self._url, self._shard, parts, self._check_lease)
+            return ObjectIndexWriter(self._store, self._url, self._shard, self._index_sizes(), self._check_lock)
         except OSError as error:
             raise self.stopped_by(error) from error
 
-    def place(self, relative: PurePosixPath) -> str:
-        """Return the key of one image's place, below this one."""
+    @override
+    def key(self, relative: PurePosixPath) -> str:
         first, *rest = map(quoted, relative.parts)
-        return "/".join((set_apart(first), *rest))
+        return "/".join((image_folder(first), *rest))
 
+    @override
     def obstacle(self, relative: PurePosixPath) -> str | None:
-        """Return what makes a place unusable: keys may be so long, and nothing else stands in the way of an object."""
-        longest = len(f"{self._url.prefix}{self.place(relative)}/{MANIFEST}".encode())
+        longest = len(f"{self._url.prefix}{self.key(relative)}/{MANIFEST}".encode())
         return f"its key would be longer than {LONGEST_KEY} bytes" if longest > LONGEST_KEY else None
 
-    def stamp(self, place: str) -> str | None:
-        """Return the stamp of an image's manifest, from the tag that the store gave it; None where there is none."""
-        return self._survey.stamp(f"{place}/{MANIFEST}")
+    @override
+    def stamp(self, key: str) -> str | None:
+        return self._listing.stamp(f"{key}/{MANIFEST}")
 
-    def holds(self, place: str, names: Collection[str]) -> bool:
-        """Say whether objects of these names lie at an image's place."""
-        return all(self._survey.has(f"{place}/{name}") for name in names)
+    @override
+    def holds(self, key: str, names: Collection[str]) -> bool:
+        return all(self._listing.has(f"{key}/{name}") for name in names)
 
-    def manifest(self, place: str) -> Manifest | None:
-        """Return the manifest at an image's place; None where there is none that this version understands."""
-        if self._survey.stamp(f"{place}/{MANIFEST}") is None:
-            return None
-        try:
-            return _understood(self.read(place, MANIFEST))
-        except OSError:
-            return None
+    @override
+    def manifest(self, key: str) -> Manifest | None:
+        return super().manifest(key) if self.stamp(key) is not None else None
 
-    def read(self, place: str, name: str) -> bytes:
-        """Return a file of an image's place.
+    @override
+    def read(self, key: str, name: str) -> bytes:
+        return self._store.read(self._url.child(key).child(name))
 
-        Raises:
-            OSError: it cannot be read.
-        """
-        return self._store.read(self._at(place).child(name))
-
-    def stage(self) -> Path:
-        """Return an empty folder for one image's files, to be handed to `send` and `publish`.
-
-        Raises:
-            SmoothcamError: it cannot be made.
-        """
-        assert self._work is not None
-        staged = self._work / str(next(self._numbers))
-        try:
-            staged.mkdir(parents=True)
-        except OSError as error:
-            raise self.stopped_by(error) from error
-        return staged
-
+    @override
     def send(self, staged: Path, relative: PurePosixPath) -> None:
-        """Put all of an image's files in their place but the manifest.
-
-        Raises:
-            ImageError: stage `write`; the place is taken by something that no run put there, or cannot be used.
-            SmoothcamError: the store cannot be written to. FileNotFoundError: the staged folder was removed.
-        """
+        """Put all of an image's files in its folder, but not the manifest."""
         if (obstacle := self.obstacle(relative)) is not None:
             raise ImageError(obstacle, stage="write")
-        place = self.place(relative)
+        key = self.key(relative)
+        folder = self._url.child(key)
         files = {path.name: path.read_bytes() for path in staged.iterdir()}
-        at = self._at(place)
         for attempt in range(_TRIES):
             try:
-                self._check_lease()
-                if attempt or self._survey.occupied(place):
-                    self._take_away(place, files)
-                self._store.put_new({at.child(name): data for name, data in files.items() if name != MANIFEST})
+                self._check_lock()
+                if attempt or self._listing.occupied(key):
+                    self._delete_earlier(key, files)
+                self._store.put_new({folder.child(name): data for name, data in files.items() if name != MANIFEST})
             except FileExistsError:
                 continue
             except OSError as error:
                 raise self.refused(error) from error
-            with self._sent_lock:
+            with self._sent_mutex:
                 self._sent.add(staged)
             return
-        raise self._contested(place)
+        raise self._contested(folder)
 
-    def publish(self, staged: Path, relative: PurePosixPath, earlier: Collection[str]) -> str:  # noqa: ARG002
-        """Put an image's manifest in its place, after all its other files.
+    @override
+    def publish(self, staged: Path, relative: PurePosixPath, earlier: Collection[str]) -> str:
+        """Put an image's manifest in its folder, after all its other files.
 
-        Args:
-            earlier: as for `DiskResultStore.publish`; what was there is known from its own manifest.
-
-        Returns:
-            The stamp of the manifest.
-
-        Raises:
-            ImageError, SmoothcamError, FileNotFoundError: as `send` does.
+        What an earlier run made there is known from its own manifest, not from `earlier`.
         """
-        place = self.place(relative)
+        folder = self._url.child(self.key(relative))
         data = (staged / MANIFEST).read_bytes()
         for _ in range(_TRIES):
             if staged not in self._sent:
                 self.send(staged, relative)
+            self._sent.discard(staged)
             try:
-                self._check_lease()
-                tag = self._store.put(self._at(place).child(MANIFEST), data, new=True)
+                self._check_lock()
+                tag = self._store.put(folder.child(MANIFEST), data, new=True)
             except FileExistsError:
-                self._sent.discard(staged)
                 continue
             except OSError as error:
                 raise self.refused(error) from error
-            self._sent.discard(staged)
             shutil.rmtree(staged, ignore_errors=True)
             return stamp_of(tag)
-        raise self._contested(place)
+        raise self._contested(folder)
 
+    @override
     def refused(self, error: OSError) -> SmoothcamError:
-        """Return what a failed write amounts to: the image's failure where its key alone is at fault, else the run's."""
         if error.errno == errno.ENAMETOOLONG:
             return ImageError(f"cannot be written: {error.strerror}", stage="write")
         return self.stopped_by(error)
 
-    def stopped_by(self, error: OSError) -> SmoothcamError:
-        """Return the error that ends a run which cannot write any more."""
+    @override
+    def _where(self, error: OSError) -> str:
         here = f" (or to '{self._work}', for files on their way)" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-        return SmoothcamError(
-            f"cannot write to '{self._url}'{here}: {error.strerror}. What is finished stays; the same command goes on from "
-            "there"
-        )
-
-    def write_run_record(self, record: RunRecord) -> None:
-        """Put run.json, whole.
-
-        Raises:
-            SmoothcamError: it cannot be put there.
-        """
-        self._put(f"run{self._shard.suffix}.json", record.to_json())
-
-    def write_sheet(self, picture: bytes) -> Url:
-        """Put the contact sheet and return where it is.
-
-        Raises:
-            SmoothcamError: it cannot be put there.
-        """
-        self._put(SHEET, picture)
-        return self._url.child(SHEET)
+        return f"'{self._url}'{here}"
 
     @cached_property
-    def _survey(self) -> Survey:
-        """What lay here when it was first asked for, after the lock was taken."""
+    def _listing(self) -> Listing:
+        """What was here when it was first asked for, after the lock was taken."""
         try:
-            return Survey(self._store.below(self._url), MANIFEST)
+            return Listing(self._store.below(self._url), MANIFEST)
         except OSError as error:
             raise SmoothcamError(f"'{self._url}' cannot be listed: {error.strerror}") from error
 
-    def _at(self, place: str) -> Url:
-        return self._url.child(place)
+    def _check_lock(self) -> None:
+        if self._lock is not None:
+            self._lock.check()
 
-    def _put(self, name: str, data: bytes) -> None:
-        self._check_lease()
+    @override
+    def _run_files(self) -> list[str]:
+        entries = self._store.children(self._url, "run")
+        return sorted(entry.name for entry in entries if RUN.fullmatch(entry.name) and entry.stat)
+
+    @override
+    def _read(self, name: str) -> bytes:
+        return self._store.read(self._url.child(name))
+
+    @override
+    def _write(self, name: str, data: bytes) -> Url:
+        self._check_lock()
         try:
             self._store.put(self._url.child(name), data)
         except OSError as error:
             raise self.stopped_by(error) from error
+        return self._url.child(name)
 
-    def _check_lease(self) -> None:
-        if self._lease is not None:
-            self._lease.check()
-
-    def _run_names(self) -> list[str]:
-        return sorted(
-            entry.name for entry in self._store.children(self._url, "run") if RUN.fullmatch(entry.name) and entry.stat
-        )
-
-    def _run_record(self, name: str) -> RunRecord | None:
-        return run_record(lambda: self._store.read(self._url.child(name)))
-
-    def _index_parts(self) -> dict[str, int]:
+    def _index_sizes(self) -> dict[str, int]:
         entries = self._store.children(self._url, "index")
         return {entry.name: entry.stat.size for entry in entries if entry.stat and INDEX.fullmatch(entry.name)}
 
-    def _take_away(self, place: str, files: Collection[str]) -> None:
-        """Take away what an earlier run put at an image's place, its manifest first, if there is nothing but that.
+    def _delete_earlier(self, key: str, files: Collection[str]) -> None:
+        """Delete what an earlier run put in an image's folder, its manifest first, if there is nothing but that.
 
         Files without a manifest are what a run left that was killed while it put them; they are known by their names.
         """
-        at = self._at(place)
-        names = [entry.name for entry in self._store.children(at) if entry.stat is not None and entry.name]
-        manifest = _understood(self.read(place, MANIFEST)) if MANIFEST in names else None
+        folder = self._url.child(key)
+        names = [entry.name for entry in self._store.children(folder) if entry.stat is not None and entry.name]
+        manifest = parse_manifest(self.read(key, MANIFEST)) if MANIFEST in names else None
         made = {MANIFEST, *files, *(files_of(manifest.row()) if manifest else filter(is_artefact, names))}
         if foreign := sorted(set(names) - made):
-            raise ImageError(
-                f"its place {shown(at)} holds {shown(foreign[0])}, which no run put there for this image; move it away or "
-                "choose another output folder",
-                stage="write",
-            )
+            raise self._foreign(folder, foreign[0])
         for name in sorted(names, key=lambda name: name != MANIFEST):
-            self._store.delete(at.child(name))
+            self._store.delete(folder.child(name))
 
-    def _contested(self, place: str) -> ImageError:
-        return ImageError(f"somebody else puts objects at its place {shown(self._at(place))}", stage="write")
+    def _contested(self, folder: Url) -> ImageError:
+        return ImageError(f"somebody else puts objects in its folder {shown(folder)}", stage="write")
 
     def _remove_if_alone(self) -> None:
-        """Take the mark away from a place where nothing came to be."""
+        """Delete the mark of a run from a folder in which nothing came to be."""
         with contextlib.suppress(OSError):
-            if {entry.name for entry in self._store.peek(self._url) if not TICKET.fullmatch(entry.name)} == {LOCK}:
+            if {entry.name for entry in self._store.peek(self._url) if not LOCK_OBJECT.fullmatch(entry.name)} == {LOCK}:
                 self._store.delete(self._url.child(LOCK))
 
+    @override
     def _unusable(self, error: OSError) -> SmoothcamError:
         if isinstance(error, FileNotFoundError):
-            return UsageError(f"output folder '{self._url}' cannot be used: {error.strerror}; choose another with -o")
+            return super()._unusable(error)
         return SmoothcamError(f"'{self._url}' cannot be used: {error.strerror}; see to it, and run again")
-
-
-def _understood(manifest: bytes) -> Manifest | None:
-    try:
-        return Manifest.model_validate_json(manifest)
-    except ValidationError:
-        return None

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+import platform
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from functools import cache
+from importlib.metadata import version
 from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    ValidationError,
-    ValidationInfo,
-    ValidatorFunctionWrapHandler,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic_core import from_json
 
 from cam_cli.results.files import to_json
 from cam_cli.results.manifest import ModelRecord
 from cam_cli.results.shard import Shard
+from cam_cli.version import __version__
 
 _READING = {"reading": True}
 _ONLY_AT_THE_END = ("finished", "totals")
@@ -32,7 +30,7 @@ class _Record(BaseModel):
 
     @field_validator("*", mode="wrap")
     @classmethod
-    def _default_if_wrong(cls, value: Any, check: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+    def _default_if_wrong(cls, value: Any, check: Callable[[Any], Any], info: ValidationInfo) -> Any:
         try:
             return check(value)
         except ValidationError:
@@ -137,3 +135,10 @@ def _time(text: str | None) -> datetime | None:
         time = datetime.fromisoformat(text or "")
         return time if time.tzinfo else None
     return None
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Return the versions of smoothcam, Python and the packages that compute, without importing them."""
+    packages = {name: version(name) for name in ("tensorflow", "keras", "numpy", "pillow")}
+    return {"smoothcam": __version__, "python": platform.python_version(), **packages}

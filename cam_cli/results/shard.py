@@ -36,7 +36,7 @@ class Shard:
         return HASHES * (self.index - 1) // self.count, HASHES * self.index // self.count
 
     def owns(self, path_hash: int) -> bool:
-        """Say whether an image whose path has this hash (0..HASHES - 1) is in this shard."""
+        """Return True if an image whose path has this hash (0..HASHES - 1) is in this shard."""
         if self.count == 1:
             return True
         start, end = self.interval

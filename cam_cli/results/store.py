@@ -1,128 +1,231 @@
-"""Where a run writes: a folder of this machine or a place in a store, behind one interface."""
+"""Where a run writes: a folder of this machine or a folder of an object store, behind one interface."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager
-from functools import partial
+from contextlib import AbstractContextManager, suppress
+from itertools import count
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal
+from uuid import uuid4
 
-from cam_cli.errors import SmoothcamError
+from cam_cli.errors import ImageError, SmoothcamError, UsageError
 from cam_cli.images.tree import FileTree, StoreTree
-from cam_cli.results import disk_store, object_store
-from cam_cli.results.manifest import IndexRow, Manifest, Stamp
+from cam_cli.results.index import RowWriter
+from cam_cli.results.layout import LOCK, MANIFEST, RUN, SHEET, run_file, shard_of_run_file
+from cam_cli.results.manifest import Manifest, Stamp, parse_manifest
 from cam_cli.results.run_record import RunRecord
 from cam_cli.results.shard import Shard
 from cam_cli.storage.location import Location, Url
+from cam_cli.text import shown
 
 
-class Rows(AbstractContextManager["Rows"], Protocol):
-    """What rows of the index are appended to; see `IndexWriter`."""
+class ResultStore(ABC):
+    """OUT, as one run or one shard of it sees it: a folder for each image, and the records of the run.
 
-    @property
-    def repaired(self) -> bool:
-        """Whether a last row was torn."""
+    An image is there whole, with its manifest, or not at all. Its files are made in a folder of this machine (`stage`), sent by
+    any thread (`send`), and made to count in the order of the run (`publish`). Nothing is replaced that no run made.
 
-    def append(self, row: IndexRow) -> None:
-        """Append one row; raises `OSError` where it cannot be written."""
-
-    def sync(self) -> None:
-        """Bring what was appended to where it will last; raises `OSError` where that cannot be done."""
-
-
-class ResultStore(Protocol):
-    """OUT, as one run or one shard of it sees it: a place for each image, and the records of the run.
-
-    An image is there whole, with its manifest, or not at all. Its files are made in a folder of this machine (`stage`), brought
-    on their way by any thread (`send`), and made to count in the order of the run (`publish`). The exceptions are those that
-    `DiskResultStore` documents.
-
-    stamp_name: what a row of the index calls the stamp of its manifest. writers: threads that may `send` side by side.
+    stamp_name: the field of a row that holds the stamp of its manifest. writers: how many threads may `send` at a time.
     """
 
-    stamp_name: Literal["manifest_mtime_ns", "manifest_tag"]
-    writers: int
+    stamp_name: ClassVar[Literal["manifest_mtime_ns", "manifest_tag"]]
+    writers: ClassVar[int]
 
+    def __init__(self, location: Location, shard: Shard, work: Path | None = None) -> None:
+        self.location = location
+        self._shard = shard
+        self._work = work
+        self._mark = uuid4().hex  # other machines may stage images of this run in the same folder
+        self._numbers = count()
+
+    @abstractmethod
     def check(self) -> None:
-        """Look whether the place can be used."""
+        """Check that a run may write here.
 
-    def make(self) -> None:
-        """Make the place where it is missing."""
+        Raises:
+            UsageError: there are files that no run made, or the folder cannot be used. SmoothcamError: the object store does
+                not answer.
+        """
 
-    def locked(
-        self, wait: float, waiting: Callable[[], None], holder: Callable[[], str]
-    ) -> AbstractContextManager[None]:
-        """Keep other runs from this shard's images for the while."""
+    @abstractmethod
+    def open_for_writing(self, wait: float, waiting: Callable[[], None]) -> AbstractContextManager[None]:
+        """Make the folder, take the lock of this shard and have an empty staging folder, until the context ends.
 
-    def staging(self) -> AbstractContextManager[None]:
-        """Have a place for unfinished files for the while; the lock must be held."""
+        Args:
+            wait: seconds to wait for the lock. waiting: called once if it is not free at once.
+
+        Raises:
+            RunLockedError: another run has the lock. UsageError, SmoothcamError: see `check`; or nothing can be written.
+        """
 
     def last_run(self) -> RunRecord | None:
-        """Return what run.json says, and None where it cannot be read."""
+        """Return the record of this shard's last run, or else of another shard's; None if there is none."""
+        own = run_file(self._shard)
+        if (found := self._record(own)).is_of_a_run:
+            return found
+        with suppress(OSError):
+            others = (self._record(name) for name in self._run_files() if name != own)
+            return next((found for found in others if found.is_of_a_run), None)
+        return None
 
-    def run_records(self) -> Iterator[tuple[str, RunRecord | None]]:
-        """Yield the name of each run.json and what it says."""
+    def run_records(self) -> Iterator[tuple[Shard, RunRecord]]:
+        """Yield every shard that has a run record, and the record; one that cannot be read is empty.
 
+        Raises OSError or SmoothcamError if the folder cannot be listed.
+        """
+        for name in self._run_files():
+            if shard := shard_of_run_file(name):
+                yield shard, self._record(name)
+
+    @abstractmethod
     def index_files(self) -> AbstractContextManager[Path]:
-        """Have all index files in a folder of this machine for the while."""
+        """Have the index files of all shards in a folder of this machine; raises SmoothcamError if that cannot be done."""
 
-    def open_rows(self) -> Rows:
-        """Return what this run's rows are appended to."""
+    @abstractmethod
+    def open_index(self) -> RowWriter:
+        """Return what appends rows to this shard's index; raises SmoothcamError if it cannot be opened."""
 
-    def place(self, relative: PurePosixPath) -> str:
-        """Return the place of one image, as the methods below take it."""
+    @abstractmethod
+    def key(self, relative: PurePosixPath) -> str:
+        """Return what the methods below take for an image's folder: its path, or what the keys of its objects begin with."""
 
+    @abstractmethod
     def obstacle(self, relative: PurePosixPath) -> str | None:
-        """Say what stands where an image's files should be."""
+        """Return in a few words why an image's folder cannot be written; None if it can."""
 
-    def stamp(self, place: str) -> Stamp | None:
-        """Return what tells a manifest from any that was there before; None where there is none."""
+    @abstractmethod
+    def stamp(self, key: str) -> Stamp | None:
+        """Return what tells an image's manifest from any that was there before; None if there is no manifest."""
 
-    def holds(self, place: str, names: Collection[str]) -> bool:
-        """Say whether files of these names lie beside the manifest."""
+    @abstractmethod
+    def holds(self, key: str, names: Collection[str]) -> bool:
+        """Return True if an image's folder has files of all these names."""
 
-    def manifest(self, place: str) -> Manifest | None:
-        """Return the manifest of a finished image."""
+    def manifest(self, key: str) -> Manifest | None:
+        """Return the manifest in an image's folder; None if there is none that this version understands."""
+        try:
+            return parse_manifest(self.read(key, MANIFEST))
+        except OSError:
+            return None
 
-    def read(self, place: str, name: str) -> bytes:
-        """Return a file of a finished image; raises `OSError`."""
+    @abstractmethod
+    def read(self, key: str, name: str) -> bytes:
+        """Return a file of an image's folder; raises OSError if it cannot be read."""
 
     def stage(self) -> Path:
-        """Return an empty folder for one image's files."""
+        """Return an empty folder for one image's files; raises SmoothcamError if it cannot be made."""
+        assert self._work is not None
+        staged = self._work / f"{self._mark}.{next(self._numbers)}"
+        try:
+            staged.mkdir(parents=self._work.parent.is_dir())
+        except OSError as error:
+            raise self.stopped_by(error) from error
+        return staged
 
+    @abstractmethod
     def send(self, staged: Path, relative: PurePosixPath) -> None:
-        """Do what of publishing takes time; for any thread."""
+        """Do the part of `publish` that takes time and that any thread can do; raises the same errors."""
 
+    @abstractmethod
     def publish(self, staged: Path, relative: PurePosixPath, earlier: Collection[str]) -> Stamp:
-        """Bring a staged image to its place and return its manifest's stamp."""
+        """Replace an image's folder, whole or not at all, by a staged one.
 
+        Args:
+            earlier: names of the files that an earlier run is known to have made there.
+
+        Returns:
+            The stamp of the manifest.
+
+        Raises:
+            ImageError: stage `write`; something is there that no run made, or the folder cannot be written.
+            SmoothcamError: no image can be written. FileNotFoundError: the staged folder, or OUT itself, was removed.
+        """
+
+    @abstractmethod
     def refused(self, error: OSError) -> SmoothcamError:
-        """Return what a failed write amounts to."""
+        """Return what a failed write means: the failure of one image, or the end of the run."""
 
     def stopped_by(self, error: OSError) -> SmoothcamError:
-        """Return the error that ends a run."""
+        """Return the error that ends a run because nothing can be written."""
+        return SmoothcamError(
+            f"cannot write to {self._where(error)}: {error.strerror}. What is finished stays; the same command goes on "
+            "from there"
+        )
 
     def write_run_record(self, record: RunRecord) -> None:
-        """Write run.json."""
+        """Write run.json; raises SmoothcamError if it cannot be written."""
+        self._write(run_file(self._shard), record.to_json())
 
     def write_sheet(self, picture: bytes) -> Location:
-        """Write the contact sheet and return where it is."""
+        """Write the contact sheet and return where it is; raises SmoothcamError if it cannot be written."""
+        return self._write(SHEET, picture)
+
+    @abstractmethod
+    def _where(self, error: OSError) -> str:
+        """Return in words where a failed write was to go."""
+
+    @abstractmethod
+    def _run_files(self) -> list[str]:
+        """Return the names of all run records, in order; raises OSError if the folder cannot be listed."""
+
+    @abstractmethod
+    def _read(self, name: str) -> bytes:
+        """Return a file that lies directly in OUT; raises OSError if it cannot be read."""
+
+    @abstractmethod
+    def _write(self, name: str, data: bytes) -> Location:
+        """Replace a file that lies directly in OUT, whole or not at all, and return its location."""
+
+    def _record(self, name: str) -> RunRecord:
+        with suppress(OSError, ValueError):
+            return RunRecord.from_json(self._read(name))
+        return RunRecord()
+
+    def _unusable(self, error: OSError) -> SmoothcamError:
+        return UsageError(f"output folder '{self.location}' cannot be used: {error.strerror}; choose another with -o")
+
+    def _foreign(self, folder: Location, name: str) -> ImageError:
+        return ImageError(
+            f"its folder {shown(folder)} holds {shown(name)}, which no run made for this image; move it away or choose another "
+            "output folder",
+            stage="write",
+        )
+
+    def _holder(self) -> str:
+        """Return in a few words which run has the lock."""
+        last = self.last_run()
+        running = last and last.state == "running"
+        return f" (process {last.pid} on {last.host}, since {last.started})" if last and running else ""
 
 
-def result_store_at(place: Location, shard: Shard) -> ResultStore:
-    """Return the run folder at a place.
+def result_store_at(location: Location, shard: Shard) -> ResultStore:
+    """Return the store of results at a location.
 
     Raises:
         UsageError: what talks to such a store is not installed.
     """
-    return (
-        object_store.ObjectResultStore(place, shard)
-        if isinstance(place, Url)
-        else disk_store.DiskResultStore(place, shard)
-    )
+    if isinstance(location, Url):
+        from cam_cli.results.object_store import ObjectResultStore
+
+        return ObjectResultStore(location, shard)
+    from cam_cli.results.disk_store import DiskResultStore
+
+    return DiskResultStore(location, shard)
 
 
 def run_folders_in(tree: FileTree) -> Callable[[Any], bool]:
-    """Return what says whether a folder was made by a run, so that its pictures are no photos to explain."""
-    return partial(object_store.is_run_folder, tree.store) if isinstance(tree, StoreTree) else disk_store.is_run_folder
+    """Return a function that tells whether a run made a folder; the pictures in it are no images to explain."""
+
+    def made_by_a_run(folder: Any) -> bool:
+        try:
+            if isinstance(tree, StoreTree):
+                names = [entry.name for entry in tree.store.peek(folder) if entry.stat is not None]
+            else:
+                names = [entry.name for entry in folder.iterdir()] if (folder / LOCK).is_file() else []
+        except OSError:
+            return False
+        return LOCK in names and any(RUN.fullmatch(name) for name in names)
+
+    return made_by_a_run

@@ -1,8 +1,7 @@
-"""What one or several run folders amount to: images, failures, maps and classes, and which shards are finished."""
+"""What one or several run folders add up to: images, failures, maps and classes, and which shards are finished."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -22,13 +21,12 @@ Kind = TypeVar("Kind", tuple[str, str], tuple[int, str])
 State = Literal["finished", "stopped", "running", "unknown", "missing"]
 MOST_CLASSES = 10
 MOST_EXAMPLES = 3
-_RUN = re.compile(r"run(\.(?P<index>[1-9][0-9]{0,6})-of-(?P<count>[1-9][0-9]{0,6}))?\.json")
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class FailureCount:
-    """Images that failed in one way; `examples` are the paths of some."""
+    """Images that failed at one stage with one type of error; `examples` are the paths of some."""
 
     stage: str
     type: str
@@ -38,7 +36,7 @@ class FailureCount:
 
 @dataclass(frozen=True)
 class MapCount:
-    """Maps of one layer and method, by what became of them."""
+    """Maps of one layer and method, by their state."""
 
     layer: str
     method: str
@@ -49,7 +47,7 @@ class MapCount:
 
 @dataclass(frozen=True)
 class ClassCount:
-    """Images that a class is the most likely for."""
+    """Images for which a class is the most likely one."""
 
     index: int
     label: str
@@ -58,26 +56,23 @@ class ClassCount:
 
 @dataclass(frozen=True)
 class ShardRun:
-    """The last run of a shard, as its record says.
+    """The last run of a shard: its number, from 1, and the folder and the state of its record.
 
-    shard: its number, from 1. folder: where the record lies. state: `running` may as well be killed; `unknown` where the record
-    cannot be read. started: long ago where it does not say. images: met; seconds: taken; both null where it does not say.
+    A `running` one may as well have been killed; `unknown`: the record cannot be read. images, seconds: None if unknown.
     """
 
     shard: int
     folder: str
     state: State
-    started: datetime
     images: int | None
     seconds: float | None
-    unreadable_folders: int
 
 
 @dataclass(frozen=True)
 class Division:
-    """A dataset cut into `count` shards (1: a run of the whole), with the last run of each that has a record, in their order.
+    """A dataset cut into `count` shards (1: a run of the whole), with the last run of each that has a record, in order.
 
-    current: some folder was last run so; where not, another division has taken its place.
+    current: some folder was last run so; if not, it was run in another division since.
     """
 
     count: int
@@ -95,23 +90,15 @@ class Division:
         """Whether every shard is finished."""
         return len(self.shards("finished")) == self.count
 
-    def record(self) -> dict[str, Any]:
-        """Return this as `Summary.record` has it."""
-        fields = ("shard", "folder", "state", "images", "seconds")
-        return {
-            "count": self.count,
-            "current": self.current,
-            "runs": [{name: getattr(run, name) for name in fields} for run in self.runs],
-            **{state: self.shards(state) for state in get_args(State)},
-        }
-
 
 @dataclass(frozen=True)
 class Summary:
-    """What runs amount to.
+    """What runs add up to.
 
     ok, failed: images. failures: the most frequent first. maps: by layer and method. classes: the ten most frequent. divisions:
-    the current ones first. unreadable_lines: of the index, passed over.
+    the current ones first. unreadable_folders: the most that a run could not read, as every shard meets the same ones.
+    unreadable_lines: of the index. rows_missing: images that the runs counted and the index does not have, as when an index
+    file was not copied.
     """
 
     ok: int
@@ -120,7 +107,9 @@ class Summary:
     maps: tuple[MapCount, ...]
     classes: tuple[ClassCount, ...]
     divisions: tuple[Division, ...]
+    unreadable_folders: int
     unreadable_lines: int
+    rows_missing: int
 
     @property
     def current(self) -> tuple[Division, ...]:
@@ -133,51 +122,36 @@ class Summary:
         return all(division.complete for division in self.current)
 
     @property
-    def unreadable_folders(self) -> int:
-        """Most folders that a run could not read; every shard meets the same ones."""
-        return max(run.unreadable_folders for division in self.current for run in division.runs)
-
-    @property
-    def rows_missing(self) -> int:
-        """By how many images the runs' own counts exceed the index's, as when an index file was not copied."""
-        met = sum(run.images or 0 for division in self.current for run in division.runs)
-        return max(0, met - self.ok - self.failed)
-
-    @property
     def exit_code(self) -> int:
         """0 when all is complete and nothing failed, else 3."""
         return 0 if self.complete and not self.failed and not self.unreadable_folders else 3
 
     def record(self) -> dict[str, Any]:
         """Return this as `smoothcam summarize --format json` prints it."""
-        return {
-            "complete": self.complete,
-            "images": {"ok": self.ok, "failed": self.failed},
-            "failures": [asdict(entry) for entry in self.failures],
-            "maps": [asdict(entry) for entry in self.maps],
-            "classes": [asdict(entry) for entry in self.classes],
-            "divisions": [entry.record() for entry in self.divisions],
-            "unreadable_folders": self.unreadable_folders,
-            "unreadable_lines": self.unreadable_lines,
-            "rows_missing": self.rows_missing,
-        }
+        record = asdict(self) | {"complete": self.complete, "images": {"ok": self.ok, "failed": self.failed}}
+        record["divisions"] = [
+            asdict(division) | {state: division.shards(state) for state in get_args(State)}
+            for division in self.divisions
+        ]
+        return {name: value for name, value in record.items() if name not in ("ok", "failed")}
 
 
 def summarize(folders: Sequence[Location]) -> Summary:
-    """Add up runs and shards; of several results for one image the latest counts, whichever folder it lies in.
+    """Add up runs and shards; of several results for one image the latest counts, whichever folder it is in.
 
     Raises:
-        UsageError: one is no run folder. SmoothcamError: an index cannot be read.
+        UsageError: one is not a run folder. SmoothcamError: an index cannot be read.
     """
-    outputs = [(printable(folder), result_store_at(folder, Shard())) for folder in folders]
-    divisions = _divisions(outputs)
+    stores = [(printable(folder), result_store_at(folder, Shard())) for folder in folders]
+    divisions, records = _divisions(stores)
+    totals = [record.totals for record in records if record.totals]
     states: Counter[str] = Counter()
     failures: Counter[tuple[str, str]] = Counter()
     examples: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     maps: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     classes: Counter[tuple[int, str]] = Counter()
     with ExitStack() as stack:
-        index = stack.enter_context(Index([stack.enter_context(output.index_files()) for _, output in outputs]))
+        index = stack.enter_context(Index([stack.enter_context(store.index_files()) for _, store in stores]))
         for row in index.rows():
             states[row["status"]] += 1
             if error := row["error"]:
@@ -196,7 +170,9 @@ def summarize(folders: Sequence[Location]) -> Summary:
         maps=tuple(MapCount(*kind, of["ok"], of["blank"], of["nonfinite"]) for kind, of in sorted(maps.items())),
         classes=tuple(ClassCount(*kind, n) for kind, n in _by_frequency(classes)[:MOST_CLASSES]),
         divisions=divisions,
+        unreadable_folders=max((total.unreadable_folders for total in totals), default=0),
         unreadable_lines=index.skipped_lines,
+        rows_missing=max(0, sum(total.images for total in totals) - states.total()),
     )
 
 
@@ -204,52 +180,45 @@ def _by_frequency(counts: Counter[Kind]) -> list[tuple[Kind, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
-def _divisions(outputs: Sequence[tuple[str, ResultStore]]) -> tuple[Division, ...]:
-    """Return the shards of all folders by their division, while the run of a whole stands for itself in each folder."""
-    runs: defaultdict[tuple[int, str], dict[int, ShardRun]] = defaultdict(dict)
+def _divisions(stores: Sequence[tuple[str, ResultStore]]) -> tuple[tuple[Division, ...], list[RunRecord]]:
+    """Return the divisions, the current ones first, and the records of the current ones.
+
+    The shards of all folders are taken together; a run of the whole stands for itself in each folder.
+    """
+    runs: defaultdict[tuple[int, str], dict[int, tuple[str, RunRecord]]] = defaultdict(dict)
     current = set()
-    for folder, output in outputs:
-        latest: tuple[datetime, tuple[int, str]] | None = None
-        for count, run in _runs_in(folder, output):
-            division = (count, run.folder if count == 1 else "")
-            earlier = runs[division].get(run.shard)
-            if earlier is None or run.started >= earlier.started:
-                runs[division][run.shard] = run
-            if latest is None or (run.started, division) >= latest:
-                latest = (run.started, division)
-        if latest is None:
+    for folder, store in stores:
+        latest: list[tuple[datetime, tuple[int, str]]] = []
+        for shard, record in _records(folder, store):
+            division = (shard.count, folder if shard.count == 1 else "")
+            started = record.start or _LONG_AGO
+            earlier = runs[division].get(shard.index)
+            if earlier is None or started >= (earlier[1].start or _LONG_AGO):
+                runs[division][shard.index] = folder, record
+            latest.append((started, division))
+        if not latest:
             raise UsageError(f"'{folder}' is no run folder: it holds no run.json")
-        current.add(latest[1])
-    found = [
-        Division(key[0], tuple(of[shard] for shard in sorted(of)), key in current) for key, of in sorted(runs.items())
-    ]
-    return tuple(sorted(found, key=lambda division: not division.current))
+        current.add(max(latest)[1])
+    ordered = sorted(runs, key=lambda division: (division not in current, division))
+    divisions = tuple(
+        Division(key[0], tuple(_run(shard, *runs[key][shard]) for shard in sorted(runs[key])), key in current)
+        for key in ordered
+    )
+    return divisions, [record for key in current for _, record in runs[key].values()]
 
 
-def _runs_in(folder: str, output: ResultStore) -> Iterator[tuple[int, ShardRun]]:
-    """Yield the runs of which a folder has a record, each with the number of shards of its division.
+def _records(folder: str, store: ResultStore) -> Iterator[tuple[Shard, RunRecord]]:
+    """Yield the run records of a folder.
 
     Raises:
         UsageError: the folder cannot be read.
     """
     try:
-        records = list(output.run_records())
+        yield from store.run_records()
     except OSError as error:
         raise UsageError(f"'{folder}' is no run folder: {error.strerror}") from None
-    for name, record in records:
-        if match := _RUN.fullmatch(name):
-            yield int(match["count"] or 1), _run(folder, record, int(match["index"] or 1))
 
 
-def _run(folder: str, record: RunRecord | None, shard: int) -> ShardRun:
-    record = record or RunRecord()
-    totals = record.totals
-    return ShardRun(
-        shard,
-        folder,
-        record.state or "unknown",
-        record.start or _LONG_AGO,
-        totals.images if totals else None,
-        record.seconds,
-        totals.unreadable_folders if totals else 0,
-    )
+def _run(shard: int, folder: str, record: RunRecord) -> ShardRun:
+    images = record.totals.images if record.totals else None
+    return ShardRun(shard, folder, record.state or "unknown", images, record.seconds)

@@ -25,7 +25,7 @@ from PIL import Image, ImageOps
 
 from cam_cli.config import NOT_IN_FINGERPRINT, RunConfig
 from cam_cli.results import manifest as records
-from cam_cli.results.lock import LOCK
+from cam_cli.results.layout import LOCK
 
 REPOSITORY = Path(__file__).parent.parent.parent
 SAMPLES = REPOSITORY / "sample_images"

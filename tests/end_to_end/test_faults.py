@@ -34,7 +34,7 @@ from cam_cli.interruption import Interruption
 from cam_cli.models.calls import trace
 from cam_cli.pipeline.run import explain_run
 from cam_cli.plan.plan import PlanInputs
-from cam_cli.results.lock import LOCK
+from cam_cli.results.layout import LOCK
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 ALWAYS_EIO = Path("/proc/self/mem")

@@ -22,8 +22,7 @@ from PIL import Image
 
 from cam_cli.errors import ImageError, SmoothcamError
 from cam_cli.results.disk_store import DiskResultStore
-from cam_cli.results.index import Index, IndexWriter
-from cam_cli.results.lock import locked
+from cam_cli.results.index import Index
 from cam_cli.results.run_record import RunRecord
 from cam_cli.results.shard import Shard
 from cam_cli.text import from_printable
@@ -101,7 +100,7 @@ def test_no_image_shares_a_place_with_another_or_with_the_runs_own_files(
     images: list[PurePosixPath], shard: Shard
 ) -> None:
     folder = DiskResultStore(Path("out"), shard)
-    places = [os.fsencode(os.path.relpath(folder.of(image), "out")).split(b"/") for image in images]
+    places = [os.fsencode(os.path.relpath(Path(folder.key(image)), "out")).split(b"/") for image in images]
     for i, one in enumerate(places):
         assert b".." not in one
         assert os.fsdecode(one[0]) not in {*OWN, "."}
@@ -138,10 +137,9 @@ FINISHED = RECORD.model_copy(update={"state": "finished"})
 @contextmanager
 def begun(folder: DiskResultStore) -> Iterator[None]:
     """What a run does around its images, in its order."""
-    folder.make()
-    with locked(folder.path, Shard(), 0, lambda: None, lambda: ""), folder.staging():
+    with folder.open_for_writing(0, lambda: None):
         folder.last_run()
-        with Index(folder.path) as index, IndexWriter(folder.index) as rows:
+        with Index(folder.path) as index, folder.open_index() as rows:
             assert len(index) == 0
             folder.write_run_record(RECORD)
             yield
@@ -162,7 +160,7 @@ def test_every_image_comes_to_its_own_place_and_nowhere_else(images: list[PurePo
             for round_ in range(2):
                 for number, image in enumerate(images):
                     place = staged(folder, f"{round_} {number}")
-                    if max(len(os.fsencode(part)) for part in folder.of(image).parts) > LONGEST_NAME:
+                    if max(len(os.fsencode(part)) for part in Path(folder.key(image)).parts) > LONGEST_NAME:
                         too_long.add(image)
                         with pytest.raises(ImageError, match="File name too long"):
                             folder.publish(place, image, [])
@@ -172,7 +170,7 @@ def test_every_image_comes_to_its_own_place_and_nowhere_else(images: list[PurePo
         for number, image in enumerate(images):
             if image not in too_long:
                 for name in ("manifest.json", "conv1.3.npy"):
-                    file = folder.of(image) / name
+                    file = Path(folder.key(image)) / name
                     assert file.read_text() == f"1 {number}"
                     expected.add(os.path.relpath(file, folder.path))
         assert RunRecord.from_json((folder.path / f"run{shard.suffix}.json").read_bytes()) == FINISHED
@@ -216,7 +214,7 @@ IN_THE_PLACE = IN_THE_WAY | {
 def test_what_no_run_made_is_neither_replaced_nor_followed(image: PurePosixPath, data: st.DataObject) -> None:
     with scratch() as top:
         folder = DiskResultStore(top / "out", Shard())
-        parts = folder.of(image).relative_to(folder.path).parts
+        parts = Path(folder.key(image)).relative_to(folder.path).parts
         depth = data.draw(st.integers(1, len(parts)), "depth")
         what = data.draw(st.sampled_from(sorted(IN_THE_PLACE if depth == len(parts) else IN_THE_WAY)), "in the way")
         with begun(folder):
@@ -323,7 +321,9 @@ def check_places(out: Path, planted: dict[bytes, str], ended: Ended) -> None:
     assert {row["path"]: row["sha256"] for row in ended.rows} == indexed
     assert {os.fsencode(from_printable(path)): sha256 for path, sha256 in indexed.items()} == planted
     for path, sha256 in indexed.items():
-        manifest = json.loads((DiskResultStore(out, Shard()).of(from_printable(path)) / "manifest.json").read_bytes())
+        manifest = json.loads(
+            Path(DiskResultStore(out, Shard()).key(from_printable(path)), "manifest.json").read_bytes()
+        )
         assert (manifest["image"]["path"], manifest["image"]["sha256"]) == (path, sha256)
     assert len(list(out.rglob("manifest.json/manifest.json"))) <= len(planted)
     assert not (out / ".work").exists()

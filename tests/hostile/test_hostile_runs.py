@@ -13,10 +13,10 @@ from typing import Any
 import keras
 import pytest
 from conftest import Command
+from run_trees import read_manifest
 from test_hostile_models import saved, touching
 from test_hostile_names import plant_photos, snapshot
 
-from cam_cli.results.manifest import read_manifest
 from cam_cli.results.reader import RunReader
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cam_cli.errors import RunLockedError
-from cam_cli.results.lock import LOCK, locked
+from cam_cli.results.layout import LOCK
+from cam_cli.results.lock import locked
 from cam_cli.results.shard import HASHES, Shard
 
 HOLD = """

@@ -15,6 +15,7 @@ from conftest import write_card
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from run_trees import read_manifest
 
 from cam_cli.config import RunConfig
 from cam_cli.engine.head import Head
@@ -27,16 +28,16 @@ from cam_cli.plan.plan import Plan, PlanInputs
 from cam_cli.plan.resolve import resolve
 from cam_cli.plan.targets import Targets
 from cam_cli.results import manifest
-from cam_cli.results.files import replace_whole, to_json, write_new
-from cam_cli.results.layout import ranges, stem
+from cam_cli.results.files import to_json, whole, write_new
+from cam_cli.results.layout import stem
 from cam_cli.results.manifest import (
     Failure,
     ImageRecord,
     Manifest,
     ModelRecord,
     manifest_schema,
-    read_manifest,
 )
+from cam_cli.text import ranges
 
 SHIPPED = Path(manifest.__file__).with_name("manifest.schema.json")
 
@@ -240,13 +241,18 @@ def test_json_is_sorted_ascii_and_one_line(value: dict[str, Any]) -> None:
 def test_a_replacement_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     staging = tmp_path / "staging"
     staging.mkdir()
-    replace_whole(tmp_path / "run.json", b"old", staging)
-    with pytest.raises(TypeError):
-        replace_whole(tmp_path / "run.json", "no bytes", staging)  # type: ignore[arg-type]
-    assert (tmp_path / "run.json").read_bytes() == b"old"
-    replace_whole(tmp_path / "run.json", b"new", staging)
-    assert (tmp_path / "run.json").read_bytes() == b"new"
-    assert not list(staging.iterdir())
+    file = tmp_path / "run.json"
+    for folder in (staging, None):
+        with whole(file, folder) as stream:
+            stream.write(b"old")
+        with pytest.raises(TypeError), whole(file, folder) as stream:
+            stream.writelines([b"half of it", "no bytes"])  # type: ignore[list-item]
+        assert file.read_bytes() == b"old"
+        with whole(file, folder) as stream:
+            stream.write(b"new")
+        assert file.read_bytes() == b"new"
+        assert {entry.name for entry in tmp_path.iterdir()} == {"run.json", "staging"}
+        assert not list(staging.iterdir())
 
 
 def test_a_new_file_replaces_nothing_and_follows_no_link(tmp_path: Path) -> None:

@@ -284,9 +284,8 @@ def at_work(place: Url, s3: Store | None = None) -> Iterator[ObjectResultStore]:
     folder = ObjectResultStore(place, Shard())
     if s3 is not None:
         folder._store = s3
-    folder.make()
-    folder.write_run_record(RunRecord(root="in"))
-    with folder.staging():
+    with folder.open_for_writing(0, lambda: None):
+        folder.write_run_record(RunRecord(root="in"))
         yield folder
 
 
@@ -320,15 +319,15 @@ def test_a_run_that_dies_at_any_write_leaves_no_manifest_beside_files_that_are_n
         with suppress(Crash), at_work(at, fragile) as folder:
             fragile.writes, fragile.dies_at, fragile.done, crashed = 0, dies_at, done, True
             folder.publish(stage(folder, "two", str(IMAGE)), IMAGE, ())
-            crashed = False
+            crashed, fragile.dies_at = False, -1
         seen.add(check_whole(store, at))
         with at_work(at) as folder:  # the same command again
-            if folder.stamp(folder.place(IMAGE)) is None:
+            if folder.stamp(folder.key(IMAGE)) is None:
                 folder.publish(stage(folder, "one", str(IMAGE)), IMAGE, ())
                 assert check_whole(store, at) == "one"
         with at_work(at) as folder:
-            assert folder.stamp(folder.place(IMAGE)) is not None
-            assert folder.holds(folder.place(IMAGE), NAMES[check_whole(store, at) or ""])
+            assert folder.stamp(folder.key(IMAGE)) is not None
+            assert folder.holds(folder.key(IMAGE), NAMES[check_whole(store, at) or ""])
         if not crashed:
             break
     assert dies_at > 6
@@ -338,13 +337,13 @@ def test_a_run_that_dies_at_any_write_leaves_no_manifest_beside_files_that_are_n
 def test_a_run_that_lost_its_lock_over_an_image_changes_nothing_of_who_took_over(
     store: ObjectStore, place: Url
 ) -> None:
-    with at_work(place) as asleep, asleep.locked(0, lambda: None, str):
+    with at_work(place) as asleep:
         mine = stage(asleep, "one", str(IMAGE))
         asleep.send(mine, IMAGE)
-        assert asleep._lease is not None
-        asleep._lease._put_at -= 3600
-        Store("s3").delete(asleep._lease._ticket)
-        with at_work(place) as awake, awake.locked(0, lambda: None, str):
+        assert asleep._lock is not None
+        asleep._lock._put_at -= 3600
+        Store("s3").delete(asleep._lock._object)
+        with at_work(place) as awake:
             awake.publish(stage(awake, "two", str(IMAGE)), IMAGE, ())
             with pytest.raises(FileExistsError):  # what was on its way when it fell asleep
                 asleep._store.put_new({place / IMAGE / "conv1.3.npy": b"one"})
@@ -369,14 +368,14 @@ def test_what_no_run_put_there_is_not_replaced(store: ObjectStore, place: Url) -
     elsewhere = place.child("elsewhere")
     put(store, elsewhere, "photo.jpg")
     with pytest.raises(UsageError, match="no run put there"):
-        ObjectResultStore(elsewhere, Shard()).make()
+        ObjectResultStore(elsewhere, Shard()).check()
 
 
 @given(st.lists(keys, min_size=2, max_size=8, unique=True))
 def test_no_image_shares_a_place_with_another_or_with_the_runs_own_objects(several: list[str]) -> None:
     folder = ObjectResultStore(Url("s3", BUCKET, "out"), Shard(2, 8))
     images = [PurePosixPath(*map(quoted, key.split("/"))) for key in several]
-    places = [folder.place(image) for image in images]
+    places = [folder.key(image) for image in images]
     assert len(set(places)) == len(images)
     for one in places:
         assert not {"", ".", ".."} & set(one.split("/"))
@@ -400,17 +399,17 @@ def row(number: int, finished: str = "2026-01-01T00:00:00+00:00") -> dict[str, o
 
 def test_rows_go_up_in_parts_that_are_put_together_and_read_back(store: ObjectStore, place: Url) -> None:
     with at_work(place) as folder:
-        with folder.open_rows() as rows:
+        with folder.open_index() as rows:
             for number in range(MOST_ROWS + 1):
                 rows.append(row(number))
             parts = [key for key in store.keys(f"{place.key}") if "/index" in key]
             assert len(parts) == 1, "the last row waits"
             rows.sync()
         for number in range(20):
-            with folder.open_rows() as rows:
+            with folder.open_index() as rows:
                 rows.append(row(number, "2026-01-02T00:00:00+00:00"))
                 rows.sync()
-        ObjectResultStore(place, Shard(1, 2)).open_rows().sync()
+        ObjectResultStore(place, Shard(1, 2)).open_index().sync()
         parts = [key for key in store.keys(f"{place.key}") if "/index" in key]
         assert len(parts) < 10
         with folder.index_files() as files, Index(files) as index:
@@ -441,7 +440,7 @@ def test_whoever_shares_an_image_waits(place: Url, one: str, other: str) -> None
         pass
 
 
-def test_shards_that_share_nothing_run_side_by_side_and_leave_no_ticket(store: ObjectStore, place: Url) -> None:
+def test_shards_that_share_nothing_run_side_by_side_and_leave_no_lock_object(store: ObjectStore, place: Url) -> None:
     with object_lock(place, "1/2").held(0, lambda: None, str), object_lock(place, "3/4").held(0, lambda: None, str):
         pass
     assert store.keys(f"{place.key}") == []
@@ -484,16 +483,16 @@ def test_of_a_run_that_was_killed_here_the_lock_is_free_at_once(store: ObjectSto
 
 
 def test_of_a_run_that_was_killed_elsewhere_the_lock_is_free_after_a_while(store: ObjectStore, place: Url) -> None:
-    ticket = f"{place.key}/.lock-1-of-1-{'0' * 32}"
-    store.put(ticket, to_json({"host": "other", "pid": 1, "process": ["other boot", "pid:[1]", "1", "1"]}).encode())
+    left = f"{place.key}/.lock-1-of-1-{'0' * 32}"
+    store.put(left, to_json({"host": "other", "pid": 1, "process": ["other boot", "pid:[1]", "1", "1"]}).encode())
     with pytest.raises(RunLockedError), object_lock(place).held(0, lambda: None, str):
         pass
     with object_lock(place, seconds=2.0).held(60, lambda: None, str):
-        assert ticket not in store.keys(f"{place.key}")
+        assert left not in store.keys(f"{place.key}")
 
 
 @pytest.mark.long
-def test_a_lease_that_is_renewed_outlasts_its_seconds_and_one_that_could_not_be_is_lost(place: Url) -> None:
+def test_a_lock_that_is_renewed_outlasts_its_seconds_and_one_that_could_not_be_is_lost(place: Url) -> None:
     with held(place, 4.0) as process:
         with pytest.raises(RunLockedError), object_lock(place, seconds=4.0).held(6, lambda: None, str):
             pass
@@ -511,7 +510,7 @@ def test_who_slept_too_long_does_not_write_any_more(place: Url) -> None:
         mine.check()
         mine._put_at -= 2.0
         mine.check()  # nobody else has come meanwhile
-        Store("s3").delete(mine._ticket)
+        Store("s3").delete(mine._object)
         with object_lock(place, seconds=60.0).held(0, lambda: None, str):
             mine._put_at -= 2.0
             with pytest.raises(SmoothcamError, match="taken"):
