@@ -1,6 +1,6 @@
-"""Draws docs/architecture.svg: the rooms of cam_cli, which of them uses which, and the way of one image; `make architecture`.
+"""Draws docs/architecture.svg: the packages of cam_cli, their imports, and the way of one image; `make architecture`.
 
-Rooms and arrows are read from the imports in the source. Where a room stands on the sheet is decided here.
+The arrows are read from the imports in the source. The position of a package on the sheet is decided here.
 """
 
 from __future__ import annotations
@@ -14,42 +14,62 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent.parent / "cam_cli"
 PICTURE = PACKAGE.parent / "docs" / "architecture.svg"
 
-ROOMS = {
-    "cli": (710, 30, "front door: parse, call, print"),
-    "runs": (375, 190, "files, order, resume, locks"),
-    "evaluate": (710, 190, "run folders to figures"),
-    "report": (1045, 190, "run folders to a page"),
-    "storage": (40, 190, "objects of a store"),
-    "images": (40, 390, "bytes to arrays"),
-    "engine": (375, 390, "arrays to maps"),
-    "render": (710, 390, "maps to pictures"),
-    "models": (335, 560, "names to networks"),
-    "api": (710, 560, "the same from Python"),
+PACKAGES = {
+    "cli": (375, 30, "parse, call, print"),
+    "metrics": (710, 30, "maps to figures"),
+    "api": (1045, 30, "the same from Python"),
+    "pipeline": (375, 170, "one run: find, skip, record"),
+    "evaluate": (710, 170, "results to figures"),
+    "report": (1045, 170, "results to a page"),
+    "decoding": (40, 310, "files to arrays, in processes"),
+    "executors": (375, 310, "where images are explained"),
+    "results": (710, 310, "OUT and everything in it"),
+    "plan": (40, 450, "what a run asks, resolved"),
+    "engine": (375, 450, "arrays to maps"),
+    "render": (710, 450, "maps to pictures"),
+    "images": (40, 590, "find, decode, fit"),
+    "models": (375, 590, "names to networks"),
+    "storage": (710, 590, "objects of a store"),
 }
-"""Left and top corner, and what a room is for."""
+"""Left and top corner, and what a package is for."""
 
 WAY = (
-    ("photo", "images", "1 find, decode, fit"),
-    ("images", "engine", "2 an array"),
-    ("engine", "render", "3 maps"),
-    ("render", "OUT", "4 pictures, manifest, one rename"),
+    ("image", "pipeline", "1 find"),
+    ("pipeline", "executors", "2 a task"),
+    ("executors", "decoding", "3 decode, fit"),
+    ("executors", "engine", "4 maps"),
+    ("executors", "render", "5 pictures"),
+    ("executors", "results", "6 files, staged"),
+    ("results", "OUT", "7 one rename"),
 )
-PLACES = {"photo": (40, 560, "a file"), "OUT": (1045, 390, "the run folder")}
-"""What the way of an image begins and ends with; no rooms."""
+ENDS = {"image": (40, 170, "a file"), "OUT": (1045, 310, "the run folder")}
+"""What the way of an image begins and ends with; no packages."""
 
-COMMON = ("config", "config_values", "errors", "quiet", "text", "version", "yaml_source")
-"""Modules that many rooms use; their arrows would hide the others."""
+COMMON = (
+    "config",
+    "config_values",
+    "errors",
+    "interruption",
+    "machine",
+    "methods",
+    "quiet",
+    "reporter",
+    "text",
+    "version",
+    "yaml_source",
+)
+"""Modules that many packages use; their arrows would hide the others."""
 
 _WIDTH, _HEIGHT = 250, 76
-_SHEET = (1335, 670)
+_SHEET = (1335, 696)
 _STYLE = """
   text { font: 14px system-ui, sans-serif; fill: #1f2328; } .name { font-weight: 600; font-size: 17px; }
-  .room { fill: #f6f8fa; stroke: #8c959f; } .use { stroke: #8c959f; fill: none; } .use-head { fill: #8c959f; }
+  .package { fill: #f6f8fa; stroke: #8c959f; } .use { stroke: #8c959f; fill: none; } .use-head { fill: #8c959f; }
   .way { stroke: #0969da; stroke-width: 3; fill: none; } .way-head { fill: #0969da; }
   .step { fill: #0969da; font-weight: 600; }
   .halo { stroke: #ffffff; stroke-width: 5; paint-order: stroke; } .sheet { fill: #ffffff; }
   @media (prefers-color-scheme: dark) {
-    text { fill: #e6edf3; } .room { fill: #161b22; stroke: #6e7681; } .use { stroke: #6e7681; } .use-head { fill: #6e7681; }
+    text { fill: #e6edf3; } .package { fill: #161b22; stroke: #6e7681; } .use { stroke: #6e7681; } .use-head { fill: #6e7681; }
     .way { stroke: #58a6ff; } .way-head { fill: #58a6ff; } .step { fill: #58a6ff; }
     .halo { stroke: #0d1117; } .sheet { fill: #0d1117; }
   }
@@ -57,33 +77,33 @@ _STYLE = """
 
 
 def uses() -> Counter[tuple[str, str]]:
-    """Return how many imports lead from one room to another."""
+    """Return how many imports lead from one package to another."""
     found: Counter[tuple[str, str]] = Counter()
     for source in sorted(PACKAGE.rglob("*.py")):
-        room = source.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        package = source.relative_to(PACKAGE).parts[0].removesuffix(".py")
         for node in ast.walk(ast.parse(source.read_text("utf-8"))):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for root, inner, *_ in (name.split(".") for name in names if name.count(".")):
-                if root == "cam_cli" and inner != room:
-                    found[room, inner] += 1
+                if root == "cam_cli" and inner != package:
+                    found[package, inner] += 1
     return found
 
 
 def picture() -> str:
-    """Return the picture as the code is now."""
-    places = ROOMS | PLACES
-    arrows = [pair for pair in sorted(uses()) if set(pair) <= ROOMS.keys()]
+    """Return the picture of the present code."""
+    boxes = PACKAGES | ENDS
+    arrows = [pair for pair in sorted(uses()) if set(pair) <= PACKAGES.keys()]
     width, height = _SHEET
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" aria-labelledby="title">',
-        f'<title id="title">The rooms of cam_cli: {len(arrows)} uses, and the way of one image</title>',
+        f'<title id="title">The packages of cam_cli, {len(arrows)} imports, and the way of one image</title>',
         f"<style>{_STYLE}</style>",
         "<defs>" + _head("use-head", 8) + _head("way-head", 5) + "</defs>",
         f'<rect class="sheet" width="{width}" height="{height}"/>',
-        *(_line(places, one, other, "use") for one, other in arrows),
-        *(_line(places, one, other, "way") for one, other, _ in WAY),
-        *(_box(name, *place, rounded=name in ROOMS) for name, place in places.items()),
-        *(_step(places, one, other, text) for one, other, text in WAY),
+        *(_line(boxes, one, other, "use") for one, other in arrows),
+        *(_line(boxes, one, other, "way") for one, other, _ in WAY),
+        *(_box(name, *box, rounded=name in PACKAGES) for name, box in boxes.items()),
+        *(_step(boxes, one, other, text) for one, other, text in WAY),
         "</svg>\n",
     ]
     return "\n".join(parts)
@@ -97,22 +117,22 @@ def _head(name: str, size: int) -> str:
 
 
 def _box(name: str, left: int, top: int, purpose: str, *, rounded: bool) -> str:
-    shape = f'<rect class="room" x="{left}" y="{top}" width="{_WIDTH}" height="{_HEIGHT}" rx="{10 if rounded else 0}"/>'
+    shape = f'<rect class="package" x="{left}" y="{top}" width="{_WIDTH}" height="{_HEIGHT}" rx="{10 if rounded else 0}"/>'
     return (
         f'{shape}<text class="name" x="{left + 16}" y="{top + 31}">{escape(name)}</text>'
         f'<text x="{left + 16}" y="{top + 56}">{escape(purpose)}</text>'
     )
 
 
-def _line(places: dict[str, tuple[int, int, str]], one: str, other: str, kind: str) -> str:
-    (x1, y1), (x2, y2) = _ends(places[one], places[other])
+def _line(boxes: dict[str, tuple[int, int, str]], one: str, other: str, kind: str) -> str:
+    (x1, y1), (x2, y2) = _ends(boxes[one], boxes[other])
     return f'<path class="{kind}" d="M{x1:.0f},{y1:.0f}L{x2:.0f},{y2:.0f}" marker-end="url(#{kind}-head)"/>'
 
 
-def _step(places: dict[str, tuple[int, int, str]], one: str, other: str, text: str) -> str:
-    (x1, y1), (x2, y2) = _ends(places[one], places[other])
+def _step(boxes: dict[str, tuple[int, int, str]], one: str, other: str, text: str) -> str:
+    (x1, y1), (x2, y2) = _ends(boxes[one], boxes[other])
     anchor = "start" if x1 == x2 else "middle"
-    x, y = ((x1 + 12), (y1 + y2) / 2 + 5) if x1 == x2 else ((x1 + x2) / 2, places[one][1] + _HEIGHT + 24)
+    x, y = ((x1 + 12), (y1 + y2) / 2 + 5) if x1 == x2 else ((x1 + x2) / 2, boxes[one][1] + _HEIGHT + 24)
     return f'<text class="step halo" text-anchor="{anchor}" x="{x:.0f}" y="{y:.0f}">{escape(text)}</text>'
 
 

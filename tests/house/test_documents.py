@@ -1,4 +1,4 @@
-"""What is written by the code is as the code is now, the options and the picture of the rooms; links lead somewhere."""
+"""What is written by the code is as the code is now, the options and the picture of the packages; links lead somewhere."""
 
 from __future__ import annotations
 
@@ -59,15 +59,15 @@ def test_every_option_says_what_it_does_in_a_sentence() -> None:
             assert re.match(r"[A-Z].*[.\])]$", parameter.help), f"{path} {parameter.opts}: {parameter.help}"
 
 
-def test_the_picture_of_the_rooms_is_current() -> None:
+def test_the_picture_of_the_packages_is_current() -> None:
     assert architecture.PICTURE.read_text("utf-8") == architecture.picture(), "make architecture"
 
 
-def test_every_room_is_in_the_picture() -> None:
-    rooms = {path.name for path in architecture.PACKAGE.iterdir() if (path / "__init__.py").is_file()}
-    assert rooms <= architecture.ROOMS.keys()
+def test_every_package_is_in_the_picture() -> None:
+    packages = {path.name for path in architecture.PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    assert packages <= architecture.PACKAGES.keys()
     modules = {path.stem for path in architecture.PACKAGE.glob("*.py") if not path.stem.startswith("__")}
-    assert rooms | modules == architecture.ROOMS.keys() | set(architecture.COMMON)
+    assert packages | modules == architecture.PACKAGES.keys() | set(architecture.COMMON)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,4 +1,4 @@
-"""The house rules of the source: which room may use which, what costs a TensorFlow import, what every module has."""
+"""The house rules of the source: which package may use which, what costs a TensorFlow import, what every module has."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ PACKAGE = Path(__file__).parent.parent.parent / "cam_cli"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 LONGEST_FILE = 400
 
-# A room is a folder or a module of `cam_cli`. Every room may use the ground floor; an entry with a dot allows one module of
-# another room.
+# A package is a folder or a module of `cam_cli`. Every package may use the ground floor; an entry with a dot allows one module of
+# another package.
 GROUND = {"errors", "machine", "methods", "quiet", "text", "version", "storage.location"}
 MAY_USE: dict[str, set[str]] = {
     "": {"api", "engine", "models"},
@@ -54,7 +54,7 @@ def tree_of(source: Path) -> ast.Module:
     return ast.parse(source.read_text("utf-8"), str(source))
 
 
-def room_of(source: Path) -> str:
+def package_of(source: Path) -> str:
     first = source.relative_to(PACKAGE).parts[0].removesuffix(".py")
     return "" if first == "__init__" else first
 
@@ -73,29 +73,29 @@ def imported(source: Path) -> Iterator[tuple[int, str]]:
                 yield node.lineno, f"{module}.{alias.name}" if is_module else module
 
 
-def test_every_room_is_in_the_plan() -> None:
-    assert {room_of(source) for source in SOURCES} == set(MAY_USE)
+def test_every_package_is_in_the_plan() -> None:
+    assert {package_of(source) for source in SOURCES} == set(MAY_USE)
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_follow_the_arrows_of_the_design(source: Path) -> None:
-    room = room_of(source)
+    package = package_of(source)
     wrong = []
     for line, name in imported(source):
         root, *inside = name.split(".")
-        if root in TENSORFLOW and room not in MAY_USE_TENSORFLOW:
+        if root in TENSORFLOW and package not in MAY_USE_TENSORFLOW:
             wrong.append(f"{source.name}:{line}: {name} belongs in {sorted(MAY_USE_TENSORFLOW)}")
-        if root != "cam_cli" or not inside or inside[0] == room:
+        if root != "cam_cli" or not inside or inside[0] == package:
             continue
-        if not {inside[0], ".".join(inside[:2])} & (MAY_USE[room] | GROUND):
-            wrong.append(f"{source.name}:{line}: {room or 'cam_cli'} may not use {name}")
+        if not {inside[0], ".".join(inside[:2])} & (MAY_USE[package] | GROUND):
+            wrong.append(f"{source.name}:{line}: {package or 'cam_cli'} may not use {name}")
     assert not wrong
 
 
 @pytest.mark.parametrize(
     "module", ["cam_cli", "cam_cli.cli", "cam_cli.cli.explain", "cam_cli.config", "cam_cli.results.manifest"]
 )
-def test_importing_the_front_rooms_costs_no_tensorflow(module: str) -> None:
+def test_importing_the_front_packages_costs_no_tensorflow(module: str) -> None:
     code = f"import sys, {module}; print(sorted({TENSORFLOW!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -111,12 +111,15 @@ def public(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.AST]]:
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_every_public_name_says_what_it_is(source: Path) -> None:
+    """A method that is marked as an override is described by the method that it overrides."""
     tree = tree_of(source)
     assert ast.get_docstring(tree)
     undocumented = [
         name
         for name, node in public(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not ast.get_docstring(node)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        and not ast.get_docstring(node)
+        and not any(isinstance(decorator, ast.Name) and decorator.id == "override" for decorator in node.decorator_list)
     ]
     assert not undocumented
 
