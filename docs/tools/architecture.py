@@ -83,6 +83,7 @@ def uses() -> Counter[tuple[str, str]]:
         package = source.relative_to(PACKAGE).parts[0].removesuffix(".py")
         for node in ast.walk(ast.parse(source.read_text("utf-8"))):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names = [name for name in names if name != "cam_cli.storage.location"]  # the type of a path or URL: common
             for root, inner, *_ in (name.split(".") for name in names if name.count(".")):
                 if root == "cam_cli" and inner != package:
                     found[package, inner] += 1
@@ -131,8 +132,10 @@ def _line(boxes: dict[str, tuple[int, int, str]], one: str, other: str, kind: st
 
 def _step(boxes: dict[str, tuple[int, int, str]], one: str, other: str, text: str) -> str:
     (x1, y1), (x2, y2) = _ends(boxes[one], boxes[other])
-    anchor = "start" if x1 == x2 else "middle"
-    x, y = ((x1 + 12), (y1 + y2) / 2 + 5) if x1 == x2 else ((x1 + x2) / 2, boxes[one][1] + _HEIGHT + 24)
+    middle = ((x1 + x2) / 2, (y1 + y2) / 2)
+    level = y1 == y2
+    anchor = "middle" if level else "start"
+    x, y = (middle[0], boxes[one][1] - 10) if level else (middle[0] + 14, middle[1] + 5)
     return f'<text class="step halo" text-anchor="{anchor}" x="{x:.0f}" y="{y:.0f}">{escape(text)}</text>'
 
 
