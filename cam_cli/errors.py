@@ -2,7 +2,7 @@
 
     SmoothcamError            1   something fatal that no other kind describes
     ├── UsageError            2   what was asked cannot be: a path, layer, filter, neuron or class
-    │   └── ConfigError       2   a value in a YAML file, the environment or a flag, with its place
+    │   └── ConfigError       2   a value in a YAML file, the environment or a flag, with its position
     ├── ModelError            1   a model that cannot be opened or explained
     ├── ImageError            3   one image that cannot be read; becomes a record and stops no other image
     ├── NoImagesError         4   nothing matched
@@ -28,16 +28,16 @@ class UsageError(SmoothcamError):
 
 
 class ConfigError(UsageError):
-    """A setting that cannot be read; `place` says where it stands, such as `run.yaml:7:3`.
+    """A setting that cannot be read; `position` says where it stands, such as `run.yaml:7:3`.
 
     Args:
         message: what is wrong and what to do.
-        place: where the value came from; printed before the message when not empty.
+        position: where the value came from; printed before the message when not empty.
     """
 
-    def __init__(self, message: str, place: str = "") -> None:
-        super().__init__(f"{place}: {message}" if place else message)
-        self.place = place
+    def __init__(self, message: str, position: str = "") -> None:
+        super().__init__(f"{position}: {message}" if position else message)
+        self.position = position
 
 
 class ModelError(SmoothcamError):

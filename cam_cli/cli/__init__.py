@@ -50,14 +50,14 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="smoothcam")
 def smoothcam() -> None:
-    """Show what a Keras image classifier looked at, for one photo or a million.
+    """Show what a Keras image classifier looked at, for one image or a million.
 
     \b
     smoothcam explain images/ --layer block5_conv3
     smoothcam explain images/ --json | jq -r 'select(.status == "failed") | .path'
 
     Exit codes: 0 all done; 1 fatal; 2 usage or config; 3 some images failed; 4 nothing matched; 5 a bound of `audit:`
-    was crossed; 11 another run is at work in the output folder; 129, 130, 141, 143 stopped by a signal after the image in hand.
+    was crossed; 11 another run is at work in the output folder; 129, 130, 141, 143 stopped by a signal after the current images.
     """
 
 

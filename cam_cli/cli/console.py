@@ -214,7 +214,7 @@ def _opened(path: Path) -> io.FileIO:
     try:
         return io.FileIO(path, "a")
     except OSError as error:
-        raise UsageError(f"log file '{path}' cannot be opened: {error.strerror}; choose another place") from None
+        raise UsageError(f"log file '{path}' cannot be opened: {error.strerror}; choose another path") from None
 
 
 def _words(row: Row, *, skipped: bool) -> str:

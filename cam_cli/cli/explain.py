@@ -40,18 +40,18 @@ def explain(
     verbose: bool,
     **options: Any,
 ) -> int:
-    """Explain the images in PATH...: files, folders (walked recursively), quoted globs and URLs such as s3://bucket/photos.
+    """Explain the images in PATH...: files, folders (walked recursively), quoted globs and URLs such as s3://bucket/images.
 
     Writes OUT/<relative folder>/<file name>/ for each image: manifest.json and, for each map, .npy, .heatmap.png and
     .overlay.png. Running the same command again does only what is missing. SIGUSR1 makes it say how far it is.
 
     \b
-    smoothcam explain photos/                                        the bundled model, its best layer
-    smoothcam explain photos/ --layer block5_conv3 --sheet           the paper's layer, and one contact sheet
+    smoothcam explain images/                                        the bundled model, its best layer
+    smoothcam explain images/ --layer block5_conv3 --sheet           the paper's layer, and one contact sheet
     smoothcam explain a.jpg --layer block5_conv3 --filters 0,3,10-12 --filter-maps each
     smoothcam explain a.jpg --layer block5_conv3 --region --subset "0,10 12,12"
-    find photos -newer last -name '*.jpg' -print0 | smoothcam explain --files-from0 -
-    smoothcam explain photos/ --shard 2/8                            one part of eight, on a machine of its own
+    find images -newer last -name '*.jpg' -print0 | smoothcam explain --files-from0 -
+    smoothcam explain images/ --shard 2/8                            one part of eight, on a machine of its own
     """
     if quiet and verbose:
         raise UsageError("--quiet and --verbose contradict each other; leave one out")

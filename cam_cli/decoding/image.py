@@ -1,4 +1,4 @@
-"""From a path to what the engine and the pictures need of the photo there, or the reason why there is nothing."""
+"""An image file, read and decoded into what the engine and the pictures need, or the reason why it cannot be."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cam_cli.results.manifest import Failure  # pydantic, which would double a decoder's time to start
 
 _OVERSAMPLING = 2
-"""A photo is read with at least so many pixels a side for each of the network's input."""
+"""An image is decoded with at least so many pixels a side for each pixel of the network's input."""
 
 _NO_MEMORY = "it needs more memory than a decoder may use; shrink the image, or raise max_pixels, which sets that bound"
 
@@ -35,7 +35,7 @@ class DecodeSettings:
     """How files become inputs.
 
     size: rows and columns of the network's input. picture_size: the most pixels a side of the pictures may have; None: the
-    picture is the photo as it was read.
+    picture is the image as it was decoded.
     max_pixels: the most pixels an image may have.
     """
 
@@ -47,7 +47,7 @@ class DecodeSettings:
 
 @dataclass(frozen=True)
 class FileStat:
-    """What the file system said of a photo's file before its bytes were read; of one in a store, see `Stat`."""
+    """What the file system said of an image file before its bytes were read; for an object in a store, see `Stat`."""
 
     size: int
     mtime_ns: int
@@ -64,7 +64,7 @@ class FileStat:
 
 
 def stat_of(path: Location) -> FileStat | Stat | None:
-    """Return what is said of a photo before its bytes are read; None where there is none."""
+    """Return what is said of an image file before its bytes are read; None if there is no file."""
     try:
         if isinstance(path, Url):
             return path.stat or Store(path.protocol).stat(path)
@@ -77,7 +77,7 @@ def stat_of(path: Location) -> FileStat | Stat | None:
 class DecodedImage:
     """One image, ready to be explained.
 
-    x: (H, W, C) float32, the network's input. picture: (h, w, 3) uint8, the photo at the size of the pictures. box: where
+    x: (H, W, C) float32, the network's input. picture: (h, w, 3) uint8, the image at the size of the pictures. box: where
     the input lies in the picture (left, top, right, bottom, in picture pixels).
     """
 
@@ -128,9 +128,9 @@ def decode_image(path: Location, known: str | None, how: DecodeSettings) -> Deco
         digest = hashlib.sha256(data).hexdigest()
         if digest != known:
             stage = "decode"
-            photo = decode(data, max_pixels=how.max_pixels, enough=_OVERSAMPLING * max(how.size))
+            decoded = decode(data, max_pixels=how.max_pixels, enough=_OVERSAMPLING * max(how.size))
             stage = "fit"
-            image = _prepare(digest, photo, data, how)
+            image = _prepare(digest, decoded, data, how)
     except Exception as problem:  # noqa: BLE001 - decoders fail in every way there is, and each is this image's failure
         error = _failure(problem, stage)
     return Decoded(source, digest, image, error, time.perf_counter() - started)
@@ -159,25 +159,25 @@ def _check_regular(status: os.stat_result) -> None:
         raise ImageError("not a regular file", stage="read")
 
 
-def _prepare(sha256: str, photo: RgbImage, data: bytes, how: DecodeSettings) -> DecodedImage:
-    """Fit a photo to the network and shrink it to the size of the pictures, so that the large original can go.
+def _prepare(sha256: str, decoded: RgbImage, data: bytes, how: DecodeSettings) -> DecodedImage:
+    """Fit an image to the network and shrink it to the size of the pictures, so that the large original is not kept.
 
-    How large the pictures are does not touch the input: where they want more pixels of a photo, it is read once more.
+    The size of the pictures does not change the input: if they need more pixels, the image is decoded again.
     """
-    x, box = fit(photo, how.size, how.preprocessing)
+    x, box = fit(decoded, how.size, how.preprocessing)
     if not np.isfinite(x).all():
         raise ImageError("the network's input is not finite with these values of mean and std", stage="fit")
-    height, width = photo.pixels.shape[:2]
+    height, width = decoded.pixels.shape[:2]
     if how.picture_size is not None:
-        width, height = picture_size(photo.width, photo.height, how.picture_size)
-    if width > photo.pixels.shape[1]:
-        photo = decode(data, max_pixels=how.max_pixels, enough=min(width, height))
-    picture = photo.pixels
+        width, height = picture_size(decoded.width, decoded.height, how.picture_size)
+    if width > decoded.pixels.shape[1]:
+        decoded = decode(data, max_pixels=how.max_pixels, enough=min(width, height))
+    picture = decoded.pixels
     if picture.shape[:2] != (height, width):
         shrunk = Image.fromarray(picture).resize((width, height), Image.Resampling.HAMMING, reducing_gap=2.0)
         picture = np.asarray(shrunk)
-    in_picture = box.scaled(width / photo.width, height / photo.height)
-    return DecodedImage(sha256, photo.width, photo.height, photo.notes, x, picture, in_picture)
+    in_picture = box.scaled(width / decoded.width, height / decoded.height)
+    return DecodedImage(sha256, decoded.width, decoded.height, decoded.notes, x, picture, in_picture)
 
 
 def _failure(error: Exception, stage: str) -> Failure:

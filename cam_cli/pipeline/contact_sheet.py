@@ -1,4 +1,4 @@
-"""One picture of a whole run: each photo beside its overlays."""
+"""One picture of a whole run: each image beside its overlays."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Key = tuple[str, str, str, int]
 
 
 def write_sheet(
-    folder: ResultStore,
+    store: ResultStore,
     root: Location,
     rows: Sequence[Row],
     images: int,
@@ -35,30 +35,31 @@ def write_sheet(
     """Write OUT/sheet.jpg: a line for each image, a column for each kind of map.
 
     Args:
-        rows: of this run's first images (see `Manifest.row`). images: how many there were in all. decoders: open the photos, of
-            no more than `max_pixels` each.
+        rows: of the first images of this run.
+        images: how many images the run had.
+        decoders: decode the images, of at most `max_pixels` each.
 
     Returns:
-        A line for the person who ran it.
+        A line for the user.
     """
     keyed = [dict(zip(_keys(row["maps"]), row["maps"], strict=True)) for row in rows]
     columns = list(dict.fromkeys(key for maps in keyed for key in maps))
     if not columns:
         return "no contact sheet: there is no map to show"
     several_layers = len({layer for _, layer, _, _ in columns}) > 1
-    titles = ["photo", *(_title(key, with_layer=several_layers) for key in columns)]
+    titles = ["image", *(_title(key, with_layer=several_layers) for key in columns)]
     paths = [root / from_printable(row["path"]) for row in rows]
     how = DecodeSettings((_CELL, _CELL), Preprocessing(), _CELL, max_pixels)
     jobs = (
         (row, path, row["sha256"] if row["status"] == "failed" else None) for row, path in zip(rows, paths, strict=True)
     )
-    photos = [opened.image for _, opened in decoders.decode(jobs, how, ahead=_AHEAD)]
-    cells = [_cells(row, maps, columns, folder, photo) for row, maps, photo in zip(rows, keyed, photos, strict=True)]
+    decoded = [opened.image for _, opened in decoders.decode(jobs, how, ahead=_AHEAD)]
+    cells = [_cells(row, maps, columns, store, image) for row, maps, image in zip(rows, keyed, decoded, strict=True)]
     buffer = io.BytesIO()
     contact_sheet(cells, titles, _CELL).save(buffer, "JPEG", quality=88)
-    place = folder.write_sheet(buffer.getvalue())
+    path = store.write_sheet(buffer.getvalue())
     left_out = f" (the first {len(rows)} of {images} images)" if images > len(rows) else ""
-    return f"contact sheet: {place}{left_out}"
+    return f"contact sheet: {path}{left_out}"
 
 
 def _keys(maps: Sequence[MapRow]) -> list[Key]:
@@ -78,26 +79,26 @@ def _cells(
     row: Row,
     maps: dict[Key, MapRow],
     columns: Sequence[Key],
-    folder: ResultStore,
-    opened: DecodedImage | None,
+    store: ResultStore,
+    decoded: DecodedImage | None,
 ) -> list[Cell]:
-    photo = Cell(Image.fromarray(opened.picture) if opened else None, row["path"])
+    image = Cell(Image.fromarray(decoded.picture) if decoded else None, row["path"])
     if row["error"] is not None:
-        return [photo, Cell(None, f"failed: {row['error']['message']}")]
+        return [image, Cell(None, f"failed: {row['error']['message']}")]
     probability = {entry["index"]: entry["probability"] for entry in row["predictions"]}
-    place = folder.key(from_printable(row["path"]))
+    key = store.key(from_printable(row["path"]))
     return [
-        photo,
-        *(_map_cell(maps[key], folder, place, probability) if key in maps else Cell(None, "") for key in columns),
+        image,
+        *(_map_cell(maps[column], store, key, probability) if column in maps else Cell(None, "") for column in columns),
     ]
 
 
-def _map_cell(entry: MapRow, folder: ResultStore, place: str, probability: dict[int, float]) -> Cell:
+def _map_cell(entry: MapRow, store: ResultStore, key: str, probability: dict[int, float]) -> Cell:
     index = entry["target"]["index"]
     sure = f" {probability[index]:.2f}" if index in probability else ""
     state = "" if entry["state"] == "ok" else f", {entry['state']}"
     name = entry["files"]["overlay"] or entry["files"]["heatmap"]
-    return Cell(_opened(folder, place, name) if name else None, f"{entry['target']['label']}{sure}{state}")
+    return Cell(_picture(store, key, name) if name else None, f"{entry['target']['label']}{sure}{state}")
 
 
 def _title(key: Key, *, with_layer: bool) -> str:
@@ -112,8 +113,8 @@ def _title(key: Key, *, with_layer: bool) -> str:
     return " ".join(parts)
 
 
-def _opened(folder: ResultStore, place: str, name: str) -> Image.Image | None:
+def _picture(store: ResultStore, key: str, name: str) -> Image.Image | None:
     try:
-        return read_picture(folder.read(place, name))
+        return read_picture(store.read(key, name))
     except OSError:
         return None

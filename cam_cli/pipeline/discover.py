@@ -126,15 +126,15 @@ def discovery_for(paths: Sequence[Location], config: RunConfig) -> Discovery:
     )
 
 
-def _tree_of(places: Sequence[Location]) -> FileTree:
-    """Return where all of the places are.
+def _tree_of(locations: Sequence[Location]) -> FileTree:
+    """Return the tree that holds all locations.
 
     Raises:
         UsageError: some are in a store and others are not, or what talks to the store is not installed.
     """
-    protocols = {place.protocol if isinstance(place, Url) else None for place in places}
+    protocols = {location.protocol if isinstance(location, Url) else None for location in locations}
     if len(protocols) > 1:
-        raise UsageError("photos of a store and photos of this machine, or of another store, need a run each")
+        raise UsageError("images in an object store and images on this machine, or in another store, need a run each")
     protocol = next(iter(protocols), None)
     return LocalTree() if protocol is None else StoreTree(Store(protocol))
 
@@ -144,5 +144,5 @@ def _is_there(path: Location, tree: FileTree) -> bool:
         return tree.exists(path)
     except OSError as error:
         raise SmoothcamError(
-            f"'{printable(path)}' cannot be looked for: {error.strerror}; see to it, and run again"
+            f"'{printable(path)}' cannot be looked for: {error.strerror}; correct that, and run again"
         ) from error

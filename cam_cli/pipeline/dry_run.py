@@ -25,7 +25,7 @@ Action = Literal["explain", "check", "skip", "collide"]
 class Planned:
     """What would become of one image.
 
-    action: `explain`; `check` its bytes, and explain it if they have changed; `skip`; or `collide`: its place in the output is
+    action: `explain`; `check` its bytes, and explain it if they have changed; `skip`; or `collide`: its folder in the output is
     taken. reason: in a few words.
     """
 

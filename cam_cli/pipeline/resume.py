@@ -1,4 +1,4 @@
-"""Whether an image is finished, told from the index and a few file stats, without reading photo or manifest."""
+"""Whether an image is finished, told from the index and a few file stats, without reading the image or its manifest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NEW = "new"
 OTHERWISE = "made with other settings"
 INCOMPLETE = "files are missing"
 FAILED = "failed before"
-TOUCHED = "photo may have changed"
+TOUCHED = "image may have changed"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Resume:
     """Judges images against what lies in the run folder.
 
     A finished image is one whose row in the index belongs to the manifest on the disk, whose fingerprint is this run's, whose
-    files exist, and whose photo has the size and times it had. Anything in doubt is settled by the manifest and the photo's
+    files exist, and whose image file has the size and times it had. Anything in doubt is settled by the manifest and the image's
     bytes. A failed image counts as finished unless `retry_failed`.
     """
 

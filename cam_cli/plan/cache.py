@@ -65,7 +65,7 @@ class Cache:
                 except BaseException:
                     Path(file.name).unlink(missing_ok=True)
                     raise
-            _make_room(path.parent)
+            _evict(path.parent)
 
     def _path(self, name: str) -> Path | None:
         if self.folder is None:
@@ -81,7 +81,7 @@ class Cache:
 NO_CACHE = Cache(None, "")
 
 
-def _make_room(folder: Path) -> None:
+def _evict(folder: Path) -> None:
     files = sorted(((path.stat(), path) for path in folder.iterdir()), key=lambda file: file[0].st_mtime_ns)
     total = sum(status.st_size for status, _ in files)
     for status, path in files:

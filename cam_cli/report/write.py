@@ -92,13 +92,13 @@ def _check_place(path: Path) -> None:
         UsageError: as said.
     """
     if not path.absolute().parent.is_dir():
-        raise UsageError(f"the folder of {shown(path)} is not there; make it, or choose another place with -o")
+        raise UsageError(f"the folder of {shown(path)} is not there; make it, or choose another path with -o")
     try:
         with path.open("rb") as stream:
             ours = stream.read(len(MARK)) == MARK
     except FileNotFoundError:
         return
     except OSError as error:
-        raise UsageError(f"{shown(path)} cannot be replaced: {error.strerror}; choose another place with -o") from None
+        raise UsageError(f"{shown(path)} cannot be replaced: {error.strerror}; choose another path with -o") from None
     if not ours:
-        raise UsageError(f"{shown(path)} is no report of smoothcam's and stays as it is; choose another place with -o")
+        raise UsageError(f"{shown(path)} is no report of smoothcam's and stays as it is; choose another path with -o")

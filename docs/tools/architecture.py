@@ -118,7 +118,9 @@ def _head(name: str, size: int) -> str:
 
 
 def _box(name: str, left: int, top: int, purpose: str, *, rounded: bool) -> str:
-    shape = f'<rect class="package" x="{left}" y="{top}" width="{_WIDTH}" height="{_HEIGHT}" rx="{10 if rounded else 0}"/>'
+    shape = (
+        f'<rect class="package" x="{left}" y="{top}" width="{_WIDTH}" height="{_HEIGHT}" rx="{10 if rounded else 0}"/>'
+    )
     return (
         f'{shape}<text class="name" x="{left + 16}" y="{top + 31}">{escape(name)}</text>'
         f'<text x="{left + 16}" y="{top + 56}">{escape(purpose)}</text>'
