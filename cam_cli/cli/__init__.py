@@ -57,7 +57,7 @@ def smoothcam() -> None:
     smoothcam explain images/ --json | jq -r 'select(.status == "failed") | .path'
 
     Exit codes: 0 all done; 1 fatal; 2 usage or config; 3 some images failed; 4 nothing matched; 5 a bound of `audit:`
-    was crossed; 11 another run is at work in the output folder; 129, 130, 141, 143 stopped by a signal after the current images.
+    was crossed; 11 another run uses the output folder; 129, 130, 141, 143 stopped by a signal after the current images.
     """
 
 

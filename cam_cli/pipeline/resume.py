@@ -37,8 +37,8 @@ class Resume:
     """Judges images against what lies in the run folder.
 
     A finished image is one whose row in the index belongs to the manifest on the disk, whose fingerprint is this run's, whose
-    files exist, and whose image file has the size and times it had. Anything in doubt is settled by the manifest and the image's
-    bytes. A failed image counts as finished unless `retry_failed`.
+    files exist, and whose image file has the size and times it had. If that is in doubt, the manifest and the bytes of the
+    image decide. A failed image counts as finished unless `retry_failed`.
     """
 
     def __init__(self, store: ResultStore, index: Index, plan: Plan | None, *, retry_failed: bool) -> None:

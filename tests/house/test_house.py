@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent.parent / "cam_cli"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 LONGEST_FILE = 400
 
-# A package is a folder or a module of `cam_cli`. Every package may use the ground floor; an entry with a dot allows one module of
+# A package is a folder or a module of `cam_cli`. Every package may use `GROUND`; an entry with a dot allows one module of
 # another package.
 GROUND = {"errors", "machine", "methods", "quiet", "text", "version", "storage.location"}
 MAY_USE: dict[str, set[str]] = {
