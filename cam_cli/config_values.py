@@ -43,9 +43,8 @@ def _words(value: object) -> list[object]:
 
 
 def _filters(value: object) -> tuple[int, ...]:
-    items = value if isinstance(value, list | tuple) else [value]
     numbers: set[int] = set()
-    for part in (part.strip() for item in items for part in str(item).split(",")):
+    for part in map(str, _words(value)):
         found = re.fullmatch(r"([0-9]{1,5})(?:\s*-\s*([0-9]{1,5}))?", part)
         first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
         if last < first:

@@ -241,7 +241,8 @@ def _known(loc: Loc, positions: Mapping[Loc, object]) -> Loc:
 def _explained(details: ErrorDetails, tree: Tree, model: type[BaseModel]) -> ConfigError:
     loc = _loc(details)
     position = tree.positions.get(_known(loc, tree.positions), tree.name)
-    key = ".".join(_shown_key(part) for part in loc if isinstance(part, str) and part != "[key]")
+    names = [part for part in loc if isinstance(part, str) and part != "[key]"]
+    key = ".".join(name if name.isidentifier() else _shown(name) for name in names)
     schema = model.model_json_schema()
     if details["type"] == "extra_forbidden":
         known = [str(name) for name in _schema_at(schema, loc[:-1]).get("properties", {})]
@@ -271,10 +272,6 @@ def _shown(value: object) -> str:
         return f"a list of {len(value)}" if value else "an empty list"
     text = repr(value)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
-
-
-def _shown_key(key: str) -> str:
-    return key if key.isidentifier() else _shown(key)
 
 
 def _schema_at(schema: _Schema, loc: Loc) -> _Schema:
@@ -321,9 +318,8 @@ def _phrase(node: _Schema, schema: _Schema) -> str:
 
 
 def _bounds(node: _Schema) -> str:
-    low, high = node.get("minimum"), node.get("maximum")
-    if low is not None and high is not None:
-        return f" from {low} to {high}"
+    if "minimum" in node and "maximum" in node:
+        return f" from {node['minimum']} to {node['maximum']}"
     words = {
         "minimum": "of at least",
         "exclusiveMinimum": "above",
