@@ -15,7 +15,7 @@ from typing_extensions import override
 from cam_cli.errors import ImageError, SmoothcamError, UsageError
 from cam_cli.results.files import read_regular, whole
 from cam_cli.results.index import IndexWriter
-from cam_cli.results.layout import INDEX, LOCK, MANIFEST, RUN, WORK, image_folder, index_file
+from cam_cli.results.layout import INDEX, LOCK, MANIFEST, RUN, WORK, image_folder, index_file, work_folder
 from cam_cli.results.lock import locked
 from cam_cli.results.shard import Shard
 from cam_cli.results.store import ResultStore
@@ -33,9 +33,10 @@ class DiskResultStore(ResultStore):
     stamp_name = "manifest_mtime_ns"
     writers = 1
 
+    _work: Path
+
     def __init__(self, path: Path, shard: Shard) -> None:
-        self._work: Path = path / f".work{shard.suffix}"
-        super().__init__(path, shard, self._work)
+        super().__init__(path, shard, path / work_folder(shard))
         self.path = path
         self._text = os.fspath(path)
 
@@ -47,9 +48,8 @@ class DiskResultStore(ResultStore):
             return
         except OSError as error:
             raise self._unusable(error) from None
-        if not (
-            self._only_begun(names) or any(RUN.fullmatch(name) and self._record(name).is_of_a_run for name in names)
-        ):
+        of_a_run = any(RUN.fullmatch(name) and self._record(name).is_of_a_run for name in names)
+        if not of_a_run and not self._only_begun(names):
             raise UsageError(f"output folder '{self.path}' holds files that no run made; choose another with -o")
 
     def _only_begun(self, names: Collection[str]) -> bool:

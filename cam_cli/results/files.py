@@ -13,11 +13,7 @@ from typing import Any, BinaryIO
 
 
 def read_regular(path: Path, *, follow_link: bool = False) -> bytes:
-    """Read a file whole, if it is a regular one; a pipe is not waited for.
-
-    Raises:
-        OSError: it is no regular file, or cannot be read.
-    """
+    """Read a file; raises OSError if it cannot be read or is not a regular file, without waiting for a pipe."""
     links = 0 if follow_link else os.O_NOFOLLOW
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | links)
     with open(file, "rb") as stream:  # noqa: PTH123 - a descriptor, which Path cannot open
@@ -27,11 +23,7 @@ def read_regular(path: Path, *, follow_link: bool = False) -> bytes:
 
 
 def write_new(path: Path, data: bytes) -> None:
-    """Write a file that is not there yet and bring it to the disk.
-
-    Raises:
-        FileExistsError: something has that name already, even a link. OSError: it cannot be written.
-    """
+    """Write a new file and bring it to the disk; raises FileExistsError if anything, even a link, has its name already."""
     with path.open("xb") as stream:
         stream.write(data)
         stream.flush()
@@ -40,16 +32,12 @@ def write_new(path: Path, data: bytes) -> None:
 
 @contextmanager
 def whole(path: Path, staging: Path | None = None) -> Iterator[BinaryIO]:
-    """Have a new file that replaces `path`, or a link there, if all goes well and vanishes if not.
+    """Have a new file that replaces `path`, or a link there, if all goes well, and vanishes if not.
 
-    So no reader and no crash ever meets half of it.
+    No reader and no crash ever meets half of it. OSError is raised if it cannot be written.
 
     Args:
-        staging: a folder on the same file system for the unfinished file, in which nobody else writes; the file's own folder if
-            left out.
-
-    Raises:
-        OSError: it cannot be written there.
+        staging: a folder on the same file system, in which nobody else writes, for the unfinished file; default: its own.
     """
     temporary = staging / path.name if staging else path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
     temporary.unlink(missing_ok=True)

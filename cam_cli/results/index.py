@@ -42,14 +42,11 @@ class Index(AbstractContextManager["Index"]):
 
     It holds only the positions of the rows, 24 bytes an image, and reads a row when it is asked for. Lines that are not rows
     are skipped and counted in `skipped_lines`; an unfinished last line is not counted, as a run may just be writing it. Not
-    thread-safe.
+    thread-safe. Raises SmoothcamError if an index file cannot be read.
 
     Args:
-        folder: where the index files are, or several such folders. keep: tells by the hash of an image's path whether
-            its row is wanted.
-
-    Raises:
-        SmoothcamError: an index file cannot be read.
+        folder: where the index files are, or several such folders.
+        keep: tells by the hash of an image's path whether its row is wanted.
     """
 
     def __init__(self, folder: Path | Sequence[Path], keep: Callable[[int], bool] = lambda _: True) -> None:
@@ -103,11 +100,7 @@ class Index(AbstractContextManager["Index"]):
         return row if row["path"] == path else None
 
     def rows(self) -> Iterator[IndexRow]:
-        """Yield the row of every image, one at a time, in the order of the files.
-
-        Raises:
-            SmoothcamError: an index file has vanished or was changed since it was opened.
-        """
+        """Yield the rows of all images in the order of the files; raises SmoothcamError if a file was changed meanwhile."""
         for at in np.lexsort((self._starts, self._files)):
             try:
                 yield self._read(int(at))
@@ -148,10 +141,8 @@ class RowWriter(AbstractContextManager["RowWriter"]):
 class IndexWriter(RowWriter):
     """Appends rows to an index file, each with one write, so that a reader meets whole lines only.
 
-    A last line that a crash tore is cut off at the start; `repaired` is True if there was one.
-
-    Raises:
-        SmoothcamError: the file cannot be opened or is a link.
+    A last line that a crash tore is cut off at the start; `repaired` is True if there was one. SmoothcamError is raised if the
+    file cannot be opened or is a link.
     """
 
     def __init__(self, path: Path) -> None:

@@ -59,11 +59,13 @@ def index_part(shard: Shard, name: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def image_folder(first: str) -> str:
-    """Return the first part of an image's path as the name of its folder.
+def work_folder(shard: Shard) -> str:
+    """Return the name of a shard's staging folder."""
+    return f".work{shard.suffix}"
 
-    A name that a file of the run may have gets a `~` at its end.
-    """
+
+def image_folder(first: str) -> str:
+    """Return the first part of an image's path as a folder in OUT; a name that the run's own files may have gets a `~`."""
     return f"{first}~" if _FILES_OF_THE_RUN.fullmatch(first.rstrip("~")) else first
 
 

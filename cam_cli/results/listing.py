@@ -15,10 +15,7 @@ from cam_cli.storage.location import Stat
 class Listing:
     """Answers questions about objects by their keys: which ones there are, and what their stamps are.
 
-    It holds 64-bit hashes: 8 bytes an object, 16 more for those of the stamped name, 8 for each folder.
-
-    Args:
-        objects: keys and what the store says of each. stamped: the name of the objects whose stamps will be asked for.
+    It holds 64-bit hashes: 8 bytes an object, 8 a folder, and 16 more for each object of the `stamped` name, which has a stamp.
     """
 
     def __init__(self, objects: Iterable[tuple[str, Stat]], stamped: str) -> None:

@@ -24,15 +24,10 @@ _RETRY_SECONDS = 0.5
 def locked(
     folder: Path, shard: Shard, wait: float, waiting: Callable[[], None], holder: Callable[[], str]
 ) -> Iterator[None]:
-    """Hold the lock of a shard's share of `folder` until the context ends.
+    """Hold the lock of a shard's share of `folder` until the context ends; see `ResultStore.open_for_writing`.
 
-    Two shards exclude each other if they share an image, as `1/2` and `2/4` do, or one and the whole folder.
-
-    Args:
-        holder: says which run has the lock; for the rest, see `ResultStore.open_for_writing`.
-
-    Raises:
-        RunLockedError: another process still holds it. UsageError: the file system has no locks, or the folder cannot be used.
+    Two shards exclude each other if they share an image, as `1/2` and `2/4` do, or one and the whole folder. `holder` returns
+    in a few words which run has the lock.
     """
     with ExitStack() as stack:
 
@@ -46,17 +41,15 @@ def locked(
         try:
             yield
         finally:
-            _remove_if_alone(folder)
+            with suppress(OSError):
+                if [entry.name for entry in folder.iterdir()] == [LOCK]:  # nothing came to be
+                    (folder / LOCK).unlink()
 
 
 def wait_for(
     take: Callable[[], bool], wait: float, waiting: Callable[[], None], in_use: Callable[[], str], hint: str = ""
 ) -> None:
-    """Try to take a lock for `wait` seconds.
-
-    Raises:
-        RunLockedError: another run still has it; the message begins with `in_use` and ends with the hint.
-    """
+    """Try to take a lock for `wait` seconds; raises RunLockedError with these words if another run still has it then."""
     until = time.monotonic() + wait
     told = False
     while not take():
@@ -98,10 +91,3 @@ def _still_there(file: int, folder: Path) -> bool:
         return os.path.samestat(os.fstat(file), os.lstat(folder / LOCK))
     except FileNotFoundError:
         return False
-
-
-def _remove_if_alone(folder: Path) -> None:
-    """Remove the lock file from a folder in which nothing came to be."""
-    with suppress(OSError):
-        if [entry.name for entry in folder.iterdir()] == [LOCK]:
-            (folder / LOCK).unlink()

@@ -147,11 +147,7 @@ class Manifest(_Record):
         return cast(Row, full | {"path": self.image.path, "sha256": self.image.sha256})
 
     def write(self, folder: Path) -> None:
-        """Write this as `folder`/manifest.json.
-
-        Raises:
-            OSError: it cannot be written.
-        """
+        """Write this as `folder`/manifest.json; raises OSError if it cannot be written."""
         write_new(folder / MANIFEST, f"{to_json(self.model_dump(mode='json'), indent=1)}\n".encode())
 
 

@@ -26,10 +26,9 @@ _MOST_SMALL = 16
 
 
 class ObjectIndexWriter(RowWriter):
-    """Appends rows to the index of a shard in a folder of an object store; see `RowWriter`.
+    """Appends rows to the index of a shard in a folder of an object store.
 
-    Args:
-        files: names and sizes of all index files in the folder. allowed: raises if this run may not write any more.
+    files: names and sizes of all index files in the folder. allowed: raises if this run may not write any more.
     """
 
     def __init__(

@@ -39,8 +39,7 @@ does not wait tries again."""
 class ObjectLock:
     """The right to write a shard's images in a folder of an object store; a thread renews it while it is held.
 
-    Args:
-        seconds: how long a lock object is valid.
+    seconds: how long a lock object is valid.
     """
 
     def __init__(self, store: Store, folder: Url, shard: Shard, seconds: float = SECONDS) -> None:
@@ -78,8 +77,7 @@ class ObjectLock:
     def check(self) -> None:
         """Check that the lock is still held; the store is asked only if the lock could not be renewed for long.
 
-        Raises:
-            RunLockedError: another run has it by now. SmoothcamError: the store does not answer.
+        Raises RunLockedError if another run has it by now, and SmoothcamError if the store does not answer.
         """
         with self._mutex:
             try:

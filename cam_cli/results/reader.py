@@ -48,10 +48,7 @@ class ImageResult:
 
     @property
     def decode_job(self) -> tuple[ImageResult, Location, str | None]:
-        """What `DecoderPool.decode` takes to decode the image file again.
-
-        An image that could not be explained is not decoded, as it would fail, or hang, once more.
-        """
+        """What `DecoderPool.decode` takes to decode the image again; one that failed is not decoded, as it might hang again."""
         return self, self.image_file, self.manifest.image.sha256 if self.manifest.status == "failed" else None
 
     @property
@@ -71,13 +68,9 @@ class ImageResult:
         return np.asarray(found, np.float32) if found.shape == record.grid else None
 
     def upsampled(self, values: Array, size: tuple[int, int] | None = None) -> Array:
-        """Upsample a map to the image.
+        """Return a map at the width and height of `size`, by default the image's own, as (height, width) float32.
 
-        Args:
-            size: width and height of the result; the image's own if left out.
-
-        Returns:
-            (height, width) float32; NaN where the network did not look.
+        It is NaN where the network did not look.
         """
         (width, height), rows_columns = self.size, self.manifest.model.input_size
         box = input_box(width, height, rows_columns, self.preprocessing)
@@ -86,10 +79,9 @@ class ImageResult:
 
 
 class RunReader:
-    """A run folder, whole or in shards, for reading only; `record` is the run record of its first shard.
+    """A run folder, whole or in shards, for reading only; raises UsageError if the folder holds no run.
 
-    Raises:
-        UsageError: the folder holds no run.
+    record: the run record of its first shard. root: the folder that paths of images are relative to.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -110,10 +102,7 @@ class RunReader:
         self.root = location(record.root)
 
     def images(self) -> Iterator[ImageResult]:
-        """Yield the images in the order of their paths, also those that failed.
-
-        Unreadable manifests are left out, and paths that lead out of the run.
-        """
+        """Yield all images in the order of their paths, but none whose manifest is unreadable or outside the run."""
         with self._store.index_files() as files, Index(files) as index:
             paths = sorted(row["path"] for row in index.rows())
         for path in (path for path in paths if ".." not in path.split("/")):

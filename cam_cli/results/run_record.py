@@ -98,11 +98,7 @@ class RunRecord(_Record):
 
     @classmethod
     def from_json(cls, data: bytes) -> RunRecord:
-        """Read a run.json, also one that another version wrote.
-
-        Raises:
-            ValueError: it is not a JSON object.
-        """
+        """Read a run.json, also of another version; raises ValueError if it is not a JSON object."""
         found = from_json(data)
         if not isinstance(found, dict):
             raise ValueError("it is not a JSON object")

@@ -45,8 +45,7 @@ class ResultStore(ABC):
         """Check that a run may write here.
 
         Raises:
-            UsageError: there are files that no run made, or the folder cannot be used. SmoothcamError: the object store does
-                not answer.
+            UsageError: there are files that no run made, or the folder cannot be used. SmoothcamError: no answer.
         """
 
     @abstractmethod
@@ -54,7 +53,8 @@ class ResultStore(ABC):
         """Make the folder, take the lock of this shard and have an empty staging folder, until the context ends.
 
         Args:
-            wait: seconds to wait for the lock. waiting: called once if it is not free at once.
+            wait: seconds to wait for the lock.
+            waiting: called once if it is not free at once.
 
         Raises:
             RunLockedError: another run has the lock. UsageError, SmoothcamError: see `check`; or nothing can be written.
@@ -71,10 +71,7 @@ class ResultStore(ABC):
         return None
 
     def run_records(self) -> Iterator[tuple[Shard, RunRecord]]:
-        """Yield every shard that has a run record, and the record; one that cannot be read is empty.
-
-        Raises OSError or SmoothcamError if the folder cannot be listed.
-        """
+        """Yield every shard with its run record, which is empty if it cannot be read; raises OSError or SmoothcamError."""
         for name in self._run_files():
             if shard := shard_of_run_file(name):
                 yield shard, self._record(name)
@@ -201,11 +198,7 @@ class ResultStore(ABC):
 
 
 def result_store_at(location: Location, shard: Shard) -> ResultStore:
-    """Return the store of results at a location.
-
-    Raises:
-        UsageError: what talks to such a store is not installed.
-    """
+    """Return the store of results at a location; raises UsageError if what talks to such a store is not installed."""
     if isinstance(location, Url):
         from cam_cli.results.object_store import ObjectResultStore
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -189,34 +189,27 @@ def _divisions(stores: Sequence[tuple[str, ResultStore]]) -> tuple[tuple[Divisio
     current = set()
     for folder, store in stores:
         latest: list[tuple[datetime, tuple[int, str]]] = []
-        for shard, record in _records(folder, store):
-            division = (shard.count, folder if shard.count == 1 else "")
-            started = record.start or _LONG_AGO
-            earlier = runs[division].get(shard.index)
-            if earlier is None or started >= (earlier[1].start or _LONG_AGO):
-                runs[division][shard.index] = folder, record
-            latest.append((started, division))
+        try:
+            for shard, record in store.run_records():
+                key = (shard.count, folder if shard.count == 1 else "")
+                _, earlier = runs[key].get(shard.index, (folder, record))
+                if _start(record) >= _start(earlier):
+                    runs[key][shard.index] = folder, record
+                latest.append((_start(record), key))
+        except OSError as error:
+            raise UsageError(f"'{folder}' is no run folder: {error.strerror}") from None
         if not latest:
             raise UsageError(f"'{folder}' is no run folder: it holds no run.json")
         current.add(max(latest)[1])
-    ordered = sorted(runs, key=lambda division: (division not in current, division))
     divisions = tuple(
         Division(key[0], tuple(_run(shard, *runs[key][shard]) for shard in sorted(runs[key])), key in current)
-        for key in ordered
+        for key in sorted(runs, key=lambda key: (key not in current, key))
     )
     return divisions, [record for key in current for _, record in runs[key].values()]
 
 
-def _records(folder: str, store: ResultStore) -> Iterator[tuple[Shard, RunRecord]]:
-    """Yield the run records of a folder.
-
-    Raises:
-        UsageError: the folder cannot be read.
-    """
-    try:
-        yield from store.run_records()
-    except OSError as error:
-        raise UsageError(f"'{folder}' is no run folder: {error.strerror}") from None
+def _start(record: RunRecord) -> datetime:
+    return record.start or _LONG_AGO
 
 
 def _run(shard: int, folder: str, record: RunRecord) -> ShardRun:
