@@ -55,12 +55,13 @@ class RayExecutor(Executor):
     call that loads its model (`max_task_retries`), and ends it with this process. The rest is done here, as Ray does not
     promise it (quotations: https://docs.ray.io/en/latest/ray-core/fault_tolerance/actors.html):
 
-    - The images of an actor that died are sent again, each alone. Ray would repeat a whole call and count its retries, one
-      also "if the actor is currently restarting": an image that kills actors would use up the retries of others.
-    - An image is recorded once. Ray repeats a call "at least once", and may report an error "even though the task did indeed
-      execute successfully". So an actor only stages files; this process, which has the lock, publishes and records them.
-    - An actor has few open calls, and gets no other after a signal. `ray.util.ActorPool` is "a fixed pool" that does not tell
-      which call failed; generators limit how many results wait, not how many tasks.
+    - The images of an actor that died are sent again, each alone. Ray repeats whole calls and counts their retries, and "if
+      the actor is currently restarting when a task is submitted, this will count for one retry": an image that kills actors
+      would use up the retries of all that are sent with it or after it.
+    - An image is recorded once. Ray promises "at-least-once" at the most, and an error may come "even though the task did
+      indeed execute successfully". So actors only stage files; this process, which has the lock, publishes and records them.
+    - An actor has few open calls, and gets no other after a signal. `ray.util.ActorPool` is "a fixed pool of actors" and does
+      not tell which call failed; generators limit how many results wait, not how many tasks.
     """
 
     def __init__(self, inputs: PlanInputs, store: ResultStore, reporter: Reporter, interruption: Interruption) -> None:
