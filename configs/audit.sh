@@ -1,6 +1,6 @@
 #!/bin/sh
 # A nightly audit: explains a folder again, measures the maps, and compares them with the last night without a fault.
-# Cron mails the messages. Exit code 5: a limit of `audit:` was crossed. The HTML pages are in the folder of tonight.
+# Cron mails the messages. Exit code 5: a bound of `audit:` was crossed. The HTML pages are in the folder of tonight.
 IMAGES=${IMAGES:-/srv/images}
 NIGHTS=${NIGHTS:-/srv/audit/nights}
 CONFIG=${CONFIG:-/etc/smoothcam/audit.yaml}
