@@ -10,6 +10,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,15 @@ def pytest_configure() -> None:
             signal.signal(signum, usual)
 
 
+def _no_bfloat16() -> str:
+    """Return why nothing is computed in bfloat16 here, or nothing: without these instructions TensorFlow leaves a graph as it is."""
+    with suppress(OSError):
+        if not {"avx512f", "avx_ne_convert"}.isdisjoint(Path("/proc/cpuinfo").read_text("utf-8").split()):
+            return ""
+    return "this processor has no bfloat16 instructions, so that TensorFlow computes in float32 whatever it is told"
+
+
+NO_BFLOAT16 = _no_bfloat16()
 CLASSES = ("circle", "square", "star", "cross", "moon")
 
 
