@@ -1,4 +1,5 @@
-# Two commands for everyone: `make demo` shows what smoothcam does, `make test` checks that it does it.
+# Three commands for everyone: `make demo` shows what smoothcam does, `make test` checks that it does it, and `make check` checks in
+# less than a minute what can be checked without TensorFlow: lint, types, and the test files that are marked `pytest.mark.pure`.
 # The rest: `make test-long` (proofs that take minutes), `make format`,
 # `make schema`, `make reference`, `make architecture` (what is written by the code: the manifest's schema, the options, the picture of the rooms),
 # `make lock`, `make test-lowest`, `make audit`, `make dist` (dependencies and releases, see CONTRIBUTING.md), `make bench` (what speed costs; TORCH_PYTHON=... names a Python with torch-cam to compare with), `make capacity` (the figures of docs/capacity.md), `make applications` (the table in docs/applications.md), `make clean`.
@@ -13,7 +14,9 @@ TOOLS := .venv-release
 LOWEST := .venv-lowest
 LOCKING = $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate $(UPGRADE)
 
-.PHONY: demo test test-long test-lowest lint format schema reference architecture lock audit dist bench capacity applications clean
+PURE = $(shell grep -rl --include='test_*.py' '^pytestmark = pytest.mark.pure' tests)
+
+.PHONY: demo test check test-long test-lowest lint format schema reference architecture lock audit dist bench capacity applications clean
 
 demo: $(VENV)/demo
 	$(VENV)/bin/smoothcam explain sample_images --config configs/demo.yaml
@@ -23,6 +26,9 @@ demo: $(VENV)/demo
 
 test: lint
 	$(VENV)/bin/python -m pytest
+
+check: lint
+	$(VENV)/bin/python -m pytest -m "pure and not long" $(PURE)
 
 test-long: $(VENV)/test
 	$(VENV)/bin/python -m pytest -m "long or not long"
@@ -35,8 +41,8 @@ test-lowest: $(TOOLS)/ready
 	$(LOWEST)/bin/python -m pip install --quiet --no-deps --requirement $(LOWEST)/requirements.txt
 	$(LOWEST)/bin/python -m pip install --quiet --no-deps .
 	$(LOWEST)/bin/smoothcam explain sample_images --config configs/demo.yaml --output $(LOWEST)/demo_out
-	$(LOWEST)/bin/python -m pytest tests/test_api.py tests/test_cli.py tests/test_config.py tests/test_hostile_models.py \
-		tests/test_images.py tests/test_load.py tests/test_manifest.py tests/test_report.py tests/test_yaml_source.py
+	$(LOWEST)/bin/python -m pytest tests/end_to_end/test_api.py tests/cli/test_cli.py tests/settings tests/hostile/test_hostile_models.py \
+		tests/images/test_images.py tests/models/test_load.py tests/results/test_manifest.py tests/report/test_report.py
 
 lint: $(VENV)/test
 	$(VENV)/bin/ruff check .

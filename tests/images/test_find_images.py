@@ -20,6 +20,8 @@ from cam_cli.errors import UsageError
 from cam_cli.images.find import common_root, find_images
 from cam_cli.images.lists import listed
 
+pytestmark = pytest.mark.pure
+
 
 def plant(root: Path, *names: str) -> None:
     for name in names:

@@ -21,6 +21,8 @@ from cam_cli.images.decode import Photo, decode, read_photo
 from cam_cli.images.fit import Preprocessing, fit
 from cam_cli.images.pillow import strict_and_unlimited
 
+pytestmark = pytest.mark.pure
+
 RNG = np.random.default_rng(7)
 PIXELS = RNG.integers(0, 256, (24, 40, 3), dtype=np.uint8)
 

@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from cam_cli.errors import UsageError
 from cam_cli.images.lists import listed
 
+pytestmark = pytest.mark.pure
+
 
 def read(file: Path, data: bytes, *, nul: bool = False) -> list[bytes]:
     file.write_bytes(data)

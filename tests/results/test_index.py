@@ -21,6 +21,8 @@ from hypothesis import strategies as st
 from cam_cli.errors import SmoothcamError
 from cam_cli.results.index import Index, IndexWriter, path_hash
 
+pytestmark = pytest.mark.pure
+
 Row = dict[str, Any]
 MAP = {
     "layer": "block5_conv3",

@@ -18,6 +18,8 @@ from cam_cli.errors import RunLockedError
 from cam_cli.results.lock import LOCK, locked
 from cam_cli.results.shard import HASHES, Shard
 
+pytestmark = pytest.mark.pure
+
 HOLD = """
 import sys
 from pathlib import Path

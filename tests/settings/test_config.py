@@ -24,6 +24,8 @@ from cam_cli.config import NOT_IN_FINGERPRINT, RunConfig, flag_name, resolve, sh
 from cam_cli.errors import ConfigError, UsageError
 from cam_cli.yaml_source import read_yaml
 
+pytestmark = pytest.mark.pure
+
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 
 # Three different texts for every key, none of them the default: from YAML, the environment and a flag.

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from cam_cli.errors import ConfigError
 from cam_cli.yaml_source import MAX_BYTES, KeyedError, read_tree, read_yaml
 
+pytestmark = pytest.mark.pure
+
 
 class Inner(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
