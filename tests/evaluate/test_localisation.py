@@ -19,8 +19,6 @@ from cam_cli.evaluate.localisation import localise, pointing_game
 from cam_cli.evaluate.signals import border_energy, centre_of_attention, entropy, signals, spread
 from cam_cli.render.upsample import place
 
-pytestmark = pytest.mark.pure
-
 Array = NDArray[Any]
 SHAPE = (9, 13)
 

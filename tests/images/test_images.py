@@ -108,7 +108,7 @@ def test_an_empty_file_says_so() -> None:
     assert "empty" in refusal(b"")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.sampled_from(sorted(SAVED)), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=6))
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_damaged_bytes_give_a_photo_or_an_image_error(name: str, hits: list[tuple[float, int]]) -> None:
