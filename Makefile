@@ -1,6 +1,6 @@
 # Three commands for everyone: `make demo` shows what smoothcam does, `make test` checks that it does it, and `make check` checks in
 # less than a minute what can be checked without TensorFlow: lint, types, and the test files that are marked `pytest.mark.pure`.
-# The rest: `make test-long` (proofs that take minutes), `make format`,
+# The rest: `make test-long` (proofs that take minutes), `make faults` (deliberate faults, which the tests must notice), `make format`,
 # `make schema`, `make reference`, `make architecture` (what is written by the code: the manifest's schema, the options, the picture of the rooms),
 # `make lock`, `make test-lowest`, `make audit`, `make dist` (dependencies and releases, see CONTRIBUTING.md), `make bench` (what speed costs; TORCH_PYTHON=... names a Python with torch-cam to compare with), `make capacity` (the figures of docs/capacity.md), `make applications` (the table in docs/applications.md), `make clean`.
 
@@ -16,7 +16,7 @@ LOCKING = $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 
 
 PURE = $(shell grep -rl --include='test_*.py' '^pytestmark = pytest.mark.pure' tests)
 
-.PHONY: demo test check test-long test-lowest lint format schema reference architecture lock audit dist bench capacity applications clean
+.PHONY: demo test check faults test-long test-lowest lint format schema reference architecture lock audit dist bench capacity applications clean
 
 demo: $(VENV)/demo
 	$(VENV)/bin/smoothcam explain sample_images --config configs/demo.yaml
@@ -29,6 +29,9 @@ test: lint
 
 check: lint
 	$(VENV)/bin/python -m pytest -m "pure and not long" $(PURE)
+
+faults: $(VENV)/test
+	$(VENV)/bin/python tests/faults/run.py
 
 test-long: $(VENV)/test
 	$(VENV)/bin/python -m pytest -m "long or not long"
