@@ -2,7 +2,9 @@
 #   make demo          shows what smoothcam does
 #   make test          checks that it works: lint, types and tests
 # For a change (see CONTRIBUTING.md):
+#   make check         lint, types and the tests that need no TensorFlow, in less than a minute
 #   make test-long     also the tests that take minutes
+#   make faults        deliberate faults, which the tests must notice
 #   make format        formats the code
 #   make schema        writes the JSON Schema of the manifest
 #   make reference     writes docs/reference.md, the list of all options
@@ -28,7 +30,9 @@ TOOLS := .venv-release
 LOWEST := .venv-lowest
 LOCKING = $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate $(UPGRADE)
 
-.PHONY: demo test test-long test-lowest lint format schema reference architecture lock audit dist bench capacity applications clean
+PURE = $(shell grep -rl --include='test_*.py' '^pytestmark = pytest.mark.pure' tests)
+
+.PHONY: demo test check faults test-long test-lowest lint format schema reference architecture lock audit dist bench capacity applications clean
 
 demo: $(VENV)/demo
 	$(VENV)/bin/smoothcam explain sample_images --config configs/demo.yaml
@@ -38,6 +42,12 @@ demo: $(VENV)/demo
 
 test: lint
 	$(VENV)/bin/python -m pytest
+
+check: lint
+	$(VENV)/bin/python -m pytest -m "pure and not long" $(PURE)
+
+faults: $(VENV)/test
+	$(VENV)/bin/python tests/faults/run.py
 
 test-long: $(VENV)/test
 	$(VENV)/bin/python -m pytest -m "long or not long"

@@ -9,7 +9,8 @@ import signal
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import hypothesis
 import numpy as np
 import pytest
+from launcher import Launcher
 
 
 def pytest_configure() -> None:
@@ -32,6 +34,22 @@ def pytest_configure() -> None:
             signal.signal(signum, usual)
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail `make check` if it has loaded TensorFlow after all."""
+    if session.config.option.markexpr.startswith("pure") and "tensorflow" in sys.modules:
+        sys.stderr.write("\na test of a file that is marked `pure` has loaded TensorFlow\n")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _no_bfloat16() -> str:
+    """Return why nothing is computed in bfloat16 here, or nothing; TensorFlow needs one of these instruction sets."""
+    with suppress(OSError):
+        if not {"avx512f", "avx_ne_convert"}.isdisjoint(Path("/proc/cpuinfo").read_text("utf-8").split()):
+            return ""
+    return "this processor has no bfloat16 instructions, so that TensorFlow computes in float32 whatever it is told"
+
+
+NO_BFLOAT16 = _no_bfloat16()
 CLASSES = ("circle", "square", "star", "cross", "moon")
 
 
@@ -71,6 +89,14 @@ def smoothcam(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
         return Ended(ended.value.code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
+    """Starts commands as processes of their own, without the seconds that each would need to import TensorFlow."""
+    launcher = Launcher(tmp_path_factory.mktemp("launcher"))
+    yield launcher
+    launcher.close()
 
 
 @pytest.fixture(scope="session")

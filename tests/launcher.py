@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import subprocess
@@ -36,6 +37,7 @@ while line := sys.stdin.readline():
         file = os.open(path, os.O_RDWR if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         os.dup2(file, number)
         os.close(file)
+    os.environ.update(order["variables"])
     for signum in order["ignored"]:
         signal.signal(signum, signal.SIG_IGN)
     sys.argv = ["smoothcam", *order["arguments"]]
@@ -56,20 +58,32 @@ class Process(Protocol):
 
 
 class Launcher:
-    """A process that has imported TensorFlow and forks off a command whenever asked to."""
+    """A process that has imported TensorFlow and forks off a command whenever asked to.
 
-    def __init__(self, folder: Path, **variables: str) -> None:
+    Args:
+        folder: where the commands' stderr is kept.
+        bound: a command that starts the process, such as one that gives up rights; may be empty.
+    """
+
+    def __init__(self, folder: Path, bound: Sequence[str] = ()) -> None:
         self.folder = folder
+        self._variables: dict[str, str] = {}
         self._popen = subprocess.Popen(
-            [sys.executable, "-c", LAUNCHER],
+            [*bound, sys.executable, "-c", LAUNCHER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=environment() | variables,
+            env=environment(),
             text=True,
         )
         assert self._popen.stdout is not None
         assert self._popen.stdout.readline() == "ready\n"
+
+    def with_variables(self, **variables: str) -> Launcher:
+        """Return this launcher, whose commands have further variables in their environment."""
+        further = copy.copy(self)
+        further._variables = self._variables | variables
+        return further
 
     def order(self, order: dict[str, Any]) -> Any:
         assert self._popen.stdin is not None
@@ -82,7 +96,12 @@ class Launcher:
         stderr = self.folder / f"stderr-{time.monotonic_ns()}"
         streams = [os.devnull, stdout, str(stderr)]
         pid = self.order(
-            {"arguments": [str(a) for a in arguments], "ignored": list(map(int, ignored)), "streams": streams}
+            {
+                "arguments": [str(a) for a in arguments],
+                "ignored": list(map(int, ignored)),
+                "streams": streams,
+                "variables": self._variables,
+            }
         )
         return Command(self, pid, stderr)
 

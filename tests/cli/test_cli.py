@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from conftest import CLASSES, Command, Ended, write_card
 from jsonschema import Draft202012Validator
+from launcher import Launcher
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
@@ -842,10 +843,6 @@ def test_layers_lists_what_can_be_explained_and_marks_the_automatic_choice(
 # --- as a process of its own
 
 
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-c", "from cam_cli.cli import main; main()", *map(str, arguments)]
-
-
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -873,31 +870,20 @@ def test_what_needs_no_tensorflow_does_not_wait_for_it(tmp_path: Path, arguments
     assert done.stderr.endswith("loaded=[]")
 
 
-def test_a_reader_that_leaves_early_sees_no_traceback(tmp_path: Path, model_file: Path) -> None:
-    several(tmp_path / "in", 100)
-    arguments = command("explain", tmp_path / "in", "--model", model_file, "-o", tmp_path / "out", "--json")
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        assert json.loads(process.stdout.readline())["status"] == "ok"
-        process.stdout.close()
-        said = process.stderr.read()
-        assert process.wait() != 0
-    assert all(line.startswith("smoothcam: ") for line in said.splitlines()), "not a word from TensorFlow or Python"
-    assert strict_json((tmp_path / "out" / "run.json").read_text())["state"] == "stopped"
-
-
-def test_an_interrupted_run_ends_well_and_goes_on_later(explain: Explain, tmp_path: Path, model_file: Path) -> None:
+def test_an_interrupted_run_ends_well_and_goes_on_later(
+    explain: Explain, tmp_path: Path, model_file: Path, launcher: Launcher
+) -> None:
     several(tmp_path / "in", 100)
     flags = ["--model", model_file, "-o", tmp_path / "out", "--json"]
-    with subprocess.Popen(
-        command("explain", tmp_path / "in", *flags), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        rows = [process.stdout.readline() for _ in range(3)]
-        process.send_signal(signal.SIGINT)
-        out, said = process.communicate()
-        assert process.returncode == 130
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    command = launcher.start("explain", tmp_path / "in", *flags, stdout=str(pipe))
+    with pipe.open() as stdout:
+        rows = [stdout.readline() for _ in range(3)]
+        os.kill(command.pid, signal.SIGINT)
+        out = stdout.read()
+    assert command.ended() == 130
+    said = command.said
     assert "Traceback" not in said
     assert all(line.startswith("smoothcam: ") for line in said.split("\n") if line)
     told = {strict_json(line)["path"] for line in [*rows, *out.splitlines()]}

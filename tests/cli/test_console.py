@@ -26,6 +26,8 @@ from cam_cli.cli.console import Console
 from cam_cli.cli.progress import Progress, duration
 from cam_cli.errors import SmoothcamError, UsageError
 
+pytestmark = pytest.mark.pure
+
 SETUP = """
 import os, sys, time
 from pathlib import Path

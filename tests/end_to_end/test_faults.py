@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import CLASSES, Command, Ended, write_card
+from launcher import Launcher
 from PIL import Image
 
 from cam_cli.config import RunConfig
@@ -418,13 +419,11 @@ def test_an_index_on_a_bad_sector_is_one_clear_line(run: Runs, tmp_path: Path, r
 # --- what may not be used
 
 
-Start = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture
-def powerless(tmp_path: Path) -> Start:
-    """Starts the command in a process that file permissions bind, as they do not bind root."""
-    secret = tmp_path / "secret"
+@pytest.fixture(scope="module")
+def powerless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
+    """Starts commands in processes that file permissions bind, as they do not bind root."""
+    folder = tmp_path_factory.mktemp("powerless")
+    secret = folder / "secret"
     secret.touch(0o000)
     for bound in ([], ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]):
         try:
@@ -436,16 +435,9 @@ def powerless(tmp_path: Path) -> Start:
     else:
         pytest.skip(f"file permissions bind nobody here: {probe.stderr.strip()}")
 
-    def start(*arguments: object) -> subprocess.Popen[str]:
-        command = [*bound, sys.executable, "-m", "cam_cli", *map(str, arguments)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-    return start
-
-
-def end_of(process: subprocess.Popen[str]) -> Ended:
-    out, err = process.communicate()
-    return Ended(process.returncode, out, err)
+    launcher = Launcher(folder, bound)
+    yield launcher
+    launcher.close()
 
 
 @contextmanager
@@ -462,14 +454,16 @@ def forbidden(places: Mapping[Path, int]) -> Iterator[None]:
 
 
 def test_what_may_not_be_read_or_written_is_recorded_and_done_later(
-    run: Runs, undisturbed: Path, tmp_path: Path, powerless: Start
+    run: Runs, undisturbed: Path, tmp_path: Path, powerless: Launcher
 ) -> None:
     out = tmp_path / "out"
     run(out, paths=[run.photos / "a" / "00.png"], root=run.photos)
     unlistable = run.photos / "locked"
     unlistable.mkdir()
     with forbidden({run.photos / "b" / "11.png": 0o000, unlistable: 0o000, out / "a": 0o555}):
-        ended = end_of(powerless("explain", run.photos, "--model", run.model, "-o", out, *FLAGS))
+        stdout = tmp_path / "stdout"
+        command = powerless.start("explain", run.photos, "--model", run.model, "-o", out, *FLAGS, stdout=str(stdout))
+        ended = Ended(command.ended(), stdout.read_text(), command.said)
     denied = os.strerror(errno.EACCES)
     assert ended.code == 3
     assert {row["path"]: (row["error"]["stage"], row["error"]["message"]) for row in ended.rows if row["error"]} == {
@@ -492,7 +486,7 @@ def test_what_may_not_be_read_or_written_is_recorded_and_done_later(
 
 @pytest.mark.parametrize("made", [True, False], ids=["of an earlier run", "in a folder"])
 def test_a_folder_that_may_not_be_written_to_is_one_line_and_nothing_is_done(
-    tmp_path: Path, undisturbed: Path, run: Runs, powerless: Start, made: bool
+    tmp_path: Path, undisturbed: Path, run: Runs, powerless: Launcher, made: bool
 ) -> None:
     out = tmp_path / "parent" / "out"
     guarded = out if made else out.parent
@@ -500,26 +494,27 @@ def test_a_folder_that_may_not_be_written_to_is_one_line_and_nothing_is_done(
     if made:
         shutil.copytree(undisturbed, out)
     with forbidden({guarded: 0o555}):
-        ended = end_of(powerless("explain", run.photos, "--model", run.model, "-o", out))
-    assert (ended.code, ended.out) == (2, "")
-    (line,) = ended.err.splitlines()
+        stdout = tmp_path / "stdout"
+        command = powerless.start("explain", run.photos, "--model", run.model, "-o", out, stdout=str(stdout))
+        assert command.ended() == 2
+    assert stdout.read_text() == ""
+    (line,) = command.said.splitlines()
     assert str(out) in line
     assert os.strerror(errno.EACCES) in line
 
 
 def test_a_run_folder_that_may_no_longer_be_written_to_ends_the_run(
-    run: Runs, tmp_path: Path, powerless: Start
+    run: Runs, tmp_path: Path, powerless: Launcher
 ) -> None:
     out = tmp_path / "out"
     slow = 400  # noisy copies, so that the run is still at work when its folder is closed
-    process = powerless("explain", run.photos, "--model", run.model, "-o", out, *FLAGS, "--nsamples", slow)
+    command = powerless.start("explain", run.photos, "--model", run.model, "-o", out, *FLAGS, "--nsamples", slow)
     while not (out / "index.jsonl").exists() or not index_rows(out):
         time.sleep(0.002)
-        assert process.poll() is None
+        assert command.poll() is None
     with forbidden({out: 0o555}):
-        ended = end_of(process)
-    assert ended.code == 1
-    assert str(out) in ended.err.splitlines()[-1]
+        assert command.ended() == 1
+    assert str(out) in command.said.splitlines()[-1]
     again = run(out, nsamples=slow)
     assert again.code == 0, "the same command goes on, as it said"
     assert {row["path"] for row in again.rows} == {*NAMES}

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,9 @@ PHOTOS, OUT = f"s3://{BUCKET}/photos", f"s3://{BUCKET}/out"
 
 
 @pytest.fixture(scope="module")
-def launcher(tmp_path_factory: pytest.TempPathFactory, store: ObjectStore) -> Iterator[Launcher]:
-    launcher = Launcher(tmp_path_factory.mktemp("launcher"), **store.variables)
-    yield launcher
-    launcher.close()
+def in_store(launcher: Launcher, store: ObjectStore) -> Launcher:
+    """Starts commands that know the store."""
+    return launcher.with_variables(**store.variables)
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +42,10 @@ def flags(model_file: Path) -> list[object]:
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory, launcher: Launcher, photos: Path, flags: list[object]) -> Path:
+def plain(tmp_path_factory: pytest.TempPathFactory, in_store: Launcher, photos: Path, flags: list[object]) -> Path:
     """What the run makes on this machine."""
     out = tmp_path_factory.mktemp("plain") / "out"
-    assert launcher.run("explain", photos, *flags, "-o", out, "--sheet").ended() == 3
+    assert in_store.run("explain", photos, *flags, "-o", out, "--sheet").ended() == 3
     return out
 
 
@@ -61,9 +59,9 @@ def _fresh(store: ObjectStore, photos: Path) -> None:
 
 
 @pytest.fixture
-def explain(launcher: Launcher, flags: list[object]) -> Any:
+def explain(in_store: Launcher, flags: list[object]) -> Any:
     def run(*arguments: object, photos: object = PHOTOS, stdout: Path | str = os.devnull) -> Command:
-        command = launcher.start("explain", *([photos] if photos else []), *flags, *arguments, stdout=str(stdout))
+        command = in_store.start("explain", *([photos] if photos else []), *flags, *arguments, stdout=str(stdout))
         command.ended()
         assert "Traceback" not in command.said
         return command
@@ -119,7 +117,7 @@ def test_photos_and_results_in_a_store_are_those_of_a_run_on_this_machine(
 
 @pytest.mark.long
 def test_photos_in_a_store_and_results_here_and_the_reverse(
-    store: ObjectStore, launcher: Launcher, explain: Any, photos: Path, plain: Path, tmp_path: Path
+    store: ObjectStore, in_store: Launcher, explain: Any, photos: Path, plain: Path, tmp_path: Path
 ) -> None:
     here = tmp_path / "here"
     assert explain("-o", here).ended() == 3
@@ -132,10 +130,10 @@ def test_photos_in_a_store_and_results_here_and_the_reverse(
     check_same(store.download("out", tmp_path / "copy"), plain)
 
     for command in (["evaluate", here, "-q", "--stability"], ["report", here, "-q"], ["compare", here, plain]):
-        assert launcher.run(*command).ended() == 0
+        assert in_store.run(*command).ended() == 0
     assert (here / "report.html").read_text().count(f"s3://{BUCKET}/photos/") == COUNT
-    assert launcher.run("evaluate", tmp_path / "copy", "-q").ended() == 0
-    refused = launcher.run("evaluate", OUT)
+    assert in_store.run("evaluate", tmp_path / "copy", "-q").ended() == 0
+    refused = in_store.run("evaluate", OUT)
     assert refused.ended() == 2
     assert f"aws s3 sync {OUT} RUN" in refused.said
 
@@ -153,16 +151,16 @@ def test_a_run_that_was_copied_out_of_the_store_goes_on_here(
 
 @pytest.mark.long
 def test_shards_add_up_in_the_store(
-    store: ObjectStore, launcher: Launcher, explain: Any, plain: Path, tmp_path: Path
+    store: ObjectStore, in_store: Launcher, explain: Any, plain: Path, tmp_path: Path
 ) -> None:
     for shard in ("1/3", "2/3"):
         assert explain("-o", OUT, "--shard", shard).ended() in {0, 3}
-    missing = launcher.run("summarize", OUT)
+    missing = in_store.run("summarize", OUT)
     assert missing.ended() == 3
     assert "of 3 shards 3 missing" in missing.said
     assert explain("-o", OUT, "--shard", "3/3").ended() in {0, 3}
     told = tmp_path / "told"
-    assert launcher.start("summarize", OUT, "--format", "json", stdout=str(told)).ended() == 3
+    assert in_store.start("summarize", OUT, "--format", "json", stdout=str(told)).ended() == 3
     summary = json.loads(told.read_text())
     assert summary["complete"]
     assert summary["images"] == {"ok": COUNT - BROKEN, "failed": BROKEN}
@@ -245,11 +243,11 @@ def test_a_list_of_urls_names_objects_and_what_is_missing_or_refused_fails_alone
 
 @pytest.mark.long
 def test_a_store_that_does_not_answer_costs_each_photo_its_time_and_no_more(
-    store: ObjectStore, launcher: Launcher, flags: list[object], explain: Any, tmp_path: Path
+    store: ObjectStore, in_store: Launcher, flags: list[object], explain: Any, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     few = f"{PHOTOS}/b"
-    command = launcher.start("explain", few, *flags, "-o", out, "--image-timeout", 2, "--workers", 4)
+    command = in_store.start("explain", few, *flags, "-o", out, "--image-timeout", 2, "--workers", 4)
     await_that(lambda: (out / "run.json").exists())
     with store.suspended():
         assert command.ended() == 3, command.said
@@ -281,13 +279,13 @@ def check_no_torn(store: ObjectStore, folder: Path) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("kills", [2, 12])
 def test_a_run_that_is_killed_while_it_uploads_ends_like_one_that_is_left_alone(
-    store: ObjectStore, launcher: Launcher, flags: list[object], explain: Any, plain: Path, tmp_path: Path, kills: int
+    store: ObjectStore, in_store: Launcher, flags: list[object], explain: Any, plain: Path, tmp_path: Path, kills: int
 ) -> None:
     # First with other settings, so that there are results to be replaced.
     assert explain("-o", OUT, "--seed", "1", "--write", "raw").ended() == 3
     for number in range(kills):
         store.forget()
-        command = launcher.start("explain", PHOTOS, *flags, "-o", OUT, "--seed", number % 2)
+        command = in_store.start("explain", PHOTOS, *flags, "-o", OUT, "--seed", number % 2)
         puts = 3 + 5 * (number % 7)
         await_that(lambda puts=puts: store.counted()["PUT"] >= puts)  # type: ignore[misc]
         os.kill(command.pid, signal.SIGKILL)
@@ -301,14 +299,14 @@ def test_a_run_that_is_killed_while_it_uploads_ends_like_one_that_is_left_alone(
 
 @pytest.mark.long
 def test_a_second_run_ends_with_eleven_and_waits_where_it_is_told_to(
-    store: ObjectStore, launcher: Launcher, flags: list[object], explain: Any
+    store: ObjectStore, in_store: Launcher, flags: list[object], explain: Any
 ) -> None:
-    first = launcher.start("explain", PHOTOS, *flags, "-o", OUT, "--nsamples", 3000)
+    first = in_store.start("explain", PHOTOS, *flags, "-o", OUT, "--nsamples", 3000)
     await_that(lambda: any(path.endswith("run.json") for method, path in store.requests() if method == "PUT"))
     second = explain("-o", OUT)
     assert second.ended() == 11
     assert f"process {first.pid} on" in second.said
-    waiting = launcher.start("explain", PHOTOS, *flags, "-o", OUT, "--nsamples", 1, "--lock-wait", 100)
+    waiting = in_store.start("explain", PHOTOS, *flags, "-o", OUT, "--nsamples", 1, "--lock-wait", 100)
     await_that(lambda: "is in use; waiting" in waiting.said)
     os.kill(first.pid, signal.SIGTERM)
     assert first.ended() == 143
@@ -317,9 +315,9 @@ def test_a_second_run_ends_with_eleven_and_waits_where_it_is_told_to(
 
 @pytest.mark.long
 def test_a_store_that_refuses_for_a_while_ends_the_run_in_one_line_and_the_same_command_goes_on(
-    store: ObjectStore, launcher: Launcher, flags: list[object], explain: Any, plain: Path, tmp_path: Path
+    store: ObjectStore, in_store: Launcher, flags: list[object], explain: Any, plain: Path, tmp_path: Path
 ) -> None:
-    command = launcher.start("explain", PHOTOS, *flags, "-o", OUT)
+    command = in_store.start("explain", PHOTOS, *flags, "-o", OUT)
     await_that(lambda: manifests(store) >= 1)
     store.deny(all_requests=True)
     try:
@@ -337,9 +335,9 @@ def test_a_store_that_refuses_for_a_while_ends_the_run_in_one_line_and_the_same_
 
 @pytest.mark.long
 def test_a_store_that_is_gone_ends_the_run_in_one_line_and_a_new_one_begins_afresh(
-    store: ObjectStore, launcher: Launcher, flags: list[object], explain: Any, photos: Path
+    store: ObjectStore, in_store: Launcher, flags: list[object], explain: Any, photos: Path
 ) -> None:
-    command = launcher.start("explain", photos, *flags, "-o", OUT)
+    command = in_store.start("explain", photos, *flags, "-o", OUT)
     await_that(lambda: manifests(store) >= 1)
     store.kill()
     assert command.ended() == 1, command.said

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,13 +48,6 @@ def few(tmp_path_factory: pytest.TempPathFactory, model_file: Path) -> list[obje
     """A command of six images."""
     photos = make_photos(tmp_path_factory.mktemp("few") / "photos", 6)
     return ["explain", photos, "--model", model_file, "--layer", "conv1", "-v"]
-
-
-@pytest.fixture(scope="module")
-def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
-    launcher = Launcher(tmp_path_factory.mktemp("launcher"))
-    yield launcher
-    launcher.close()
 
 
 @dataclass
@@ -406,6 +399,7 @@ def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path, launcher: Launc
     assert command.ended() == 128 + signal.SIGPIPE
     assert "Traceback" not in command.said
     assert "Exception ignored" not in command.said
+    assert all(line.startswith("smoothcam: ") for line in command.said.splitlines()), "not a word of anybody else's"
     check_whole(out, over=True)
     assert json.loads((out / "run.json").read_bytes())["state"] == "stopped"
     assert launcher.run(*few, "-o", out).ended() == 0

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import NO_BFLOAT16
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from cam_cli.engine.anatomy import examine
@@ -149,6 +150,7 @@ def test_a_frozen_graph_survives_being_written_down(small: keras.Model) -> None:
     assert again.definition == traced.definition
 
 
+@pytest.mark.skipif(bool(NO_BFLOAT16), reason=NO_BFLOAT16)
 def test_bfloat16_rounds_the_network_and_keeps_the_map(small: keras.Model) -> None:
     anatomy = examine(trace(small, SHAPE), ["first"])
     subject = Subject(RNG.normal(size=SHAPE).astype(np.float32), "a")

@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import Array, Layer, Options, SmallNetwork
 
+pytestmark = pytest.mark.pure
+
 few = settings(deadline=None, max_examples=15, derandomize=True)
 seeds = st.integers(0, 10_000)
 LAYERS: tuple[Layer, ...] = ("conv1", "conv2")

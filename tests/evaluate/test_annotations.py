@@ -20,6 +20,8 @@ from cam_cli.evaluate.annotations import read_annotations
 from cam_cli.evaluate.shapes import Box, Polygons, Runs
 from cam_cli.results.manifest import TargetRecord
 
+pytestmark = pytest.mark.pure
+
 Mask = NDArray[np.bool_]
 SAMPLES = Path(__file__).parent.parent.parent / "sample_images"
 SIZE = (12, 9)

@@ -29,7 +29,7 @@ from faults import FAULTS, Edit, Fault
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 COPIED = ("cam_cli", "smoothcam", "configs", "docs", "sample_images", "tests")
-SECONDS = 600.0
+SECONDS = 300.0
 """A fault that makes the tests hang is noticed, too."""
 
 

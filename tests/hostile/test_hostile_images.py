@@ -6,10 +6,8 @@ from __future__ import annotations
 import functools
 import io
 import json
-import os
 import random
 import struct
-import subprocess
 import sys
 import threading
 import zipfile
@@ -23,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from launcher import Launcher
 from PIL import Image, ImageCms
 
 SEED = 4
@@ -510,19 +509,17 @@ class Ran:
     watch: Watch
 
 
-def explain(folder: Path, out: Path, model: Path, *flags: str) -> Ran:
+def explain(launcher: Launcher, folder: Path, out: Path, model: Path, *flags: str) -> Ran:
     settings = ["--model", model, "-o", out, "--max-pixels", MAX_PIXELS, "--json", *flags]
-    streams = [folder.with_suffix(".out"), folder.with_suffix(".err")]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SMOOTHCAM_")}
-    with streams[0].open("wb") as stdout, streams[1].open("wb") as stderr:
-        arguments = [sys.executable, "-m", "cam_cli", "explain", folder, *settings]
-        with subprocess.Popen(list(map(str, arguments)), stdout=stdout, stderr=stderr, env=environment) as process:
-            watch = Watch(process.pid, streams[0])
-            code = process.wait()
-            watch.stop()
-    rows = [json.loads(line) for line in streams[0].read_text("ascii").splitlines()]
+    stdout = folder.with_suffix(".out")
+    stdout.touch()
+    command = launcher.start("explain", folder, *settings, stdout=str(stdout))
+    watch = Watch(command.pid, stdout)
+    code = command.ended()
+    watch.stop()
+    rows = [json.loads(line) for line in stdout.read_text("ascii").splitlines()]
     assert len({row["path"] for row in rows}) == len(rows)
-    said = streams[1].read_bytes().decode().removesuffix("\n").split("\n")
+    said = command.stderr.read_bytes().decode().removesuffix("\n").split("\n")
     return Ran(code, {row["path"]: row for row in rows}, said, watch)
 
 
@@ -593,10 +590,12 @@ def summary(ran: Ran) -> str:
 @pytest.mark.parametrize(
     ("count", "large"), [(120, 4), pytest.param(2000, 28, marks=pytest.mark.long)], ids=["quick", "long"]
 )
-def test_every_hostile_image_is_a_result_or_a_record(tmp_path: Path, model_file: Path, count: int, large: int) -> None:
+def test_every_hostile_image_is_a_result_or_a_record(
+    tmp_path: Path, model_file: Path, launcher: Launcher, count: int, large: int
+) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     made = make(folder, count, large)
-    ran = explain(folder, out, model_file, "--write", "raw")
+    ran = explain(launcher, folder, out, model_file, "--write", "raw")
     sys.stderr.write(summary(ran))
     check(ran, made, folder, out)
 
@@ -605,11 +604,13 @@ def test_every_hostile_image_is_a_result_or_a_record(tmp_path: Path, model_file:
     ("count", "large"), [(36, 2), pytest.param(200, 14, marks=pytest.mark.long)], ids=["quick", "long"]
 )
 def test_their_pictures_and_the_sheet_do_no_harm_either(
-    tmp_path: Path, model_file: Path, count: int, large: int
+    tmp_path: Path, model_file: Path, launcher: Launcher, count: int, large: int
 ) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     made = make(folder, count, large)
-    ran = explain(folder, out, model_file, "--write", "raw,heatmap,overlay,joint", "--target", "top2", "--sheet")
+    ran = explain(
+        launcher, folder, out, model_file, "--write", "raw,heatmap,overlay,joint", "--target", "top2", "--sheet"
+    )
     sys.stderr.write(summary(ran))
     check(ran, made, folder, out)
     with Image.open(out / "sheet.jpg") as sheet:

@@ -15,6 +15,8 @@ import pytest
 from cam_cli.cli import smoothcam
 from cam_cli.config import RunConfig
 
+pytestmark = pytest.mark.pure
+
 ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 TOOLS = ROOT / "docs" / "tools"

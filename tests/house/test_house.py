@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.pure
+
 PACKAGE = Path(__file__).parent.parent.parent / "cam_cli"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 LONGEST_FILE = 400

@@ -22,6 +22,8 @@ from cam_cli.images.decode import RgbImage, decode
 from cam_cli.images.fit import Preprocessing, fit
 from cam_cli.images.pillow import strict_and_unlimited
 
+pytestmark = pytest.mark.pure
+
 RNG = np.random.default_rng(7)
 PIXELS = RNG.integers(0, 256, (24, 40, 3), dtype=np.uint8)
 
@@ -107,7 +109,7 @@ def test_an_empty_file_says_so() -> None:
     assert "empty" in refusal(b"")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.sampled_from(sorted(SAVED)), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=6))
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_damaged_bytes_give_a_photo_or_an_image_error(name: str, hits: list[tuple[float, int]]) -> None:

@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from cam_cli.errors import UsageError
 from cam_cli.images.lists import listed
 
+pytestmark = pytest.mark.pure
+
 
 def read(file: Path, data: bytes, *, nul: bool = False) -> list[bytes]:
     file.write_bytes(data)
@@ -50,7 +52,7 @@ def as_stdin(monkeypatch: pytest.MonkeyPatch, raw: io.RawIOBase) -> None:
 NAMES = st.lists(st.binary(min_size=1, max_size=8).filter(lambda b: not {0, 47} & set(b) and b != b"."), max_size=8)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(NAMES, st.booleans(), st.integers(1, 9))
 @example([b" a ", b"'b\"", b"c\nd", b"e\r", b"#f", b"-g", b"\xff\xfe", b"\xef\xbb\xbf"], True, 1)
 def test_a_nul_list_gives_back_every_name(
@@ -63,7 +65,7 @@ def test_a_nul_list_gives_back_every_name(
         assert [os.fsencode(path) for path in listed("-", nul=True)] == names
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(NAMES, st.sampled_from([b"\n", b"\r\n"]), st.booleans())
 @example([b" a ", b"'b\"", b"#f", b"-g", b"\xff\xfe", b"c d", b"\t"], b"\n", True)
 def test_a_list_of_lines_gives_back_every_name_without_line_ends(

@@ -10,6 +10,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.pure
+
 SCRIPT = """
 import os, signal, sys, time
 from cam_cli.interruption import Interrupted, Interruption

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Command
+from conftest import NO_BFLOAT16, Command
 from PIL import Image
 
 from cam_cli.engine.explain import Explainer, Explanation, Request, Subject
@@ -150,7 +150,10 @@ def test_other_settings_are_not_taken_for_those_that_were_kept(
     assert smoothcam(*command, "-o", tmp_path / "first").code == 0
     assert smoothcam(*command, *flags, "-o", tmp_path / "kept").code == 0
     assert smoothcam(*command, *flags, "-o", tmp_path / "anew", "--no-cache").code == 0
-    assert maps_in(tmp_path / "kept") == maps_in(tmp_path / "anew") != maps_in(tmp_path / "first")
+    assert maps_in(tmp_path / "kept") == maps_in(tmp_path / "anew")
+    if "bfloat16" in flags and NO_BFLOAT16:
+        pytest.skip(NO_BFLOAT16)
+    assert maps_in(tmp_path / "kept") != maps_in(tmp_path / "first")
 
 
 @pytest.mark.filterwarnings("ignore:__array__")  # Keras saves through an interface that NumPy deprecates

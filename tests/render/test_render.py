@@ -21,6 +21,8 @@ from cam_cli.render.size import picture_size
 from cam_cli.render.text import cut, font
 from cam_cli.render.upsample import upsample
 
+pytestmark = pytest.mark.pure
+
 RNG = np.random.default_rng(3)
 PHOTO = RNG.integers(0, 256, (30, 40, 3), dtype=np.uint8)
 SIDE = st.integers(1, 20)

@@ -21,6 +21,8 @@ from hypothesis import strategies as st
 from cam_cli.errors import SmoothcamError
 from cam_cli.results.index import Index, IndexWriter, path_hash
 
+pytestmark = pytest.mark.pure
+
 Row = dict[str, Any]
 MAP = {
     "layer": "block5_conv3",
@@ -129,7 +131,7 @@ def understood(data: bytes) -> tuple[list[Row], int]:
     return good, len(lines) - len(good)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(contents, min_size=1, max_size=3), st.data())
 def test_every_complete_row_is_found_and_nothing_else(files: list[bytes], data: st.DataObject) -> None:
     expected: dict[str, Row] = {}
@@ -231,7 +233,7 @@ def test_an_endless_line_is_passed_over_and_not_held(tmp_path: Path, tail: bytes
 
 
 def test_memory_is_a_few_bytes_an_image(tmp_path: Path) -> None:
-    count = 20_000
+    count = 8_000
     with (tmp_path / "index.jsonl").open("wb") as stream:
         for i in range(count):
             stream.write(line(a_row(f"some/folder/{i}.jpg", i)))
@@ -290,7 +292,7 @@ def test_an_index_is_read_while_another_process_appends(tmp_path: Path) -> None:
     assert len(found(tmp_path)) == 300
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(contents, st.sampled_from([0, 1, 70_000, 200_000]), st.lists(rows, min_size=1, max_size=3))
 def test_after_a_torn_end_new_rows_stand_on_lines_of_their_own(content: bytes, extra: int, new: list[Row]) -> None:
     content += b"x" * extra

@@ -19,6 +19,8 @@ from cam_cli.results.layout import LOCK
 from cam_cli.results.lock import locked
 from cam_cli.results.shard import HASHES, Shard
 
+pytestmark = pytest.mark.pure
+
 HOLD = """
 import sys
 from pathlib import Path

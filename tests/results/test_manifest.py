@@ -203,7 +203,7 @@ def test_file_names_are_safe_whatever_a_layer_is_called(saliency: SaliencyMap) -
     assert name != "manifest.json"
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(maps, st.sampled_from(sorted(METHODS)), layer_names, selections)
 def test_no_two_maps_of_a_run_share_a_file_name(first: SaliencyMap, method: str, layer: str, other: Selection) -> None:
     one = (first.layer, first.method, first.selection)

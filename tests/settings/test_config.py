@@ -27,6 +27,8 @@ from cam_cli.config import NOT_IN_FINGERPRINT, SETTINGS, RunConfig, flag_name, r
 from cam_cli.errors import ConfigError, UsageError
 from cam_cli.yaml_source import read_tree, read_yaml
 
+pytestmark = pytest.mark.pure
+
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 
 # Three different texts for every key, none of them the default: from YAML, the environment and a flag.

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from cam_cli.errors import ConfigError
 from cam_cli.yaml_source import MAX_BYTES, KeyedError, read_tree, read_yaml
 
+pytestmark = pytest.mark.pure
+
 
 class Inner(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -210,7 +212,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 yaml_like = st.text(alphabet="ab01 :-,[]{}&*!?|>'\"#%@\\\n\t~<=\x07\u2028é", max_size=60)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.one_of(yaml_like.map(str.encode), st.binary(max_size=60)))
 def test_any_bytes_give_a_tree_or_one_line(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
