@@ -1,4 +1,4 @@
-"""Small pictures of photos and overlays, as text that an HTML file can hold."""
+"""Small pictures of images and overlays, as text that an HTML file can hold."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from cam_cli.results.reader import ImageResult
 _QUALITY = 60
 _EFFORT = 2
 _MOST_PIXELS = 2**26
+"""More than any picture of a run has."""
 
 
 @dataclass(frozen=True)
 class Detail:
     """How much of each image the page holds.
 
-    side: the longest of a thumbnail, in pixels. maps: so many, the most doubtful ones, have one. cells: the most that a map may
-    have whose values are there; the rest is read from the files beside the page.
+    side: the longest of a thumbnail, in pixels. maps: so many, the most doubtful ones, have a thumbnail. cells: a map of up
+    to so many has its values on the page.
     """
 
     side: int
@@ -43,8 +44,8 @@ def detail_for(images: int) -> Detail:
     return next((detail for most, detail in _DETAILS if images <= most), _LEAST)
 
 
-def encoded(picture: Image.Image, side: int) -> str:
-    """Return a picture, shrunk to `side` where it is larger, as base64 of a WebP file."""
+def thumbnail(picture: Image.Image, side: int) -> str:
+    """Return a picture, shrunk to `side` if it is larger, as base64 of a WebP file."""
     small = picture.convert("RGB")
     small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
     buffer = io.BytesIO()
@@ -52,33 +53,35 @@ def encoded(picture: Image.Image, side: int) -> str:
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def overlay_thumbnail(image: ImageResult, record: MapRecord, photo: NDArray[np.uint8] | None, side: int) -> str | None:
-    """Return the thumbnail of a map over its photo, base64 of a WebP file; None where there is nothing to draw.
+def file_thumbnail(path: Path, side: int) -> str | None:
+    """Return the thumbnail of a PNG file that a run wrote; None if it cannot be read."""
+    try:
+        with Image.open(io.BytesIO(read_regular(path)), formats=("PNG",)) as picture:
+            return thumbnail(picture, side) if picture.width * picture.height <= _MOST_PIXELS else None
+    except Exception:  # noqa: BLE001 - damaged PNGs make Pillow fail in many ways
+        return None
 
-    Taken from the overlay or the heatmap that the run wrote; of a run that wrote raw maps only, drawn from those.
+
+def map_thumbnail(image: ImageResult, record: MapRecord, pixels: NDArray[np.uint8] | None, side: int) -> str | None:
+    """Return the thumbnail of a map over its image; None if there is nothing to draw.
+
+    It is made from the overlay or the heatmap that the run wrote, or drawn from the raw map if there are only raw maps.
 
     Args:
-        photo: (height, width, 3) uint8 RGB, the photo at about `side`; needed for raw maps alone.
+        image: whose map it is.
+        record: of the map.
+        pixels: (height, width, 3) uint8 RGB, the image at about `side`; needed for raw maps alone.
+        side: the longest of the thumbnail, in pixels.
     """
-    if record.state != "ok":
+    name = record.files.overlay or record.files.heatmap
+    if record.state != "ok" or name is not None:
+        return file_thumbnail(image.folder / name, side) if record.state == "ok" and name is not None else None
+    values = image.values(record)
+    if pixels is None or values is None:
         return None
+    settings = image.manifest.settings
     try:
-        name = record.files.overlay or record.files.heatmap
-        if name is not None:
-            return encoded(_opened(image.folder / name), side)
-        values = image.values(record)
-        if photo is None or values is None:
-            return None
-        placed = image.placed(normalise(values), (photo.shape[1], photo.shape[0]))
-        settings = image.manifest.settings
-        return encoded(overlay(photo, placed, settings["colormap"], settings["opacity"]), side)
-    except Exception:  # noqa: BLE001 - files of a run may be damaged in every way there is; its record is shown without them
+        placed = image.placed(normalise(values), (pixels.shape[1], pixels.shape[0]))
+        return thumbnail(overlay(pixels, placed, settings["colormap"], settings["opacity"]), side)
+    except (ArithmeticError, LookupError, TypeError, ValueError):  # settings and maps from anywhere
         return None
-
-
-def _opened(path: Path) -> Image.Image:
-    with Image.open(io.BytesIO(read_regular(path)), formats=("PNG",)) as picture:
-        if picture.width * picture.height > _MOST_PIXELS:
-            raise ValueError("larger than any picture of a run")
-        picture.load()
-        return picture

@@ -1,4 +1,4 @@
-"""From a run folder to its report: there whole or not at all."""
+"""From a run folder to its report, which is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,28 +9,26 @@ from typing import Any
 
 from cam_cli.decoding.pool import DecoderPool
 from cam_cli.errors import SmoothcamError, UsageError
-from cam_cli.evaluate.evaluation import EVALUATION
+from cam_cli.evaluate.records import read_evaluation
 from cam_cli.images.decode import MAX_PIXELS
-from cam_cli.report.evaluation import read_evaluation
 from cam_cli.report.gather import Entry, Gathering
 from cam_cli.report.page import MARK, write_page
 from cam_cli.report.thumbnails import detail_for
 from cam_cli.results.files import shown, whole
 from cam_cli.results.index import Index
+from cam_cli.results.layout import REPORT
 from cam_cli.results.reader import RunReader
 
-REPORT = "report.html"
 _DECODERS = 2
-_SECONDS_FOR_A_PHOTO = 60.0
-_OF_A_RUN = ("versions", "finished", "state")
+_SECONDS_FOR_AN_IMAGE = 60.0
 
 
 @dataclass(frozen=True)
 class Report:
     """A report that was written.
 
-    images: how many it shows. left_out: how many more the index has, whose folders are not there or cannot be read. size: of
-    the file, in bytes.
+    images: how many it shows. left_out: how many more the index has, whose folders are missing or cannot be read. size: of the
+    file, in bytes.
     """
 
     path: Path
@@ -42,19 +40,21 @@ class Report:
 def write_report(
     folder: Path, output: Path | None = None, tell: Callable[[int, int], None] = lambda _done, _total: None
 ) -> Report:
-    """Write one HTML file that shows a run; photos and maps in full size are linked to where they are.
+    """Write one HTML file that shows a run; images and maps in full size are linked.
 
     Args:
-        folder: of the run. output: the file; report.html in the run's folder when left out. tell: told after each image how
-            many are done, and of how many.
+        folder: of the run.
+        output: the file; report.html in the run's folder if left out.
+        tell: called after each image with how many are done, and of how many.
 
     Raises:
-        UsageError: there is no such run, or the file's place is taken or cannot be used. SmoothcamError: it cannot be written.
+        UsageError: there is no such run, or `output` is another file or cannot be used.
+        SmoothcamError: the report cannot be written.
     """
     run = RunReader(folder)
     path = output or folder / REPORT
-    _check_place(path)
-    evaluation = read_evaluation(folder / EVALUATION)
+    _check_output(path)
+    evaluation = read_evaluation(folder)
     with Index(folder) as index:
         total = len(index)
     gathering = Gathering(run, evaluation, path.absolute().parent, detail_for(total))
@@ -66,40 +66,35 @@ def write_report(
 
     max_pixels = run.record.get("config", {}).get("max_pixels", MAX_PIXELS)
     try:
-        with DecoderPool(_DECODERS, _SECONDS_FOR_A_PHOTO) as decoders, whole(path) as stream:
+        with DecoderPool(_DECODERS, _SECONDS_FOR_AN_IMAGE) as decoders, whole(path) as stream:
             write_page(stream, _about(run, total), told(gathering.entries(decoders, max_pixels)), gathering.closing)
             size = stream.tell()
     except OSError as error:
         raise SmoothcamError(
-            f"{shown(path)} cannot be written: {error.strerror}; free its place and run again"
+            f"{shown(path)} cannot be written: {error.strerror}; make space or choose another path with -o"
         ) from error
     return Report(path, gathering.shown, total - gathering.shown, size)
 
 
 def _about(run: RunReader, total: int) -> dict[str, Any]:
-    known = {key: run.record[key] for key in _OF_A_RUN if key in run.record}
-    return known | {
-        "photos": run.root.name,
-        "folder": run.folder.resolve().name,
-        "model": run.record.get("model"),
-        "expected": total,
-    }
+    known = {key: run.record[key] for key in ("versions", "finished", "state", "model") if key in run.record}
+    return known | {"root": run.root.name, "folder": run.folder.resolve().name, "expected": total}
 
 
-def _check_place(path: Path) -> None:
-    """Refuse a place where a report cannot be, or would replace something else.
+def _check_output(path: Path) -> None:
+    """Refuse a path where a report cannot be, or would replace something else.
 
     Raises:
         UsageError: as said.
     """
     if not path.absolute().parent.is_dir():
-        raise UsageError(f"the folder of {shown(path)} is not there; make it, or choose another place with -o")
+        raise UsageError(f"the folder of {shown(path)} does not exist; make it, or choose another path with -o")
     try:
         with path.open("rb") as stream:
             ours = stream.read(len(MARK)) == MARK
     except FileNotFoundError:
         return
     except OSError as error:
-        raise UsageError(f"{shown(path)} cannot be replaced: {error.strerror}; choose another place with -o") from None
+        raise UsageError(f"{shown(path)} cannot be replaced: {error.strerror}; choose another path with -o") from None
     if not ours:
-        raise UsageError(f"{shown(path)} is no report of smoothcam's and stays as it is; choose another place with -o")
+        raise UsageError(f"{shown(path)} is not a report of smoothcam and is kept; choose another path with -o")

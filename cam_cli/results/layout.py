@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from cam_cli.engine.maps import SaliencyMap
     from cam_cli.engine.selection import Selection
 
+EVALUATION = "evaluation.json"
+REPORT = "report.html"
+
 _LONGEST = 60
 _ARTEFACT = re.compile(r".+\.([0-9]+(\.[^.]+)*\.(npy|heatmap\.png|overlay\.png)|joint(\.[^.]+)*\.png)", re.DOTALL)
 

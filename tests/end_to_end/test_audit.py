@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from cam_cli.cli.audits import crossed
 from cam_cli.config import RunConfig, resolve
-from cam_cli.config_values import BOUNDED
 from cam_cli.errors import ConfigError
-from cam_cli.evaluate.audit import breaches
 from cam_cli.evaluate.compare import compare
+from cam_cli.metrics.table import BOUNDED
 from cam_cli.results.reader import RunReader
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
@@ -31,12 +31,12 @@ SIDE = 48
 @given(st.dictionaries(st.sampled_from(BOUNDED), st.floats(-1, 1), min_size=1))
 def test_a_bound_is_crossed_by_what_lies_beyond_it_alone(found: dict[str, float]) -> None:
     exact = {f"{side}_{name}": value for name, value in found.items() for side in ("max", "min")}
-    assert not list(breaches(exact, found))
+    assert not crossed(exact, found)
     tight = {f"max_{name}": value - 0.01 for name, value in found.items()}
-    assert [breach.rule for breach in breaches(tight, found)] == list(tight)
+    assert list(crossed(tight, found)) == list(tight)
     high = {f"min_{name}": value + 0.01 for name, value in found.items()}
-    assert [breach.rule for breach in breaches(high, found)] == list(high)
-    assert not list(breaches(tight | high, {}))
+    assert list(crossed(high, found)) == list(high)
+    assert not crossed(tight | high, {})
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_a_model_swapped_overnight_ends_the_second_night_with_5_and_a_page_that_
     assert (nights / "in-order").resolve() == nights / "monday", "tomorrow is compared with a night that was in order"
     page = (nights / "tuesday" / "change.html").read_text()
     assert page.count("<section>") == 12
-    assert page.count("data:image/jpeg;base64,") == 24
+    assert page.count("data:image/webp;base64,") == 24
     assert (nights / "tuesday" / "report.html").is_file()
 
 
@@ -201,7 +201,7 @@ def test_what_is_worst_stands_first_and_everything_is_counted_once(
     assert [image.path for image in found.images[:2]] == ["03.png", "06.png"]
     assert [image.path for image in found.images if image.newly_failed] == ["03.png"]
     assert [image.path for image in found.images if image.prediction_changed] == ["06.png"]
-    assert [image.path for image in found.images if not image.same_photo] == ["03.png", "06.png"]
+    assert [image.path for image in found.images if not image.same_image] == ["03.png", "06.png"]
     mirrored = compare(after, before)
     assert mirrored.only_before == ("new.png", "sheet.jpg")
     assert mirrored.count("newly_failed") == 0

@@ -70,7 +70,7 @@ def test_the_same_model_fed_otherwise_is_refused(smoothcam: Command, made: Path)
     write_card(made / "models" / "tiny.keras", input={"size": [32, 32], "mean": [0], "std": [255]})
     code, said = stable(smoothcam, made)
     assert code == 2
-    assert "prepares photos otherwise" in said
+    assert "prepares images otherwise" in said
 
 
 def test_figures_are_taken_in_the_runs_own_precision(smoothcam: Command, made: Path) -> None:

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from cam_cli.engine.anatomy import examine
 from cam_cli.engine.explain import Explainer, Request, Subject
 from cam_cli.errors import ModelError, UsageError
-from cam_cli.evaluate.correlation import spearman
-from cam_cli.evaluate.sanity import Sanity, sanity
-from cam_cli.evaluate.stability import jpeg, shifted, stability
+from cam_cli.evaluate.records import Sanity
+from cam_cli.evaluate.sanity import sanity
 from cam_cli.images.decode import Photo
 from cam_cli.images.fit import Box, Preprocessing, fit
+from cam_cli.metrics.comparison import spearman
+from cam_cli.metrics.stability import jpeg, shifted, stability
 from cam_cli.models.calls import trace, walk
 from cam_cli.models.randomise import layers_with_weights, randomised
 
@@ -195,10 +196,10 @@ def test_maps_that_do_not_ask_the_head_survive_it_and_grad_cam_does_not() -> Non
     assert survivals["guided-backprop"].stages[0] > 0.7 > 0.5 > survivals["gradcam"].stages[0]
     assert not survivals["gradcam"].survives
     for method, survival in survivals.items():
-        correlations = [r for photo in survival.photos for r in photo.values() if r is not None]
-        assert survival.correlation == pytest.approx(np.mean(correlations))
-        assert survival.survives is (survival.correlation > 0.5)
-        assert [set(photo) for photo in survival.photos] == [{0} if method == "activations" else {0, 2}] * 3
+        correlations = [r for photo in survival.images for r in photo.values() if r is not None]
+        assert survival.stages[-1] == pytest.approx(np.mean(correlations))
+        assert survival.survives is (survival.stages[-1] > 0.5)
+        assert [set(photo) for photo in survival.images] == [{0} if method == "activations" else {0, 2}] * 3
 
 
 def test_fewer_stages_end_at_the_same_network() -> None:
@@ -207,7 +208,7 @@ def test_fewer_stages_end_at_the_same_network() -> None:
     short = sanity(network(), photos(2), ["conv2"], request, [(1,)] * 2, stages=1, limit=1.0)
     assert full.stages == ("conv3", "conv1")
     assert short.stages == ("conv1",)
-    assert [s.photos for s in short.survivals] == [s.photos for s in full.survivals]
+    assert [s.images for s in short.survivals] == [s.images for s in full.survivals]
     assert not any(s.survives for s in short.survivals)
 
 
@@ -217,8 +218,8 @@ def test_blank_maps_have_no_correlation_and_are_not_flagged() -> None:
     weights[-2][:] = 0
     model.set_weights(weights)
     (survival,) = sanity(model, photos(2), ["conv3"], Request(methods=("gradcam",)), [(0,), (1,)], stages=1).survivals
-    assert survival.photos == ({0: None}, {1: None})
-    assert survival.correlation is None
+    assert survival.images == ({0: None}, {1: None})
+    assert survival.stages[-1] is None
     assert not survival.survives
 
 

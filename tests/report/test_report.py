@@ -26,7 +26,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from webdriver import MISSING, Browser, browser
 
-from cam_cli.report.gather import SUSPICIOUS, WORRIES, Entry
+from cam_cli.metrics.table import SUSPICIOUS
+from cam_cli.report.gather import WORRIES, Entry
 from cam_cli.report.page import write_page
 from cam_cli.results.index import Index
 from cam_cli.results.manifest import Manifest, read_manifest
@@ -192,7 +193,7 @@ def test_thumbnails_are_the_photo_and_the_map(smoothcam: Command, run: Path, fin
         Image.open(finished / "in" / "3.png") as original,
         Image.open(run / "3.png" / _overlay(run, "3.png")) as overlay,
     ):
-        for small, large in ((detail["photo"]["small"], original), (detail["maps"][0]["small"], overlay)):
+        for small, large in ((detail["image"]["small"], original), (detail["maps"][0]["small"], overlay)):
             with Image.open(io.BytesIO(base64.b64decode(small))) as thumbnail:
                 assert thumbnail.size == large.size, "photos smaller than a thumbnail are not enlarged"
                 difference = np.asarray(thumbnail.convert("RGB"), float) - np.asarray(large.convert("RGB"), float)
@@ -248,7 +249,7 @@ def test_links_lead_to_the_photos_and_maps_also_from_elsewhere(smoothcam: Comman
     assert not (run / "report.html").exists()
     met = 0
     for detail in Page(elsewhere).details.values():
-        links = [detail["photo"]["href"], detail["manifest"], *(f for m in detail["maps"] for f in m["files"].values())]
+        links = [detail["image"]["href"], detail["manifest"], *(f for m in detail["maps"] for f in m["files"].values())]
         for href in links:
             assert href.startswith("./")
             assert not set("<>\"'&?# ") & set(href)
@@ -292,7 +293,7 @@ def test_a_photo_that_is_gone_or_another_one_by_now_is_not_shown_as_the_one_expl
     assert smoothcam("report", run).code == 0
     details = Page(run / "report.html").details
     told = {
-        path: (details[path]["photo"]["state"], details[path]["photo"]["small"] is None)
+        path: (details[path]["image"]["state"], details[path]["image"]["small"] is None)
         for path in ("0.png", "1.png", "2.png")
     }
     assert told == {"0.png": ("gone", True), "1.png": ("changed", True), "2.png": ("same", False)}
@@ -355,7 +356,7 @@ def _entries(count: int, text: str = "photo", small: str = "") -> Iterator[Entry
         "files": {}, "cells": None, "kind": 0, "small": small or None,
     }  # fmt: skip
     detail = {
-        "photo": {"href": "./x.jpg", "state": "same", "small": small or None}, "size": [4, 3], "notes": [text], "error": None,
+        "image": {"href": "./x.jpg", "state": "same", "small": small or None}, "size": [4, 3], "notes": [text], "error": None,
         "predictions": [], "settings": 0, "model": text, "manifest": "./m", "box": [0, 0, 1, 1], "joint": [],
     }  # fmt: skip
     for i in range(count):
@@ -369,11 +370,11 @@ def _write(path: Path, entries: Iterable[Entry], text: str = "run") -> Path:
     closing = {
         "columns": ["noise_effect", "standard_error"], "settings": [{text: text}], "totals": [], "evaluation": {}, "images": 0,
         "kinds": [{"method": "gradcam", "layer": "conv1", "target": 1, "selection": ALL_OF_IT}],
-        "worries": WORRIES, "suspicious": SUSPICIOUS,
+        "worries": WORRIES, "suspicious": SUSPICIOUS, "titles": {},
     }  # fmt: skip
     with path.open("wb") as stream:
         write_page(
-            stream, {"photos": text, "folder": text, "model": {"name": text}, "expected": 0}, entries, lambda: closing
+            stream, {"root": text, "folder": text, "model": {"name": text}, "expected": 0}, entries, lambda: closing
         )
     return path
 
@@ -404,7 +405,7 @@ def test_no_text_ends_its_block_of_data_and_all_of_it_comes_back(
     assert len(data) == 6
     assert not any(set(b"<>&") & set(block) or max(block) > 126 for block in data)
     assert [row[0] for row in page.rows] == [f"{text}/{i:05}.jpg" for i in range(3)]
-    assert page.block("about")["photos"] == text
+    assert page.block("about")["root"] == text
 
 
 def test_two_thousand_images_are_written_in_little_memory(tmp_path: Path) -> None:
@@ -565,12 +566,12 @@ def test_the_plots_count_what_is_left(shown: SimpleNamespace) -> None:
     plots = shown.window.run(
         "return [...document.querySelectorAll('#plots svg')].map((e) => e.getAttribute('aria-label'))"
     )
-    assert any(text.startswith("Distribution of energy inside the object: 7 photos") for text in plots)
+    assert any(text.startswith("Distribution of energy inside the object: 7 images") for text in plots)
     shown.window.type("#search", "black")
     plots = shown.window.run(
         "return [...document.querySelectorAll('#plots svg')].map((e) => e.getAttribute('aria-label'))"
     )
-    assert any(text.startswith("Distribution of energy inside the object: 1 photo,") for text in plots)
+    assert any(text.startswith("Distribution of energy inside the object: 1 image,") for text in plots)
 
 
 @in_a_browser
@@ -726,7 +727,7 @@ def test_ten_thousand_images_open_a_page_at_a_time(window: Browser, tmp_path: Pa
     path = _write(tmp_path / "10000.html", _entries(10_000, small=small))
     window.fit(1280, 900)
     window.open(path)
-    assert window.text("#count") == "10,000 photos"
+    assert window.text("#count") == "10,000 images"
     assert len(names(window)) == 60
     assert window.run("return document.querySelectorAll('*').length") < 12_000, "only the page in sight is built"
     assert window.text("#of") == "of 167"

@@ -15,8 +15,8 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from cam_cli.evaluate.bootstrap import Interval, interval
-from cam_cli.evaluate.localisation import localise, pointing_game
-from cam_cli.evaluate.signals import border_energy, centre_of_attention, entropy, signals, spread
+from cam_cli.metrics.localisation import localise, pointing_game
+from cam_cli.metrics.signals import border_energy, centre_of_attention, entropy, signals, spread
 from cam_cli.render.upsample import place
 
 Array = NDArray[Any]

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cam_cli.metrics.metric import Metric
+
+METRICS: Final = (
+    Metric("pointing_game", "1 if the peak lies on the object or at most 15 pixels beside it, else 0", "higher"),
+    Metric("energy_inside", "share of the positive map on objects, 0..1", "higher", "energy inside the object"),
+    Metric("iou_best", "intersection over union at the best threshold, 0..1", "higher", "IoU, best threshold"),
+    Metric("iou_half", "intersection over union at half of the peak, 0..1", "higher", "IoU at half the peak"),
+    Metric("instance_coverage", "share of the instances on which the map reaches half of its peak, 0..1", "higher"),
+)
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -17,15 +28,11 @@ HALF = 0.5
 
 
 def localise(placed: Array, masks: Sequence[Mask]) -> dict[str, float]:
-    """Compute all figures of localisation; each is 0 for a blank map.
+    """Compute all `METRICS` of localisation; each is 0 for a blank map.
 
     Args:
-        placed: (H, W), the map laid over its photo; NaN where the network did not look, which counts as no heat, as do values
-            below 0.
+        placed: (H, W), the map laid over its image; NaN where the network did not look. NaN and values below 0 are no heat.
         masks: (H, W) each, the instances of the map's class.
-
-    Returns:
-        pointing_game (0 or 1), energy_inside, iou_best, iou_half and instance_coverage (all 0..1).
 
     Raises:
         ValueError: no masks, or one whose shape is not the map's.
@@ -48,10 +55,12 @@ def pointing_game(heat: Array, union: Mask, tolerance: float = TOLERANCE) -> flo
     """Return 1 if the peak lies on the object or at most `tolerance` pixels beside it, else 0.
 
     The pointing game of Zhang et al. 2018 (Top-Down Neural Attention by Excitation Backprop), where the tolerance is 15 pixels.
-    Of several equal peaks the first in reading order is taken.
+    Of several equal peaks the first in reading order counts.
 
     Args:
-        heat: (H, W), at least 0, finite. union: (H, W), where the objects are. tolerance: Euclidean, between pixel centres.
+        heat: (H, W), at least 0, finite.
+        union: (H, W), where the objects are.
+        tolerance: Euclidean, between pixel centres.
     """
     row, column = np.unravel_index(np.argmax(heat), heat.shape)
     if heat[row, column] <= 0:
@@ -68,19 +77,21 @@ def energy_inside(heat: Array, union: Mask) -> float:
     The energy-based pointing game of Wang et al. 2020 (Score-CAM), over masks instead of boxes where there are any.
 
     Args:
-        heat: (H, W), at least 0, finite. union: (H, W), where the objects are.
+        heat: (H, W), at least 0, finite.
+        union: (H, W), where the objects are.
     """
     total = heat.sum(dtype=np.float64)
     return float(heat[union].sum(dtype=np.float64) / total) if total > 0 else 0.0
 
 
 def overlaps(heat: Array, union: Mask) -> tuple[float, float]:
-    """Return the intersection over union with the objects of the map cut at its best threshold, and cut at half its peak.
+    """Return the intersection over union with the objects at the best threshold and at half of the peak.
 
-    Cut at t, a map is the pixels with at least t times the peak. The thresholds are 0.01, 0.02, ... 1.
+    Cut at the threshold t, a map is the pixels with at least t times its peak. The thresholds are 0.01, 0.02, ... 1.
 
     Args:
-        heat: (H, W), at least 0, finite. union: (H, W), where the objects are.
+        heat: (H, W), at least 0, finite.
+        union: (H, W), where the objects are.
     """
     peak = heat.max()
     if peak <= 0:
@@ -96,12 +107,13 @@ def overlaps(heat: Array, union: Mask) -> tuple[float, float]:
 def instance_coverage(heat: Array, masks: Sequence[Mask]) -> float:
     """Return the share of the instances that the map lights up.
 
-    An instance is lit when at least one pixel of its mask has at least half of the map's peak; so one hot place lights all the
-    instances that overlap there. It puts a figure to the claim of Omeiza et al. 2019 (Smooth Grad-CAM++) that their maps show
-    several occurrences of a class.
+    An instance is lit if at least one pixel of its mask has at least half of the map's peak; one hot pixel lights all instances
+    that overlap there. It measures the claim of Omeiza et al. 2019 (Smooth Grad-CAM++) that their maps show several
+    occurrences of a class.
 
     Args:
-        heat: (H, W), at least 0, finite. masks: (H, W) each, one for every instance.
+        heat: (H, W), at least 0, finite.
+        masks: (H, W) each, one for every instance.
     """
     peak = heat.max()
     if peak <= 0:

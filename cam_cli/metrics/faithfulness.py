@@ -1,4 +1,4 @@
-"""Does the network use what a map shows? Pixels are hidden in the map's order, and the probability of its class is watched.
+"""Whether the network uses what a map shows: the probability of its class while pixels are hidden in the map's order.
 
 Deletion and insertion: Petsiuk et al. 2018, RISE, arXiv 1806.07421, section 4. Average drop and increase in confidence:
 Chattopadhay et al. 2018, Grad-CAM++, arXiv 1710.11063, section 4.1.
@@ -8,12 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cam_cli.errors import UsageError
+from cam_cli.metrics.metric import Metric
+
+METRICS: Final = (
+    Metric("deletion_auc", "mean probability while the hottest pixels go first, 0..1", "lower", "deletion AUC"),
+    Metric("insertion_auc", "mean probability while the hottest pixels come first, 0..1", "higher", "insertion AUC"),
+    Metric("average_drop", "drop of the probability if only what the map shows is kept, 0..1", "lower"),
+    Metric("increase", "1 if the probability rises by that, else 0", "higher"),
+)
 
 Array = NDArray[np.float32]
 Score = Callable[[Array], NDArray[Any]]
@@ -41,17 +49,16 @@ def faithfulness_of_all(
 ) -> list[dict[str, float]]:
     """Measure how faithful the maps of one input and class are to the network: 2 * steps - 1 forward passes a map, and 2 more.
 
-    Pixels of equal value change together, each by the share of them that is due: no order that the map does not state is
-    made up for them, and a blank map is a plain fade. Where all values differ and `steps` divides the number of pixels, this is
-    the published procedure to the letter.
+    Pixels of equal value change together, each by the share of them that is due; a blank map is a plain fade. If all values
+    differ and `steps` divides the number of pixels, this is exactly the published procedure.
 
     Args:
         x: the network's own input, (H, W, C), preprocessed.
         maps: on the same pixels, (H, W) each; NaN counts as 0.
-        score: called with `ROWS` inputs at a time, and what is left at last.
+        score: called with at most `ROWS` inputs at a time.
         perturbation: what a hidden pixel turns into, see `perturbed`.
-        steps: equal shares of the pixels that are hidden one after another. RISE takes a row of a 224-pixel image at a time;
-            28 takes eight, and on two photos gave areas within 0.005 of those of 56 steps.
+        steps: equal shares of the pixels that are hidden one after another. RISE hides a row of a 224-pixel image at a time;
+            28 hides eight, and on two photographs gave areas within 0.005 of those of 56 steps.
         seed: of the noise.
 
     Returns:
@@ -59,10 +66,10 @@ def faithfulness_of_all(
         deletion_auc: area under the probability while the pixels are hidden, highest first; 0..1, lower is better.
         insertion_auc: the same while they come back into the perturbed image, highest first; higher is better.
         average_drop: max(0, Y - O) / Y, with Y the probability for x and O that for the input as far as the map shows it:
-            each pixel a mix of x (by the map's positive part, divided by its maximum) and of its perturbation, where the
-            paper multiplies, which is a mix with zeros; 0..1, lower is better. 0 where Y is 0.
-        increase: 1 where O > Y, else 0.
-        All are NaN where the score is.
+            each pixel a mix of x (by the map's positive part, divided by its maximum) and of its perturbation; the paper
+            multiplies, which is a mix with zeros. 0..1, lower is better. 0 if Y is 0.
+        increase: 1 if O > Y, else 0.
+        All are NaN if the score is.
 
     Raises:
         UsageError: an unknown perturbation, no step, or a map of another size.
@@ -107,13 +114,15 @@ def _figures(whole: float, nothing: float, scores: Sequence[float], steps: int) 
 
 
 def perturbed(x: Array, perturbation: str, seed: int = 0) -> Array:
-    """Return an input of which nothing is left to be recognised.
+    """Return an input with nothing left in it to recognise.
 
     `blur`: blurred with a Gaussian whose standard deviation is `BLUR` of each side. `mean`: its mean colour everywhere.
     `noise`: normal noise with the mean and the standard deviation of each channel.
 
     Args:
-        x: (H, W, C), preprocessed; the result has its shape and units. seed: of the noise.
+        x: (H, W, C), preprocessed; the result has its shape and units.
+        perturbation: one of `PERTURBATIONS`.
+        seed: of the noise.
 
     Raises:
         UsageError: an unknown perturbation.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cam_cli.engine.scorer import Scorer
 from cam_cli.errors import UsageError
-from cam_cli.evaluate.faithfulness import PERTURBATIONS, ROWS, faithfulness, faithfulness_of_all, perturbed
+from cam_cli.metrics.faithfulness import PERTURBATIONS, ROWS, faithfulness, faithfulness_of_all, perturbed
 
 Array = NDArray[Any]
 SHAPE = (8, 7, 3)
