@@ -53,19 +53,20 @@ def compare(before: Path, after: Path, worst: int, html: Path | None, form: str,
     runs = RunReader(before), RunReader(after)
     comparison = compare_runs(*runs)
     if form == "json":
-        click.echo(json.dumps(comparison.record(), sort_keys=True, allow_nan=False))
+        record = comparison.model_dump(mode="json", by_alias=True)
+        click.echo(json.dumps(record, sort_keys=True, allow_nan=False))
     else:
         click.echo("\n\n".join(_tables(comparison, worst)))
     if html is not None:
         from cam_cli.report.side_by_side import write_comparison
 
         write_comparison(comparison, *runs, html)
-    return audited(bounds, comparison.figures())
+    return audited(bounds, comparison.totals.figures())
 
 
 def _tables(comparison: Comparison, worst: int) -> Iterator[str]:
     yield table(("", "images"), [(name, str(number)) for name, number in comparison.counts().items()])
-    found = [(words, getattr(comparison, name)) for name, words in _MEANS.items()]
+    found = [(words, getattr(comparison.totals, name)) for name, words in _MEANS.items()]
     means = [(words, f"{i.mean:.3f}", f"{i.low:.3f} to {i.high:.3f}") if i else (words, "", "") for words, i in found]
     yield table(("mean over the images of each one's worst map", "mean", "95% interval"), means)
     if rows := [_row(image) for image in comparison.images[:worst]]:

@@ -36,7 +36,7 @@ def report(run: Path, output: Path | None, quiet: bool) -> int:
 
     with click.progressbar(length=1, label="report", file=sys.stderr, hidden=quiet or not sys.stderr.isatty()) as bar:
 
-        def tell(_: int, total: int) -> None:
+        def tell(total: int) -> None:
             bar.length = total
             bar.update(1)
 

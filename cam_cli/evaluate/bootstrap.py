@@ -24,10 +24,13 @@ class Interval:
 def interval(values: Sequence[float], seed: int = 0, draws: int = 2000, level: float = 0.95) -> Interval:
     """Estimate the mean with the percentile bootstrap: quantiles of the means of samples drawn with replacement.
 
-    The same values in the same order give the same interval. Few values give too narrow a one; a single value, that value.
+    The same values in the same order give the same interval. Few values give too narrow an interval.
 
     Args:
-        values: one finite number per image. draws: how many samples. level: the share of the means inside, 0 to 1.
+        values: one finite number per image.
+        seed: of the draws.
+        draws: how many samples.
+        level: the share of the means inside, 0 to 1.
 
     Raises:
         ValueError: no values, or one that is not finite.

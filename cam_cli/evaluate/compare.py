@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,49 +78,46 @@ class ImageChange(_Record):
         return self.newly_failed, self.newly_blank, self.prediction_changed, -low
 
 
-class Comparison(_Record):
-    """The changes of the images that both runs have, worst first.
+class Totals(_Record):
+    """How many images there are of each kind, and means over the images, of each its worst map; None without such maps."""
 
-    only_before, only_after: paths that one run has alone. correlation, overlap, shift: means over the images, of each its worst
-    map, with bootstrap intervals; None if there is nothing to compare.
-    """
-
-    images: tuple[ImageChange, ...]
-    only_before: tuple[str, ...]
-    only_after: tuple[str, ...]
+    images: int
+    prediction_changed: int
+    newly_blank: int
+    newly_failed: int
     correlation: Interval | None
     overlap: Interval | None
     shift: Interval | None
 
-    def count(self, what: str) -> int:
-        """Return how many images have a property of `ImageChange`, such as `newly_failed`."""
-        return sum(bool(getattr(image, what)) for image in self.images)
+    def figures(self) -> dict[str, float]:
+        """Return what an audit can bound: shares of the common images, and means."""
+        means = {"map_correlation": self.correlation, "map_overlap": self.overlap, "centre_shift": self.shift}
+        return {
+            "changed_predictions": self.prediction_changed / self.images,
+            "new_blank": self.newly_blank / self.images,
+            "new_failed": self.newly_failed / self.images,
+            **{name: value.mean for name, value in means.items() if value is not None},
+        }
+
+
+class Comparison(_Record):
+    """The changes of the images that both runs have, worst first, and the paths that one run has alone."""
+
+    totals: Totals
+    images: tuple[ImageChange, ...]
+    only_before: tuple[str, ...]
+    only_after: tuple[str, ...]
 
     def counts(self) -> dict[str, int]:
         """Return how many images there are of each kind, in words for people."""
         return {
-            "images in both": len(self.images),
+            "images in both": self.totals.images,
             "only in A": len(self.only_before),
             "only in B": len(self.only_after),
-            "changed predictions": self.count("prediction_changed"),
-            "newly blank": self.count("newly_blank"),
-            "newly failed": self.count("newly_failed"),
+            "changed predictions": self.totals.prediction_changed,
+            "newly blank": self.totals.newly_blank,
+            "newly failed": self.totals.newly_failed,
         }
-
-    def figures(self) -> dict[str, float]:
-        """Return what an audit can bound: shares of the common images, and means."""
-        shares = {"changed_predictions": "prediction_changed", "new_blank": "newly_blank", "new_failed": "newly_failed"}
-        means = {"map_correlation": self.correlation, "map_overlap": self.overlap, "centre_shift": self.shift}
-        return {name: self.count(what) / len(self.images) for name, what in shares.items()} | {
-            name: value.mean for name, value in means.items() if value is not None
-        }
-
-    def record(self) -> dict[str, Any]:
-        """Return this as JSON has it."""
-        record = self.model_dump(mode="json", by_alias=True)
-        means = {name: record.pop(name) for name in ("correlation", "overlap", "shift")}
-        counts = {name: self.count(name) for name in ("prediction_changed", "newly_blank", "newly_failed")}
-        return record | {"totals": {"images": len(self.images), **counts, **means}}
 
 
 def compare(before: RunReader, after: RunReader) -> Comparison:
@@ -149,13 +146,17 @@ def compare(before: RunReader, after: RunReader) -> Comparison:
     changes.sort(key=lambda change: change.badness, reverse=True)
     pairs = [[pair for pair in change.maps if pair.correlation is not None] for change in changes]
     worst = [min(found, key=lambda pair: pair.correlation or 0) for found in pairs if found]
-    return Comparison(
-        images=tuple(changes),
-        only_before=tuple(sorted(earlier)),
-        only_after=tuple(only_after),
+    totals = Totals(
+        images=len(changes),
+        prediction_changed=sum(change.prediction_changed for change in changes),
+        newly_blank=sum(change.newly_blank for change in changes),
+        newly_failed=sum(change.newly_failed for change in changes),
         correlation=_mean([pair.correlation for pair in worst]),
         overlap=_mean([pair.overlap for pair in worst]),
         shift=_mean([pair.shift for pair in worst]),
+    )
+    return Comparison(
+        totals=totals, images=tuple(changes), only_before=tuple(sorted(earlier)), only_after=tuple(only_after)
     )
 
 

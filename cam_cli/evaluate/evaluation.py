@@ -14,6 +14,7 @@ from cam_cli.evaluate.bootstrap import interval
 from cam_cli.evaluate.records import Evaluation, MapKey, MapMetrics, Sanity, Total
 from cam_cli.metrics.localisation import localise
 from cam_cli.metrics.signals import NOISE_METRICS, class_distance, signals
+from cam_cli.render.size import picture_size
 from cam_cli.results.files import shown, to_json, whole
 from cam_cli.results.layout import EVALUATION
 from cam_cli.results.reader import ImageResult, RunReader
@@ -110,7 +111,7 @@ def _measured(
     ]
     for metrics, grid in zip(found, values, strict=True):
         if grid is not None:
-            metrics |= signals(grid, image.placed(grid, _canvas(*image.size)))
+            metrics |= signals(grid, image.placed(grid, picture_size(*image.size, CANVAS)))
     distances = _class_distances(image, found)
     for number, (record, metrics, grid) in enumerate(zip(records, found, values, strict=True)):
         if grid is not None:
@@ -135,11 +136,6 @@ def _class_distances(image: ImageResult, found: Sequence[Metrics]) -> dict[tuple
     return {
         (*kind, maps[0][0]): class_distance(maps[0][1], maps[1][1]) for kind, maps in centres.items() if len(maps) > 1
     }
-
-
-def _canvas(width: int, height: int) -> tuple[int, int]:
-    scale = min(1.0, CANVAS / max(width, height))
-    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _add(values: _Values, maps: Sequence[MapMetrics]) -> None:

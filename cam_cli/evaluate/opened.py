@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from cam_cli.config import RunConfig
 from cam_cli.decoding.image import DecodeSettings
@@ -44,85 +42,66 @@ class OpenedModel:
         return Cache(cache_folder(os.environ) if self.config.cache else None, recall_key(self.config))
 
 
-@dataclass(frozen=True)
-class _Recorded:
-    """What run.json says of the model. fed: how images became its inputs."""
-
-    config: RunConfig
-    sha256: str
-    precision: str
-    fed: Mapping[str, Any]
-    started_in: Path
-
-
 def open_model_of(run: RunReader, model: str | None = None, *, unsafe_lambda: bool = False) -> OpenedModel:
     """Open a run's model.
 
     A relative path is looked up from here and from the folder where the run was started; the file with the recorded sha256
-    counts.
+    counts. What run.json says of code in the model file does not count, as a run folder may come from anywhere.
 
     Args:
         run: a finished run.
         model: what to open instead of what run.json names, if the file has moved.
-        unsafe_lambda: run code from the model file; what run.json says of that does not count, as a run folder may come from
-            anywhere.
+        unsafe_lambda: run code from the model file.
 
     Raises:
         UsageError: run.json does not say how the model was opened, its file is not there, or it is another one now.
         ModelError, ConfigError: as `load_network` does.
     """
-    recorded = _recorded(run, unsafe_lambda=unsafe_lambda)
-    config = recorded.config.model_copy(
-        update={
-            "model": _model(model or recorded.config.model, recorded, run),
-            "weights": _path(recorded.config.weights, recorded.started_in),
-            "labels": _path(recorded.config.labels, recorded.started_in),
-        }
-    )
+    recorded, config, precision, fed, started_in = _recorded(run, unsafe_lambda=unsafe_lambda)
+    moved = {
+        "model": _model(model or config.model, recorded, started_in, run),
+        "weights": _path(config.weights, started_in),
+        "labels": _path(config.labels, started_in),
+    }
+    config = config.model_copy(update=moved)
     source = find_source(config.model, config.layers, None, config.weights)
     network = None
-    if source.sha256 in (None, recorded.sha256):
+    if source.sha256 in (None, recorded):
         choose_device("auto")
         network = load_network(config.model, config.layers, Overrides(**(config.model_settings() | {"labels": None})))
-    if network is None or network.sha256 != recorded.sha256:
+    if network is None or network.sha256 != recorded:
         raise UsageError(
             f"{shown(source.chosen)} is another model than the one {shown(run.folder)} was made with; name that one with "
             "--model, or run `smoothcam explain` again"
         )
-    fed = {"size": network.input_shape[:2], **asdict(network.preprocessing)}
-    if json.loads(json.dumps(fed)) != recorded.fed:
+    if json.loads(json.dumps({"size": network.input_shape[:2], **asdict(network.preprocessing)})) != fed:
         raise UsageError(
             f"the card of {shown(source.chosen)} prepares images otherwise than when {shown(run.folder)} was made; put that "
             "card back beside it, or run `smoothcam explain` again"
         )
-    return OpenedModel(config, network, recorded.precision)
+    return OpenedModel(config, network, precision)
 
 
-def _recorded(run: RunReader, *, unsafe_lambda: bool) -> _Recorded:
+def _recorded(run: RunReader, *, unsafe_lambda: bool) -> tuple[str, RunConfig, str, object, Path]:
+    """Return what run.json says: the model's sha256, settings, precision, how images became inputs, where it was started."""
     try:
-        settings = run.record["settings"]
-        return _Recorded(
-            RunConfig.model_validate({**run.record["config"], "unsafe_lambda": unsafe_lambda}),
-            run.record["model"]["sha256"],
-            str(settings["precision"]),
-            settings["input"],
-            Path(from_printable(str(run.record.get("cwd", ".")))),
-        )
+        config = RunConfig.model_validate({**run.record["config"], "unsafe_lambda": unsafe_lambda})
+        settings, started_in = run.record["settings"], Path(from_printable(str(run.record.get("cwd", "."))))
+        return run.record["model"]["sha256"], config, str(settings["precision"]), settings["input"], started_in
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"run.json of {shown(run.folder)} does not say how its model was opened ({error})") from error
 
 
-def _model(name: str | None, recorded: _Recorded, run: RunReader) -> str | None:
+def _model(name: str | None, recorded: str, started_in: Path, run: RunReader) -> str | None:
     """Return what opens the model: a name as it is; of a file, the path where it is the recorded one."""
     if name is None or name in bundled_models():
         return name
-    paths = [path for path in (Path(name), recorded.started_in / name) if path.exists()]
+    paths = [path for path in (Path(name), started_in / name) if path.exists()]
     if not paths and name.lower() not in applications():
         raise UsageError(
-            f"the model of {shown(run.folder)} is not at {shown(recorded.started_in / name)} any more; say where it is with "
-            "--model"
+            f"the model of {shown(run.folder)} is not at {shown(started_in / name)} any more; say where it is with --model"
         )
-    same = (str(path) for path in paths if sha256_of(path) == recorded.sha256)
+    same = (str(path) for path in paths if sha256_of(path) == recorded)
     return next(same, str(paths[0]) if paths else name)
 
 

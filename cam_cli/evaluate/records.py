@@ -48,8 +48,8 @@ class MapMetrics(_Record):
 class Total(_Record):
     """The mean of a metric over the images, with its 95% interval.
 
-    Of each image's maps of the layer and method, the first that has the metric counts; for metrics of localisation that is the
-    map of a class that is annotated.
+    Of each image's maps of the layer and method, the first that has the metric counts; localisation has it if the class is
+    annotated.
     """
 
     layer: str
@@ -98,11 +98,8 @@ class Evaluation(_Record):
     sanity: Sanity | None = None
 
     def figures(self) -> dict[str, float]:
-        """Return what an audit can bound; of several layers and methods, the first one's figures."""
-        return {total.metric: total.mean for total in reversed(self.totals)} | {
-            "failed": self.failed,
-            "blank": self.blank,
-        }
+        """Return what an audit can bound; of several layers and methods, the first one's means."""
+        return {"failed": self.failed, "blank": self.blank, **{t.metric: t.mean for t in reversed(self.totals)}}
 
     def of(self, path: str, record: MapRecord) -> dict[str, float | None]:
         """Return the metrics of a map; none if it was not evaluated."""

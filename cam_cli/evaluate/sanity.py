@@ -9,29 +9,31 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cam_cli.engine.anatomy import examine
+from cam_cli.engine.explain import Explainer, Explanation, Request, Subject
 from cam_cli.errors import ModelError, UsageError
 from cam_cli.evaluate.records import Sanity, Survival
 from cam_cli.metrics.comparison import spearman
-
-if TYPE_CHECKING:
-    from cam_cli.engine.explain import Explanation, Request
-    from cam_cli.models.grid import Tokens
+from cam_cli.models.calls import trace
+from cam_cli.models.grid import Tokens
+from cam_cli.models.layers import choose_scales, describe_layers
+from cam_cli.models.randomise import layers_with_weights, randomised
 
 STAGES = 3
 SURVIVES = 0.5
 
-Key = tuple[str, str, int]
-"""Layer, method and target of a map."""
+Maps = dict[tuple[str, str, int], NDArray[np.float32]]
+"""The maps of an image by layer, method and target."""
 
-Correlations = Mapping[Key, float | None]
+_Correlations = Mapping[tuple[str, str, int], float | None]
 
 
-def maps_of(explanation: Explanation) -> dict[Key, NDArray[np.float32]]:
+def maps_of(explanation: Explanation) -> Maps:
     """Return the maps of an explanation by their layer, method and target."""
     return {(m.layer, m.method, m.target): m.values for m in explanation.maps}
 
@@ -67,8 +69,6 @@ def sanity(
         UsageError: no image, no stage, targets that do not fit the images, or what the engine refuses.
         ModelError: the model cannot be copied or has no weights.
     """
-    from cam_cli.models.randomise import layers_with_weights, randomised
-
     if not len(x) or len(targets) != len(x) or len({len(classes) for classes in targets}) != 1 or stages < 1:
         raise UsageError(
             "the sanity check needs an image, a stage, and for each image as many targets as for the others"
@@ -81,48 +81,33 @@ def sanity(
     paths = layers_with_weights(model, shape)
     if not paths:
         raise ModelError("the model has no weights that could be randomised; leave the sanity check out")
+
+    def maps(network: Any) -> list[Maps]:
+        traced = trace(network, shape)
+        scales = choose_scales(describe_layers(traced, tokens)) if "twoscale" in request.methods else None
+        wanted = replace(request, selections=request.selections[:1])
+        explainer = Explainer(network, examine(traced, layers, scales, tokens), wanted, len(targets[0]))
+        subjects = [
+            Subject(np.ascontiguousarray(one, np.float32), hashlib.sha256(one.tobytes()).hexdigest(), tuple(classes))
+            for one, classes in zip(x, targets, strict=True)
+        ]
+        return [maps_of(explanation) for explanation in explainer.explain(subjects)]
+
     compared = {paths[math.ceil(len(paths) * (stage + 1) / stages) - 1] for stage in range(stages)}
-    before = _maps(model, x, layers, request, targets, tokens)
-    found: dict[str, list[Correlations]] = {}
+    before = maps(model)
+    found: dict[str, list[_Correlations]] = {}
     for path, copy in randomised(model, shape, seed):
         if path in compared:
-            after = _maps(copy, x, layers, request, targets, tokens)
+            after = maps(copy)
             found[path] = [{k: spearman(b[k], a[k]) for k in b} for b, a in zip(before, after, strict=True)]
     kinds = dict.fromkeys((layer, method) for layer, method, _ in before[0])
     survivals = (_survival(layer, method, list(found.values()), limit) for layer, method in kinds)
     return Sanity(stages=tuple(found), survivals=tuple(survivals))
 
 
-def _survival(layer: str, method: str, stages: list[list[Correlations]], limit: float) -> Survival:
+def _survival(layer: str, method: str, stages: list[list[_Correlations]], limit: float) -> Survival:
     own = [[{t: r for (at, by, t), r in image.items() if (at, by) == (layer, method)} for image in s] for s in stages]
-    means = tuple(_mean([r for image in stage for r in image.values() if r is not None]) for stage in own)
+    known = [[r for image in stage for r in image.values() if r is not None] for stage in own]
+    means = tuple(sum(stage) / len(stage) if stage else None for stage in known)
     survives = means[-1] is not None and means[-1] > limit
     return Survival(layer=layer, method=method, stages=means, images=tuple(own[-1]), survives=survives)
-
-
-def _mean(correlations: Sequence[float]) -> float | None:
-    return sum(correlations) / len(correlations) if correlations else None
-
-
-def _maps(
-    model: Any,
-    x: NDArray[Any],
-    layers: Sequence[str],
-    request: Request,
-    targets: Sequence[Sequence[int]],
-    tokens: Tokens | None,
-) -> list[dict[Key, NDArray[np.float32]]]:
-    from cam_cli.engine.anatomy import examine
-    from cam_cli.engine.explain import Explainer, Subject
-    from cam_cli.models.calls import trace
-    from cam_cli.models.layers import choose_scales, describe_layers
-
-    traced = trace(model, x.shape[1:])
-    scales = choose_scales(describe_layers(traced, tokens)) if "twoscale" in request.methods else None
-    wanted = replace(request, selections=request.selections[:1])
-    explainer = Explainer(model, examine(traced, layers, scales, tokens), wanted, len(targets[0]))
-    subjects = [
-        Subject(np.ascontiguousarray(one, np.float32), hashlib.sha256(one.tobytes()).hexdigest(), tuple(classes))
-        for one, classes in zip(x, targets, strict=True)
-    ]
-    return [maps_of(explanation) for explanation in explainer.explain(subjects)]

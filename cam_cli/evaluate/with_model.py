@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +22,8 @@ from cam_cli.evaluate.opened import OpenedModel
 from cam_cli.evaluate.records import Sanity
 from cam_cli.evaluate.sanity import maps_of, sanity
 from cam_cli.images.decode import Photo
-from cam_cli.images.fit import fit
-from cam_cli.metrics.faithfulness import faithfulness_of_all
+from cam_cli.images.fit import Box, fit
+from cam_cli.metrics.faithfulness import faithfulness
 from cam_cli.metrics.stability import stability
 from cam_cli.models.calls import trace
 from cam_cli.plan.plan import request_of
@@ -37,23 +36,21 @@ EXPLAIN_CELLS = ("smoothgradcam++", "gradcam++", "gradcam", "cam", "layercam", "
 
 _DECODERS = 2
 _Array = NDArray[np.float32]
-_Maps = dict[int, MapRecord]
-"""The maps of an image that are `ok`, by their number."""
+_Found = Iterator[tuple[int, Mapping[str, float | None]]]
+"""The metrics of maps by the number of the map."""
 
 
 def model_metrics(opened: OpenedModel, perturbation: str | None, *, with_stability: bool) -> ModelMetrics:
-    """Return what measures maps with their model.
+    """Return what measures the maps of a run with their model.
 
     Args:
         opened: the model of the run.
-        perturbation: what pixels are replaced by for faithfulness, see there; None: faithfulness is not measured.
+        perturbation: what pixels are replaced by for faithfulness; None: faithfulness is not measured.
         with_stability: measure stability.
     """
-    measures: list[Callable[[ImageResult, DecodedImage, _Maps], Iterator[tuple[int, Mapping[str, float | None]]]]] = []
+    measures: list[Callable[[ImageResult, DecodedImage, dict[int, MapRecord]], _Found]] = []
     if perturbation:
-        network = opened.network
-        score = Scorer(network.model, network.input_shape, precision=opened.precision)
-        measures.append(partial(_faithfulness, score, network.input_shape[:2], perturbation))
+        measures.append(_Faithfulness(opened, perturbation).of)
     if with_stability:
         measures.append(_Stability(opened).of)
 
@@ -98,26 +95,25 @@ def _decoded(images: Iterable[ImageResult], opened: OpenedModel) -> Iterator[tup
             yield image, now.image if now.sha256 == image.manifest.image.sha256 else None
 
 
-def _faithfulness(
-    score: Scorer,
-    input_size: tuple[int, int],
-    perturbation: str,
-    image: ImageResult,
-    decoded: DecodedImage,
-    maps: _Maps,
-) -> Iterator[tuple[int, Mapping[str, float | None]]]:
-    """Yield the faithfulness of each map; maps of a class that are the same to the last bit are measured once."""
-    rows, columns = input_size
-    alike: dict[int, dict[bytes, tuple[_Array, list[int]]]] = defaultdict(dict)
-    for number, record in maps.items():
-        values = image.values(record)
-        if values is not None:
-            heat = place(np.maximum(values, 0), (0, 0, columns, rows), (columns, rows))
-            alike[record.target.index].setdefault(heat.tobytes(), (heat, []))[1].append(number)
-    for target, groups in alike.items():
-        heats = [heat for heat, _ in groups.values()]
-        found = faithfulness_of_all(decoded.x, heats, partial(score, target=target), perturbation)
-        yield from ((n, metrics) for (_, same), metrics in zip(groups.values(), found, strict=True) for n in same)
+class _Faithfulness:
+    def __init__(self, opened: OpenedModel, perturbation: str) -> None:
+        self._perturbation = perturbation
+        self._rows, self._columns = opened.network.input_shape[:2]
+        self._score = Scorer(opened.network.model, opened.network.input_shape, precision=opened.precision)
+
+    def of(self, image: ImageResult, decoded: DecodedImage, maps: dict[int, MapRecord]) -> _Found:
+        """Yield the faithfulness of each map; maps of a class that are the same to the last bit are measured once."""
+        alike: dict[int, dict[bytes, tuple[_Array, list[int]]]] = defaultdict(dict)
+        for number, record in maps.items():
+            values = image.values(record)
+            if values is not None:
+                box, size = (0, 0, self._columns, self._rows), (self._columns, self._rows)
+                heat = place(np.maximum(values, 0), box, size)
+                alike[record.target.index].setdefault(heat.tobytes(), (heat, []))[1].append(number)
+        for target, groups in alike.items():
+            heats = [heat for heat, _ in groups.values()]
+            found = faithfulness(decoded.x, heats, partial(self._score, target=target), self._perturbation)
+            yield from ((n, metrics) for (_, same), metrics in zip(groups.values(), found, strict=True) for n in same)
 
 
 class _Stability:
@@ -130,9 +126,7 @@ class _Stability:
         self._cache = opened.cache()
         self._explainers: dict[tuple[object, ...], Explainer] = {}
 
-    def of(
-        self, _image: ImageResult, decoded: DecodedImage, maps: _Maps
-    ) -> Iterator[tuple[int, Mapping[str, float | None]]]:
+    def of(self, _image: ImageResult, decoded: DecodedImage, maps: dict[int, MapRecord]) -> _Found:
         """Yield the stability of each map that explains all cells of a layer."""
         numbers = [n for n, record in maps.items() if record.selection.is_whole and record.method in EXPLAIN_CELLS]
         if not numbers:
@@ -144,26 +138,25 @@ class _Stability:
         def explain(x: _Array, seed: int, n: int) -> list[list[_Array]]:
             explainer = self._explainer(layers, methods, len(targets), seed, n)
             explained = explainer.explain([Subject(one, decoded.sha256, targets) for one in x])
-            return [[maps_of(one)[key] for key in keys] for one in explained]
+            return [[found[key] for key in keys] for found in map(maps_of, explained)]
 
-        def fitted(pixels: NDArray[np.uint8]) -> Any:
+        def fitted(pixels: NDArray[np.uint8]) -> tuple[_Array, Box]:
             height, width = pixels.shape[:2]
             return fit(Photo(pixels, width, height, ()), network.input_shape[:2], network.preprocessing)
 
         n = self._request.nsamples if "smoothgradcam++" in methods else 0
-        found = stability(decoded.picture, fitted, explain, self._request.seed, n)
-        yield from zip(numbers, found, strict=True)
+        yield from zip(numbers, stability(decoded.picture, fitted, explain, self._request.seed, n), strict=True)
 
     def _explainer(
         self, layers: tuple[str, ...], methods: tuple[str, ...], targets: int, seed: int, n: int
     ) -> Explainer:
         key = layers, methods, targets, seed, n
         if key not in self._explainers:
-            network, selections = self._opened.network, self._request.selections[:1]
+            request = replace(self._request, methods=methods, seed=seed, nsamples=n)
             self._explainers[key] = Explainer(
-                network.model,
-                examine(self._traced, layers, None, network.tokens),
-                replace(self._request, methods=methods, seed=seed, nsamples=n, selections=selections),
+                self._opened.network.model,
+                examine(self._traced, layers, None, self._opened.network.tokens),
+                replace(request, selections=request.selections[:1]),
                 targets,
                 precision=self._opened.precision,
                 graphs=self._cache,

@@ -30,22 +30,11 @@ Score = Callable[[Array], NDArray[Any]]
 STEPS = 28
 BLUR = 0.1
 ROWS = 8
+PERTURBATIONS = ("blur", "mean", "noise")
 
 
 def faithfulness(
-    x: Array, saliency: NDArray[Any], score: Score, perturbation: str = "blur", steps: int = STEPS, seed: int = 0
-) -> dict[str, float]:
-    """Measure how faithful one map is to the network, as `faithfulness_of_all` does."""
-    return faithfulness_of_all(x, [saliency], score, perturbation, steps, seed)[0]
-
-
-def faithfulness_of_all(
-    x: Array,
-    maps: Sequence[NDArray[Any]],
-    score: Score,
-    perturbation: str = "blur",
-    steps: int = STEPS,
-    seed: int = 0,
+    x: Array, maps: Sequence[NDArray[Any]], score: Score, perturbation: str = "blur", steps: int = STEPS, seed: int = 0
 ) -> list[dict[str, float]]:
     """Measure how faithful the maps of one input and class are to the network: 2 * steps - 1 forward passes a map, and 2 more.
 
@@ -63,11 +52,11 @@ def faithfulness_of_all(
 
     Returns:
         For each map
-        deletion_auc: area under the probability while the pixels are hidden, highest first; 0..1, lower is better.
-        insertion_auc: the same while they come back into the perturbed image, highest first; higher is better.
+        deletion_auc: area under the probability while the pixels are hidden, highest first.
+        insertion_auc: the same while they come back into the perturbed image, highest first.
         average_drop: max(0, Y - O) / Y, with Y the probability for x and O that for the input as far as the map shows it:
             each pixel a mix of x (by the map's positive part, divided by its maximum) and of its perturbation; the paper
-            multiplies, which is a mix with zeros. 0..1, lower is better. 0 if Y is 0.
+            multiplies, which is a mix with zeros. 0 if Y is 0.
         increase: 1 if O > Y, else 0.
         All are NaN if the score is.
 
@@ -82,9 +71,16 @@ def faithfulness_of_all(
                 f"the map is {saliency.shape}, and the network's input {x.shape[:2]}; enlarge the map first"
             )
     hidden = perturbed(x, perturbation, seed)
-    scores = iter(_scored(x, hidden, _shares(x, maps, steps), score))
-    whole, nothing = islice(scores, 2)
-    return [_figures(whole, nothing, [*islice(scores, 2 * steps - 1)], steps) for _ in maps]
+
+    def scores() -> Iterator[float]:
+        shares = _shares(x, maps, steps)
+        while some := [*islice(shares, ROWS)]:
+            share = np.stack(some)[..., None].astype(np.float32)
+            yield from map(float, score(np.asarray(x * (1 - share) + hidden * share, np.float32)))
+
+    found = scores()
+    whole, nothing = islice(found, 2)
+    return [_metrics(whole, nothing, [*islice(found, 2 * steps - 1)], steps) for _ in maps]
 
 
 def _shares(x: Array, maps: Sequence[NDArray[Any]], steps: int) -> Iterator[NDArray[np.float64]]:
@@ -95,15 +91,11 @@ def _shares(x: Array, maps: Sequence[NDArray[Any]], steps: int) -> Iterator[NDAr
         inner = _due(values, steps)[1:-1]
         yield from inner
         yield from 1 - inner
-        yield 1 - _positive_share(values)
+        positive = np.maximum(values, 0)
+        yield 1 - (positive / positive.max() if positive.max() > 0 else positive)
 
 
-def _scored(x: Array, hidden: Array, shares: Iterator[NDArray[np.float64]], score: Score) -> Iterator[float]:
-    while some := [*islice(shares, ROWS)]:
-        yield from map(float, score(_mixed(x, hidden, np.stack(some))))
-
-
-def _figures(whole: float, nothing: float, scores: Sequence[float], steps: int) -> dict[str, float]:
+def _metrics(whole: float, nothing: float, scores: Sequence[float], steps: int) -> dict[str, float]:
     deletion, insertion, seen = scores[: steps - 1], scores[steps - 1 : -1], scores[-1]
     return {
         "deletion_auc": _area([whole, *deletion, nothing]),
@@ -114,27 +106,26 @@ def _figures(whole: float, nothing: float, scores: Sequence[float], steps: int) 
 
 
 def perturbed(x: Array, perturbation: str, seed: int = 0) -> Array:
-    """Return an input with nothing left in it to recognise.
+    """Return an input (H, W, C) with nothing left in it to recognise, in the same units.
 
     `blur`: blurred with a Gaussian whose standard deviation is `BLUR` of each side. `mean`: its mean colour everywhere.
-    `noise`: normal noise with the mean and the standard deviation of each channel.
-
-    Args:
-        x: (H, W, C), preprocessed; the result has its shape and units.
-        perturbation: one of `PERTURBATIONS`.
-        seed: of the noise.
+    `noise`: normal noise with the mean and the standard deviation of each channel, drawn by `seed`.
 
     Raises:
         UsageError: an unknown perturbation.
     """
-    if perturbation not in _PERTURBATIONS:
-        raise UsageError(f"unknown perturbation '{perturbation}'; choose one of {', '.join(_PERTURBATIONS)}")
-    return np.asarray(_PERTURBATIONS[perturbation](x, seed), np.float32)
-
-
-def _blur(x: Array, _seed: int) -> NDArray[Any]:
-    down, across = (_gaussian(side) for side in x.shape[:2])
-    return np.asarray(np.einsum("ij,jkc,lk->ilc", down, x, across, optimize=True))
+    mean = x.mean(axis=(0, 1), dtype=np.float64)
+    match perturbation:
+        case "blur":
+            down, across = (_gaussian(side) for side in x.shape[:2])
+            hidden = np.einsum("ij,jkc,lk->ilc", down, x, across, optimize=True)
+        case "mean":
+            hidden = np.broadcast_to(mean, x.shape)
+        case "noise":
+            hidden = np.random.default_rng(seed).normal(mean, x.std(axis=(0, 1), dtype=np.float64), x.shape)
+        case _:
+            raise UsageError(f"unknown perturbation '{perturbation}'; choose one of {', '.join(PERTURBATIONS)}")
+    return np.asarray(hidden, np.float32)
 
 
 def _gaussian(side: int) -> NDArray[np.float64]:
@@ -144,37 +135,12 @@ def _gaussian(side: int) -> NDArray[np.float64]:
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
-def _mean(x: Array, _seed: int) -> NDArray[Any]:
-    return np.broadcast_to(x.mean(axis=(0, 1), dtype=np.float64), x.shape)
-
-
-def _noise(x: Array, seed: int) -> NDArray[Any]:
-    mean, spread = (statistic(x, axis=(0, 1), dtype=np.float64) for statistic in (np.mean, np.std))
-    return np.asarray(np.random.default_rng(seed).normal(mean, spread, x.shape))
-
-
-_PERTURBATIONS: dict[str, Callable[[Array, int], NDArray[Any]]] = {"blur": _blur, "mean": _mean, "noise": _noise}
-PERTURBATIONS = tuple(_PERTURBATIONS)
-
-
 def _due(values: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
     """Return how much of each pixel has changed after each of 0 to `steps` steps, (steps + 1, H, W) in 0..1."""
     _, group, counts = np.unique(-values, return_inverse=True, return_counts=True)
-    group = group.reshape(values.shape)
     before = np.cumsum(counts) - counts
     changed = np.linspace(0, values.size, steps + 1)[:, None]
-    return np.asarray(np.clip((changed - before) / counts, 0, 1)[:, group])
-
-
-def _positive_share(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    positive = np.maximum(values, 0)
-    return np.asarray(positive / positive.max() if positive.max() > 0 else positive)
-
-
-def _mixed(x: Array, hidden: Array, shares: NDArray[np.float64]) -> Array:
-    """Return x with a share of each pixel hidden, (N, H, W, C)."""
-    share = shares[..., None].astype(np.float32)
-    return np.asarray(x * (1 - share) + hidden * share, np.float32)
+    return np.asarray(np.clip((changed - before) / counts, 0, 1)[:, group.reshape(values.shape)])
 
 
 def _area(scores: Sequence[float]) -> float:

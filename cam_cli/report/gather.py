@@ -6,7 +6,7 @@ import base64
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -65,13 +65,14 @@ class Gathering:
         self._settings: dict[str, int] = {}
         self.shown = 0
 
-    def entries(self, decoders: DecoderPool, max_pixels: int) -> Iterator[Entry]:
-        """Yield every image in the order of its path; `decoders` open images of no more than `max_pixels`."""
+    def entries(self, decoders: DecoderPool, max_pixels: int, tell: Callable[[], None]) -> Iterator[Entry]:
+        """Yield the images in the order of their paths, decoded if they have at most `max_pixels`; `tell` of each."""
         half = max(1, self._detail.side // 2)
         how = DecodeSettings((half, half), Preprocessing(), self._detail.side, max_pixels)
         for image, decoded in photos_of(self._run.images(), decoders, how):
             self.shown += 1
             yield self._entry(image, decoded)
+            tell()
 
     def closing(self) -> dict[str, Any]:
         """Return the columns of metrics, the kinds of maps and the settings that rows and details refer to by number."""
@@ -100,13 +101,16 @@ class Gathering:
             own = {metric.name: finite(getattr(record, metric.name)) for metric in NOISE_METRICS}
             metrics = own | self._evaluation.of(image.path, record)
             rows.append([kind, _worry(record, metrics), record.target.label, self._values(metrics)])
-            maps.append(self._map(image, record) | {"kind": kind, "small": None})
+            names = record.files.model_dump(exclude_none=True)
+            files = {file: self._href(image.folder / name) for file, name in names.items()}
+            cells = _cells(image, record, self._detail.cells)
+            shown = record.model_dump(mode="json", exclude={"files"})
+            maps.append(shown | {"files": files, "cells": cells, "kind": kind, "small": None})
         for number in sorted(range(len(rows)), key=lambda number: rows[number][1])[: self._detail.maps]:
             maps[number]["small"] = map_thumbnail(image, manifest.maps[number], pixels, self._detail.side)
         ok = manifest.status == "ok"
         worst = min((row[1] for row in rows), default=len(WORRIES) - 1) if ok else 0
-        best = manifest.predictions[0] if manifest.predictions else None
-        row = [image.path, worst, [best.label, finite(best.probability)] if best else None, rows]
+        best = next(([best.label, finite(best.probability)] for best in manifest.predictions), None)
         detail = {
             "image": self._image(image, decoded, pixels),
             "size": image.size if ok else None,
@@ -120,19 +124,13 @@ class Gathering:
             "joint": [{"href": self._href(image.folder / entry.file)} for entry in manifest.joint],
             "maps": maps,
         }
-        return Entry(row, detail)
+        return Entry([image.path, worst, best, rows], detail)
 
     def _image(self, image: ImageResult, decoded: Decoded, pixels: NDArray[np.uint8] | None) -> dict[str, Any]:
         known = image.manifest.image.sha256
         state = "gone" if decoded.sha256 is None else "changed" if known not in (None, decoded.sha256) else "same"
         small = None if pixels is None else thumbnail(Image.fromarray(pixels), self._detail.side)
         return {"href": self._href(image.photo), "state": state, "small": small}
-
-    def _map(self, image: ImageResult, record: MapRecord) -> dict[str, Any]:
-        names = record.files.model_dump(exclude_none=True)
-        files = {kind: self._href(image.folder / name) for kind, name in names.items()}
-        shown = record.model_dump(mode="json", exclude={"files"})
-        return {**shown, "files": files, "cells": _cells(image, record, self._detail.cells)}
 
     def _values(self, metrics: dict[str, float | None]) -> list[float | None]:
         for name in metrics:

@@ -37,7 +37,7 @@ def write_comparison(comparison: Comparison, before: RunReader, after: RunReader
 def _page(comparison: Comparison, before: RunReader, after: RunReader) -> Iterator[str]:
     head, _, foot = asset("side_by_side.html").partition("%IMAGES%")
     totals = {name: str(number) for name, number in comparison.counts().items()}
-    if mean := comparison.correlation:
+    if mean := comparison.totals.correlation:
         totals["mean correlation of each image's worst map"] = f"{mean.mean:.3f} ({mean.low:.3f} to {mean.high:.3f})"
     rows = "".join(f"<tr><th>{name}</th><td>{text}</td></tr>\n" for name, text in totals.items())
     head = head.replace("%TOTALS%", rows)

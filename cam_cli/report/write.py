@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from cam_cli.decoding.pool import DecoderPool
 from cam_cli.errors import SmoothcamError, UsageError
 from cam_cli.evaluate.records import read_evaluation
 from cam_cli.images.decode import MAX_PIXELS
-from cam_cli.report.gather import Entry, Gathering
+from cam_cli.report.gather import Gathering
 from cam_cli.report.page import MARK, write_page
 from cam_cli.report.thumbnails import detail_for
 from cam_cli.results.files import shown, whole
@@ -27,8 +27,7 @@ _SECONDS_FOR_AN_IMAGE = 60.0
 class Report:
     """A report that was written.
 
-    images: how many it shows. left_out: how many more the index has, whose folders are missing or cannot be read. size: of the
-    file, in bytes.
+    images: how many it shows. left_out: how many others are in the index but cannot be read. size: of the file, in bytes.
     """
 
     path: Path
@@ -37,15 +36,13 @@ class Report:
     size: int
 
 
-def write_report(
-    folder: Path, output: Path | None = None, tell: Callable[[int, int], None] = lambda _done, _total: None
-) -> Report:
+def write_report(folder: Path, output: Path | None = None, tell: Callable[[int], None] = lambda _: None) -> Report:
     """Write one HTML file that shows a run; images and maps in full size are linked.
 
     Args:
         folder: of the run.
         output: the file; report.html in the run's folder if left out.
-        tell: called after each image with how many are done, and of how many.
+        tell: called after each image with the number of all images.
 
     Raises:
         UsageError: there is no such run, or `output` is another file or cannot be used.
@@ -54,20 +51,16 @@ def write_report(
     run = RunReader(folder)
     path = output or folder / REPORT
     _check_output(path)
-    evaluation = read_evaluation(folder)
     with Index(folder) as index:
         total = len(index)
-    gathering = Gathering(run, evaluation, path.absolute().parent, detail_for(total))
-
-    def told(entries: Iterator[Entry]) -> Iterator[Entry]:
-        for entry in entries:
-            yield entry
-            tell(gathering.shown, total)
-
+    gathering = Gathering(run, read_evaluation(folder), path.absolute().parent, detail_for(total))
+    about: dict[str, Any] = {"root": run.root.name, "folder": run.folder.resolve().name, "expected": total}
+    about |= {key: run.record[key] for key in ("versions", "finished", "state", "model") if key in run.record}
     max_pixels = run.record.get("config", {}).get("max_pixels", MAX_PIXELS)
     try:
         with DecoderPool(_DECODERS, _SECONDS_FOR_AN_IMAGE) as decoders, whole(path) as stream:
-            write_page(stream, _about(run, total), told(gathering.entries(decoders, max_pixels)), gathering.closing)
+            entries = gathering.entries(decoders, max_pixels, lambda: tell(total))
+            write_page(stream, about, entries, gathering.closing)
             size = stream.tell()
     except OSError as error:
         raise SmoothcamError(
@@ -76,17 +69,8 @@ def write_report(
     return Report(path, gathering.shown, total - gathering.shown, size)
 
 
-def _about(run: RunReader, total: int) -> dict[str, Any]:
-    known = {key: run.record[key] for key in ("versions", "finished", "state", "model") if key in run.record}
-    return known | {"root": run.root.name, "folder": run.folder.resolve().name, "expected": total}
-
-
 def _check_output(path: Path) -> None:
-    """Refuse a path where a report cannot be, or would replace something else.
-
-    Raises:
-        UsageError: as said.
-    """
+    """Refuse a path where a report cannot be, or would replace something else."""
     if not path.absolute().parent.is_dir():
         raise UsageError(f"the folder of {shown(path)} does not exist; make it, or choose another path with -o")
     try:

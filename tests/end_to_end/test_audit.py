@@ -174,7 +174,7 @@ def test_a_run_compared_with_itself_has_not_changed(
 ) -> None:
     run = run_of(smoothcam, models[False], photos, tmp_path / "out")
     found = compare(run, run)
-    assert found.figures() == pytest.approx(
+    assert found.totals.figures() == pytest.approx(
         {
             **dict.fromkeys(["changed_predictions", "new_blank", "new_failed", "centre_shift"], 0),
             **dict.fromkeys(["map_correlation", "map_overlap"], 1),
@@ -204,7 +204,7 @@ def test_what_is_worst_stands_first_and_everything_is_counted_once(
     assert [image.path for image in found.images if not image.same_image] == ["03.png", "06.png"]
     mirrored = compare(after, before)
     assert mirrored.only_before == ("new.png", "sheet.jpg")
-    assert mirrored.count("newly_failed") == 0
+    assert mirrored.totals.newly_failed == 0
     ended = smoothcam("compare", tmp_path / "before", tmp_path / "after", "--format", "json")
     assert ended.code == 0
     record = json.loads(ended.out)

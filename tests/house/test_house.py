@@ -48,6 +48,7 @@ MAY_USE: dict[str, set[str]] = {
         "images",
         "engine",
         "models",
+        "render.size",
         "render.upsample",
         "config",
         "errors",
