@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -30,26 +30,7 @@ _VOID = 255
 """What Pascal VOC fills the outlines of its 8-bit instance masks with."""
 
 
-class Annotations(Protocol):
-    """Annotations of a set of images."""
-
-    def instances(self, image_path: str, size: Size, target: TargetRecord) -> list[Mask] | None:
-        """Return where the instances of a class are on an image.
-
-        Args:
-            image_path: as manifests have it.
-            size: width and height of the upright image.
-            target: the class.
-
-        Returns:
-            (height, width) bool each, none of them empty; None if the image has no annotation of that class.
-
-        Raises:
-            UsageError: the annotation is for an image of another size, or damaged.
-        """
-
-
-def read_annotations(path: Path, root: Path | None = None) -> Annotations:
+def read_annotations(path: Path, root: Path | None = None) -> AnnotationList | MaskFolder:
     """Read a COCO instances file, a JSON file of boxes by image, or a folder of Pascal VOC XML files or of PNG masks.
 
     An image's annotation is the one with its path, relative to the run's `root` or to the annotations; else the only one with
@@ -63,7 +44,7 @@ def read_annotations(path: Path, root: Path | None = None) -> Annotations:
         UsageError: the file or folder is of no such kind, or damaged; the message names the file and the entry.
     """
     if not path.is_dir():
-        return _Listed(path, _images_of_json(path), root)
+        return AnnotationList(path, _images_of_json(path), root)
     has_xml, has_png = (any(path.rglob(f"*.{ending}")) for ending in ("xml", "png"))
     if has_xml and has_png:
         raise UsageError(f"{shown(path)} holds both .xml and .png files; name a folder that holds one kind")
@@ -71,7 +52,7 @@ def read_annotations(path: Path, root: Path | None = None) -> Annotations:
         raise UsageError(
             f"{shown(path)} holds neither Pascal VOC files (.xml) nor masks (.png); name a folder that does"
         )
-    return _Masks(path) if has_png else _Listed(path, list(_images_of_voc(path)), root)
+    return MaskFolder(path) if has_png else AnnotationList(path, list(_images_of_voc(path)), root)
 
 
 @dataclass(frozen=True)
@@ -105,7 +86,9 @@ class _Image:
     objects: Sequence[tuple[_Class, Shape]]
 
 
-class _Listed:
+class AnnotationList:
+    """Annotations of images that are listed in files."""
+
     def __init__(self, path: Path, images: Sequence[_Image], root: Path | None) -> None:
         self._folder = path if path.is_dir() else path.parent
         self._root = root
@@ -118,6 +101,19 @@ class _Listed:
                 self._by_name[name].append(image)
 
     def instances(self, image_path: str, size: Size, target: TargetRecord) -> list[Mask] | None:
+        """Return where the instances of a class are on an image.
+
+        Args:
+            image_path: as manifests have it.
+            size: width and height of the upright image.
+            target: the class.
+
+        Returns:
+            (height, width) bool each, none of them empty; None if the image has no annotation of that class.
+
+        Raises:
+            UsageError: the annotation is for an image of another size, or damaged.
+        """
         image = self._find(from_printable(image_path))
         if image is None:
             return None
@@ -156,10 +152,13 @@ def _last_part(path: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Masks:
+class MaskFolder:
+    """Annotations as a folder of mask images; of any class."""
+
     folder: Path
 
     def instances(self, image_path: str, size: Size, target: TargetRecord) -> list[Mask] | None:  # noqa: ARG002
+        """Return where the instances are on an image, as `AnnotationList` does."""
         path = self.folder / from_printable(image_path).with_suffix(".png")
         if not path.exists():
             return None

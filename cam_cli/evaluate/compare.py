@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from typing import Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from cam_cli.errors import UsageError
 from cam_cli.evaluate.bootstrap import Interval, interval
 from cam_cli.metrics.comparison import compare_maps
-from cam_cli.results.manifest import Manifest, MapRecord, TargetRecord
+from cam_cli.results.manifest import MapRecord, TargetRecord
 from cam_cli.results.reader import ImageResult, RunReader
 
 CANVAS = 64
@@ -70,12 +71,6 @@ class ImageChange(_Record):
             "other class": self.prediction_changed,
         }
         return [word for word, holds in words.items() if holds]
-
-    @property
-    def badness(self) -> tuple[bool, bool, bool, float]:
-        """What images are sorted by, worst last."""
-        low = 1.0 if self.correlation is None else self.correlation
-        return self.newly_failed, self.newly_blank, self.prediction_changed, -low
 
 
 class Totals(_Record):
@@ -142,8 +137,7 @@ def compare(before: RunReader, after: RunReader) -> Comparison:
             f"'{before.folder}' and '{after.folder}' have no image in common: images are matched by their path below each "
             "run's root; give both runs the same --root"
         )
-    changes.sort(key=lambda change: change.path)
-    changes.sort(key=lambda change: change.badness, reverse=True)
+    changes.sort(key=_badness_and_path)
     pairs = [[pair for pair in change.maps if pair.correlation is not None] for change in changes]
     worst = [min(found, key=lambda pair: pair.correlation or 0) for found in pairs if found]
     totals = Totals(
@@ -167,10 +161,16 @@ def same_class(one: TargetRecord, other: TargetRecord) -> bool:
     return one.label == other.label if one.label and other.label else one.index == other.index
 
 
+def _badness_and_path(change: ImageChange) -> tuple[bool, bool, bool, float, str]:
+    """Return what images are sorted by, worst first."""
+    correlation = 1.0 if change.correlation is None else change.correlation
+    return not change.newly_failed, not change.newly_blank, not change.prediction_changed, correlation, change.path
+
+
 def _change(before: ImageResult, after: ImageResult) -> ImageChange:
     matched = _matched(before.manifest.maps, after.manifest.maps)
     maps = tuple(_pair(before, one, after, other) for one, other in matched)
-    was, now = _predicted(before.manifest), _predicted(after.manifest)
+    was, now = (next(iter(image.manifest.predictions), None) for image in (before, after))
     return ImageChange(
         path=after.path,
         same_image=before.manifest.image.sha256 == after.manifest.image.sha256,
@@ -186,23 +186,15 @@ def _change(before: ImageResult, after: ImageResult) -> ImageChange:
     )
 
 
-def _predicted(manifest: Manifest) -> TargetRecord | None:
-    return manifest.predictions[0] if manifest.predictions else None
-
-
 def _matched(before: Sequence[MapRecord], after: Sequence[MapRecord]) -> Iterator[tuple[MapRecord, MapRecord]]:
     left, unmatched = list(before), list(after)
-    for parts in (("layer", "target", "method", "selection"), ("method", "selection")):
+    for key in (attrgetter("layer", "target.index", "method", "selection"), attrgetter("method", "selection")):
         for other in [*unmatched]:
-            alike = next((one for one in left if _key(one, parts) == _key(other, parts)), None)
+            alike = next((one for one in left if key(one) == key(other)), None)
             if alike is not None:
                 left.remove(alike)
                 unmatched.remove(other)
                 yield alike, other
-
-
-def _key(record: MapRecord, parts: Sequence[str]) -> tuple[object, ...]:
-    return tuple(record.target.index if part == "target" else getattr(record, part) for part in parts)
 
 
 def _pair(before: ImageResult, one: MapRecord, after: ImageResult, other: MapRecord) -> MapPair:

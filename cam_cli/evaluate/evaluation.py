@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cam_cli.errors import UsageError
-from cam_cli.evaluate.annotations import Annotations, read_annotations
+from cam_cli.evaluate.annotations import AnnotationList, MaskFolder, read_annotations
 from cam_cli.evaluate.bootstrap import interval
 from cam_cli.evaluate.records import Evaluation, MapKey, MapMetrics, Sanity, Total
 from cam_cli.metrics.localisation import localise
@@ -28,9 +28,6 @@ Metrics = dict[str, float | None]
 ModelMetrics = Callable[[Iterable[ImageResult]], Iterator[tuple[ImageResult, Mapping[int, Metrics]]]]
 """Goes through images, and yields each with the metrics that need the model, by the number of the map."""
 
-_Values = dict[tuple[str, str, str], "array[float]"]
-"""By layer, method and metric, one value an image."""
-
 
 def evaluate(
     run: RunReader,
@@ -45,6 +42,7 @@ def evaluate(
     What stays in memory is a number for each metric of an image.
 
     Args:
+        run: the run.
         annotations: where the objects are, see `read_annotations`.
         model_metrics: further metrics.
         what: the settings of the further metrics, for the record.
@@ -60,39 +58,29 @@ def evaluate(
     root = run.root if isinstance(run.root, Path) else None
     known = read_annotations(annotations, root) if annotations is not None else None
     images = model_metrics(run.images()) if model_metrics else ((image, {}) for image in run.images())
-    values: _Values = defaultdict(lambda: array("d"))
-    failed = explained = maps = blank = annotated = 0
+    sums = _Sums()
     path = run.folder / EVALUATION
     try:
         with whole(path) as stream:
             stream.write(b'{"images":{')
+            comma = ""
             for number, (image, further) in enumerate(images, 1):
-                maps += len(image.manifest.maps)
-                blank += sum(record.state == "blank" for record in image.manifest.maps)
                 measured = _measured(image, known, further)
-                annotated += any("pointing_game" in one.metrics for one in measured)
+                sums.add(image, measured)
                 if image.manifest.status == "ok":
-                    _add(values, measured)
-                    entry = to_json({image.path: [one.model_dump() for one in measured]})[1:-1]
-                    stream.write(f"{',' if explained else ''}\n{entry}".encode())
-                    explained += 1
-                else:
-                    failed += 1
+                    entry = to_json({image.path: [one.model_dump() for one in measured]})
+                    stream.write(f"{comma}\n{entry[1:-1]}".encode())
+                    comma = ","
                 tell(number)
-            if not failed + explained:
+            if not sums.images:
                 raise UsageError(f"'{run.folder}' has no finished image yet")
-            if annotations is not None and not annotated:
+            if annotations is not None and not any(metric == "pointing_game" for _, _, metric in sums.values):
                 raise UsageError(
                     f"'{annotations}' has no object for any map of '{run.folder}': images are matched by path or file "
                     "name, and classes by index, WordNet id or name"
                 )
-            found = Evaluation(
-                what={"annotations": str(annotations) if annotations else None, **(what or {})},
-                totals=tuple(_totals(values)),
-                failed=failed / (failed + explained),
-                blank=blank / maps if maps else 0.0,
-                sanity=sanity,
-            )
+            what = {"annotations": str(annotations) if annotations else None, **(what or {})}
+            found = sums.evaluation(what, sanity)
             rest = found.model_dump(by_alias=True, exclude={"images"} if sanity else {"images", "sanity"})
             stream.write(f"}},\n{to_json(rest)[1:]}\n".encode())
     except OSError as error:
@@ -100,8 +88,40 @@ def evaluate(
     return found
 
 
+class _Sums:
+    """What was measured so far. values: by layer, method and metric, one value an image."""
+
+    def __init__(self) -> None:
+        self.values: dict[tuple[str, str, str], array[float]] = defaultdict(lambda: array("d"))
+        self.images = self._failed = self._maps = self._blank = 0
+
+    def add(self, image: ImageResult, maps: Sequence[MapMetrics]) -> None:
+        self.images += 1
+        self._failed += image.manifest.status == "failed"
+        self._maps += len(maps)
+        self._blank += sum(record.state == "blank" for record in image.manifest.maps)
+        firsts: dict[tuple[str, str, str], float] = {}
+        for one in maps:
+            for metric, value in one.metrics.items():
+                if value is not None:
+                    firsts.setdefault((one.map.layer, one.map.method, metric), value)
+        for key, value in firsts.items():
+            self.values[key].append(value)
+
+    def evaluation(self, what: Mapping[str, Any], sanity: Sanity | None) -> Evaluation:
+        means = {key: interval(values) for key, values in self.values.items()}
+        totals = [
+            Total(layer=layer, method=method, metric=name, mean=i.mean, low=i.low, high=i.high, images=i.count)
+            for (layer, method, name), i in means.items()
+        ]
+        blank = self._blank / self._maps if self._maps else 0.0
+        return Evaluation(
+            what=dict(what), totals=tuple(totals), failed=self._failed / self.images, blank=blank, sanity=sanity
+        )
+
+
 def _measured(
-    image: ImageResult, annotations: Annotations | None, further: Mapping[int, Metrics]
+    image: ImageResult, annotations: AnnotationList | MaskFolder | None, further: Mapping[int, Metrics]
 ) -> Sequence[MapMetrics]:
     """Return the metrics of each map of an image."""
     records = image.manifest.maps
@@ -136,21 +156,3 @@ def _class_distances(image: ImageResult, found: Sequence[Metrics]) -> dict[tuple
     return {
         (*kind, maps[0][0]): class_distance(maps[0][1], maps[1][1]) for kind, maps in centres.items() if len(maps) > 1
     }
-
-
-def _add(values: _Values, maps: Sequence[MapMetrics]) -> None:
-    firsts: dict[tuple[str, str, str], float] = {}
-    for one in maps:
-        for metric, value in one.metrics.items():
-            if value is not None:
-                firsts.setdefault((one.map.layer, one.map.method, metric), value)
-    for key, value in firsts.items():
-        values[key].append(value)
-
-
-def _totals(values: _Values) -> Iterator[Total]:
-    for (layer, method, metric), found in values.items():
-        mean = interval(found)
-        yield Total(
-            layer=layer, method=method, metric=metric, mean=mean.mean, low=mean.low, high=mean.high, images=mean.count
-        )

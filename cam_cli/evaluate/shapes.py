@@ -1,9 +1,12 @@
-"""Boxes, polygons and run lengths of annotations, to masks of the image's size."""
+"""Boxes, polygons and run lengths of annotations, to masks of the image's size.
+
+Each shape is one instance of a class. `mask` returns the pixels inside it, (height, width) bool, for the width and height of an
+image; it raises ValueError if the shape is damaged or made for an image of another size.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,17 +28,6 @@ def check_size(annotated: Size, image: Size) -> None:
         )
 
 
-class Shape(Protocol):
-    """One instance of a class."""
-
-    def mask(self, size: Size) -> Mask:
-        """Return the pixels inside the shape, on an image of that width and height, (height, width) bool.
-
-        Raises:
-            ValueError: the shape is damaged, or made for an image of another size.
-        """
-
-
 @dataclass(frozen=True)
 class Box:
     """A box: its sides in pixels from the image's top left corner; a pixel is inside if its centre is."""
@@ -46,7 +38,7 @@ class Box:
     bottom: float
 
     def mask(self, size: Size) -> Mask:
-        """Return the pixels inside, see `Shape`."""
+        """Return the pixels inside."""
         columns, rows = (np.arange(side) + 0.5 for side in size)
         across = (columns >= self.left) & (columns < self.right)
         down = (rows >= self.top) & (rows < self.bottom)
@@ -60,7 +52,7 @@ class Polygons:
     outlines: tuple[tuple[float, ...], ...]
 
     def mask(self, size: Size) -> Mask:
-        """Return the pixels inside, see `Shape`."""
+        """Return the pixels inside."""
         filled = np.zeros((size[1], size[0]), np.bool_)
         for outline in self.outlines:
             filled |= _filled(outline, size)
@@ -78,13 +70,16 @@ class Runs:
     counts: tuple[int, ...] | str
 
     def mask(self, size: Size) -> Mask:
-        """Return the pixels inside, see `Shape`."""
+        """Return the pixels inside."""
         check_size((self.size[1], self.size[0]), size)
         counts = _unpacked(self.counts) if isinstance(self.counts, str) else list(self.counts)
         if min(counts, default=0) < 0 or sum(counts) != size[0] * size[1]:
             raise ValueError(f"the run lengths sum up to {sum(counts)}, not to {size[0]} x {size[1]} pixels")
         values = np.arange(len(counts)) % 2 == 1
         return np.repeat(values, counts).reshape(size).T
+
+
+Shape = Box | Polygons | Runs
 
 
 def _filled(outline: tuple[float, ...], size: Size) -> Mask:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 
 import numpy as np
@@ -37,7 +37,8 @@ EXPLAIN_CELLS = ("smoothgradcam++", "gradcam++", "gradcam", "cam", "layercam", "
 _DECODERS = 2
 _Array = NDArray[np.float32]
 _Found = Iterator[tuple[int, Mapping[str, float | None]]]
-"""The metrics of maps by the number of the map."""
+_Measure = Callable[[ImageResult, DecodedImage, dict[int, MapRecord]], _Found]
+"""Yields metrics of the maps of an image; maps go by their number."""
 
 
 def model_metrics(opened: OpenedModel, perturbation: str | None, *, with_stability: bool) -> ModelMetrics:
@@ -48,11 +49,8 @@ def model_metrics(opened: OpenedModel, perturbation: str | None, *, with_stabili
         perturbation: what pixels are replaced by for faithfulness; None: faithfulness is not measured.
         with_stability: measure stability.
     """
-    measures: list[Callable[[ImageResult, DecodedImage, dict[int, MapRecord]], _Found]] = []
-    if perturbation:
-        measures.append(_Faithfulness(opened, perturbation).of)
-    if with_stability:
-        measures.append(_Stability(opened).of)
+    measures = [_faithfulness(opened, perturbation)] if perturbation else []
+    measures += [_stability(opened)] if with_stability else []
 
     def measured(images: Iterable[ImageResult]) -> Iterator[tuple[ImageResult, Mapping[int, Metrics]]]:
         for image, decoded in _decoded(images, opened):
@@ -95,70 +93,56 @@ def _decoded(images: Iterable[ImageResult], opened: OpenedModel) -> Iterator[tup
             yield image, now.image if now.sha256 == image.manifest.image.sha256 else None
 
 
-class _Faithfulness:
-    def __init__(self, opened: OpenedModel, perturbation: str) -> None:
-        self._perturbation = perturbation
-        self._rows, self._columns = opened.network.input_shape[:2]
-        self._score = Scorer(opened.network.model, opened.network.input_shape, precision=opened.precision)
+def _faithfulness(opened: OpenedModel, perturbation: str) -> _Measure:
+    network = opened.network
+    rows, columns = network.input_shape[:2]
+    score = Scorer(network.model, network.input_shape, precision=opened.precision)
 
-    def of(self, image: ImageResult, decoded: DecodedImage, maps: dict[int, MapRecord]) -> _Found:
-        """Yield the faithfulness of each map; maps of a class that are the same to the last bit are measured once."""
+    def measure(image: ImageResult, decoded: DecodedImage, maps: dict[int, MapRecord]) -> _Found:
+        # Maps of a class that are the same to the last bit are measured once.
         alike: dict[int, dict[bytes, tuple[_Array, list[int]]]] = defaultdict(dict)
         for number, record in maps.items():
             values = image.values(record)
             if values is not None:
-                box, size = (0, 0, self._columns, self._rows), (self._columns, self._rows)
-                heat = place(np.maximum(values, 0), box, size)
+                heat = place(np.maximum(values, 0), (0, 0, columns, rows), (columns, rows))
                 alike[record.target.index].setdefault(heat.tobytes(), (heat, []))[1].append(number)
         for target, groups in alike.items():
             heats = [heat for heat, _ in groups.values()]
-            found = faithfulness(decoded.x, heats, partial(self._score, target=target), self._perturbation)
+            found = faithfulness(decoded.x, heats, partial(score, target=target), perturbation)
             yield from ((n, metrics) for (_, same), metrics in zip(groups.values(), found, strict=True) for n in same)
 
+    return measure
 
-class _Stability:
-    """Explains images again; all maps of one image share the passes."""
 
-    def __init__(self, opened: OpenedModel) -> None:
-        self._opened = opened
-        self._traced = trace(opened.network.model, opened.network.input_shape)
-        self._request = replace(request_of(opened.config), tolerance=None)
-        self._cache = opened.cache()
-        self._explainers: dict[tuple[object, ...], Explainer] = {}
+def _stability(opened: OpenedModel) -> _Measure:
+    network, graphs = opened.network, opened.cache()
+    traced = trace(network.model, network.input_shape)
+    request = replace(request_of(opened.config), tolerance=None)
 
-    def of(self, _image: ImageResult, decoded: DecodedImage, maps: dict[int, MapRecord]) -> _Found:
-        """Yield the stability of each map that explains all cells of a layer."""
+    @cache
+    def explainer(layers: tuple[str, ...], methods: tuple[str, ...], targets: int, seed: int, n: int) -> Explainer:
+        asked = replace(request, methods=methods, seed=seed, nsamples=n, selections=request.selections[:1])
+        anatomy = examine(traced, layers, None, network.tokens)
+        return Explainer(network.model, anatomy, asked, targets, precision=opened.precision, graphs=graphs)
+
+    def fitted(pixels: NDArray[np.uint8]) -> tuple[_Array, Box]:
+        height, width = pixels.shape[:2]
+        return fit(Photo(pixels, width, height, ()), network.input_shape[:2], network.preprocessing)
+
+    def measure(_image: ImageResult, decoded: DecodedImage, maps: dict[int, MapRecord]) -> _Found:
+        # For maps that explain all cells of a layer; all of them share the passes.
         numbers = [n for n, record in maps.items() if record.selection.is_whole and record.method in EXPLAIN_CELLS]
         if not numbers:
             return
         keys = [(maps[n].layer, maps[n].method, maps[n].target.index) for n in numbers]
         layers, methods, targets = (tuple(dict.fromkeys(parts)) for parts in zip(*keys, strict=True))
-        network = self._opened.network
 
         def explain(x: _Array, seed: int, n: int) -> list[list[_Array]]:
-            explainer = self._explainer(layers, methods, len(targets), seed, n)
-            explained = explainer.explain([Subject(one, decoded.sha256, targets) for one in x])
+            subjects = [Subject(one, decoded.sha256, targets) for one in x]
+            explained = explainer(layers, methods, len(targets), seed, n).explain(subjects)
             return [[found[key] for key in keys] for found in map(maps_of, explained)]
 
-        def fitted(pixels: NDArray[np.uint8]) -> tuple[_Array, Box]:
-            height, width = pixels.shape[:2]
-            return fit(Photo(pixels, width, height, ()), network.input_shape[:2], network.preprocessing)
+        n = request.nsamples if "smoothgradcam++" in methods else 0
+        yield from zip(numbers, stability(decoded.picture, fitted, explain, request.seed, n), strict=True)
 
-        n = self._request.nsamples if "smoothgradcam++" in methods else 0
-        yield from zip(numbers, stability(decoded.picture, fitted, explain, self._request.seed, n), strict=True)
-
-    def _explainer(
-        self, layers: tuple[str, ...], methods: tuple[str, ...], targets: int, seed: int, n: int
-    ) -> Explainer:
-        key = layers, methods, targets, seed, n
-        if key not in self._explainers:
-            request = replace(self._request, methods=methods, seed=seed, nsamples=n)
-            self._explainers[key] = Explainer(
-                self._opened.network.model,
-                examine(self._traced, layers, None, self._opened.network.tokens),
-                replace(request, selections=request.selections[:1]),
-                targets,
-                precision=self._opened.precision,
-                graphs=self._cache,
-            )
-        return self._explainers[key]
+    return measure
