@@ -45,7 +45,6 @@ def sanity(
     request: Request,
     targets: Sequence[Sequence[int]],
     *,
-    seed: int = 0,
     stages: int = STAGES,
     limit: float = SURVIVES,
     tokens: Tokens | None = None,
@@ -60,7 +59,6 @@ def sanity(
         layers: paths.
         request: methods and noise; of its selections the first is taken.
         targets: for each image its class indices, as many as for the others.
-        seed: of the randomisation.
         stages: how often the maps are compared, after equal shares of the layers; each stage traces the model again.
         limit: a method survives if its mean correlation is above this with the whole network randomised.
         tokens: how a transformer's tokens lie on the image.
@@ -96,7 +94,7 @@ def sanity(
     compared = {paths[math.ceil(len(paths) * (stage + 1) / stages) - 1] for stage in range(stages)}
     before = maps(model)
     found: dict[str, list[_Correlations]] = {}
-    for path, copy in randomised(model, shape, seed):
+    for path, copy in randomised(model, shape, seed=0):
         if path in compared:
             after = maps(copy)
             found[path] = [{k: spearman(b[k], a[k]) for k in b} for b, a in zip(before, after, strict=True)]

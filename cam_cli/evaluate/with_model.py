@@ -42,13 +42,7 @@ _Measure = Callable[[ImageResult, DecodedImage, dict[int, MapRecord]], _Found]
 
 
 def model_metrics(opened: OpenedModel, perturbation: str | None, *, with_stability: bool) -> ModelMetrics:
-    """Return what measures the maps of a run with their model.
-
-    Args:
-        opened: the model of the run.
-        perturbation: what pixels are replaced by for faithfulness; None: faithfulness is not measured.
-        with_stability: measure stability.
-    """
+    """Return what measures faithfulness, if there is a `perturbation` that replaces pixels, and stability."""
     measures = [_faithfulness(opened, perturbation)] if perturbation else []
     measures += [_stability(opened)] if with_stability else []
 

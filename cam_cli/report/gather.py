@@ -48,11 +48,7 @@ class Entry:
 class Gathering:
     """Goes through a run once, an image at a time; `closing` returns afterwards what the numbers in the rows refer to.
 
-    Args:
-        run: the run.
-        evaluation: the metrics of its maps.
-        folder: where the page will be; its links start there.
-        detail: how much of each image is on the page.
+    folder: where the page will be; its links start there. detail: how much of each image is on the page.
     """
 
     def __init__(self, run: RunReader, evaluation: Evaluation, folder: Path, detail: Detail) -> None:

@@ -65,13 +65,8 @@ def file_thumbnail(path: Path, side: int) -> str | None:
 def map_thumbnail(image: ImageResult, record: MapRecord, pixels: NDArray[np.uint8] | None, side: int) -> str | None:
     """Return the thumbnail of a map over its image; None if there is nothing to draw.
 
-    It is made from the overlay or the heatmap that the run wrote, or drawn from the raw map if there are only raw maps.
-
-    Args:
-        image: whose map it is.
-        record: of the map.
-        pixels: (height, width, 3) uint8 RGB, the image at about `side`; needed for raw maps alone.
-        side: the longest of the thumbnail, in pixels.
+    It is made from the overlay or the heatmap that the run wrote. If there are only raw maps, it is drawn over
+    `pixels`, (height, width, 3) uint8 RGB, the image at about `side`.
     """
     name = record.files.overlay or record.files.heatmap
     if record.state != "ok" or name is not None:

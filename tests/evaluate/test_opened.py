@@ -1,4 +1,4 @@
-"""`evaluate` with the run's model: found where it is now, and no other; photos within limits; what is written stays whole."""
+"""`evaluate` with the run's model: found where it is now, and no other; images within limits; what is written stays whole."""
 
 from __future__ import annotations
 
@@ -83,11 +83,11 @@ def test_figures_are_taken_in_the_runs_own_precision(smoothcam: Command, made: P
     assert {"deletion_auc", "stability_seed"} <= {total["metric"] for total in json.loads(ended.out)["totals"]}
 
 
-def test_photos_are_decoded_in_other_processes_alone(
+def test_images_are_decoded_in_other_processes_alone(
     smoothcam: Command, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: object, **__: object) -> None:
-        raise AssertionError("a photo was opened in this process")
+        raise AssertionError("an image was opened in this process")
 
     monkeypatch.setattr("cam_cli.decoding.image.decode", refused)
     monkeypatch.setattr("cam_cli.images.decode.decode", refused)

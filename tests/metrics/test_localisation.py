@@ -136,7 +136,7 @@ def signals_by_definition(heat: Array) -> dict[str, float | None]:
     share = {at: value / total for at, value in energy.items()}
     x = sum(p * (column + 0.5) for (_, column), p in share.items())
     y = sum(p * (row + 0.5) for (row, _), p in share.items())
-    fine = 10  # the border of a photo of 10 n pixels is n wide: as fine a grid has no pixel that it cuts
+    fine = 10  # the border of an image of 10 n pixels is n wide: as fine a grid has no pixel that it cuts
     inner = sum(
         share[row // fine, column // fine] / fine**2
         for row in range(height, fine * height - height)
@@ -184,7 +184,7 @@ def test_signals_of_maps_that_are_known() -> None:
     )
 
 
-def test_signals_do_not_depend_on_the_size_of_the_photo() -> None:
+def test_signals_do_not_depend_on_the_size_of_the_image() -> None:
     values = np.random.default_rng(3).random((7, 7)).astype(np.float32)
     small, large = (
         signals(values, place(values, (0, 0, width, width * 0.75), (width, round(width * 0.75))))

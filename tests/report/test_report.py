@@ -33,7 +33,7 @@ from cam_cli.results.index import Index
 from cam_cli.results.manifest import Manifest, read_manifest
 
 HOSTILE = "<img src=x onerror=alert(1)>.jpg"
-MOSTLY_HARMLESS = 'a/b & c\'s "photo" %41#1?.png'
+MOSTLY_HARMLESS = 'a/b & c\'s "image" %41#1?.png'
 in_a_browser = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
 
@@ -78,7 +78,7 @@ class Page(HTMLParser):
         return {row[0]: self.block(f"image-{number}") for number, row in enumerate(self.rows)}
 
 
-def photo(path: Path, size: tuple[int, int] = (48, 36), seed: int = 0) -> Path:
+def image(path: Path, size: tuple[int, int] = (48, 36), seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(path)
@@ -92,12 +92,12 @@ FLAGS = [
 
 @pytest.fixture(scope="module")
 def finished(model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with photos in `in` and a run of them in `out`: two methods; a photo that failed; maps that are blank."""
+    """A folder with images in `in` and a run of them in `out`: two methods; an image that failed; maps that are blank."""
     top = tmp_path_factory.mktemp("run")
     for seed in range(4):
-        photo(top / "in" / f"{seed}.png", (48 + 8 * seed, 36), seed)
-    photo(top / "in" / HOSTILE, seed=5)
-    photo(top / "in" / MOSTLY_HARMLESS, seed=6)
+        image(top / "in" / f"{seed}.png", (48 + 8 * seed, 36), seed)
+    image(top / "in" / HOSTILE, seed=5)
+    image(top / "in" / MOSTLY_HARMLESS, seed=6)
     Image.new("RGB", (30, 30)).save(top / "in" / "black.png")
     (top / "in" / "broken.jpg").write_bytes(b"</script><script>alert(2)</script>")
     command: list[str | Path] = [
@@ -119,7 +119,7 @@ def finished(model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
-    """A copy of the run, to be changed at will; its photos are where they were."""
+    """A copy of the run, to be changed at will; its images are where they were."""
     return Path(shutil.copytree(finished / "out", tmp_path / "out"))
 
 
@@ -186,7 +186,7 @@ def test_every_image_and_map_is_in_the_file_as_its_manifest_has_it(smoothcam: Co
     assert states == {"ok", "blank"}, "the run should have both"
 
 
-def test_thumbnails_are_the_photo_and_the_map(smoothcam: Command, run: Path, finished: Path) -> None:
+def test_thumbnails_are_the_image_and_the_map(smoothcam: Command, run: Path, finished: Path) -> None:
     assert smoothcam("report", run).code == 0
     detail = Page(run / "report.html").details["3.png"]
     with (
@@ -195,7 +195,7 @@ def test_thumbnails_are_the_photo_and_the_map(smoothcam: Command, run: Path, fin
     ):
         for small, large in ((detail["image"]["small"], original), (detail["maps"][0]["small"], overlay)):
             with Image.open(io.BytesIO(base64.b64decode(small))) as thumbnail:
-                assert thumbnail.size == large.size, "photos smaller than a thumbnail are not enlarged"
+                assert thumbnail.size == large.size, "images smaller than a thumbnail are not enlarged"
                 difference = np.asarray(thumbnail.convert("RGB"), float) - np.asarray(large.convert("RGB"), float)
                 assert np.abs(difference).mean() < 12
 
@@ -242,7 +242,7 @@ def _quoted(name: str) -> str:
     return quote(name)
 
 
-def test_links_lead_to_the_photos_and_maps_also_from_elsewhere(smoothcam: Command, run: Path, tmp_path: Path) -> None:
+def test_links_lead_to_the_images_and_maps_also_from_elsewhere(smoothcam: Command, run: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "a b" / "page.html"
     elsewhere.parent.mkdir()
     assert smoothcam("report", run, "-o", elsewhere).code == 0
@@ -282,14 +282,14 @@ def test_metrics_come_from_the_evaluation_and_make_maps_suspicious(smoothcam: Co
             assert worst <= WORRIES.index("suspicious")
 
 
-def test_a_photo_that_is_gone_or_another_one_by_now_is_not_shown_as_the_one_explained(
+def test_an_image_that_is_gone_or_another_one_by_now_is_not_shown_as_the_one_explained(
     smoothcam: Command, run: Path, tmp_path: Path
 ) -> None:
     record = json.loads((run / "run.json").read_bytes())
-    copied = shutil.copytree(record["root"], tmp_path / "photos")
+    copied = shutil.copytree(record["root"], tmp_path / "images")
     (run / "run.json").write_text(json.dumps(record | {"root": str(copied)}))
     (copied / "0.png").unlink()
-    photo(copied / "1.png", seed=99)
+    image(copied / "1.png", seed=99)
     assert smoothcam("report", run).code == 0
     details = Page(run / "report.html").details
     told = {
@@ -347,7 +347,7 @@ def test_the_file_asks_for_nothing_from_anywhere_and_allows_nothing_but_its_own_
 ALL_OF_IT = {"filters": None, "region": False, "subset": None, "top": None}
 
 
-def _entries(count: int, text: str = "photo", small: str = "") -> Iterator[Entry]:
+def _entries(count: int, text: str = "image", small: str = "") -> Iterator[Entry]:
     """Images as a run of one method may have them; every tenth failed."""
     states = ["ok", "ok", "ok", "blank", "suspicious", "ok", "failed", "ok", "nonfinite", "ok"]
     map_record = {
@@ -420,17 +420,17 @@ def test_two_thousand_images_are_written_in_little_memory(tmp_path: Path) -> Non
     assert peak < 3_000_000
 
 
-# --- the place
+# --- the path
 
 
 @pytest.mark.parametrize("there", ["nothing", "empty", "file"])
 def test_what_is_no_run_is_exit_2_and_one_line(smoothcam: Command, tmp_path: Path, there: str) -> None:
-    place = tmp_path / "out"
+    folder = tmp_path / "out"
     if there == "empty":
-        place.mkdir()
+        folder.mkdir()
     elif there == "file":
-        place.write_text("a file")
-    ended = smoothcam("report", place)
+        folder.write_text("a file")
+    ended = smoothcam("report", folder)
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.count("\n") == 1
     assert "holds no run" in ended.err
@@ -441,8 +441,8 @@ def test_only_a_report_is_ever_replaced(smoothcam: Command, run: Path, tmp_path:
     assert smoothcam("report", run).code == smoothcam("report", run).code == 0
     thesis = tmp_path / "thesis.html"
     thesis.write_text("<!doctype html>\nten years")
-    for place in (thesis, tmp_path / "not there" / "x.html", tmp_path):
-        ended = smoothcam("report", run, "-o", place)
+    for path in (thesis, tmp_path / "not there" / "x.html", tmp_path):
+        ended = smoothcam("report", run, "-o", path)
         assert ended.code == 2
         assert ended.err.count("\n") == 1
     assert thesis.read_text().endswith("ten years")
@@ -585,7 +585,7 @@ def test_a_method_that_survives_a_randomised_network_is_flagged(shown: SimpleNam
 
 
 @in_a_browser
-def test_the_sliders_fade_from_photo_to_overlay(shown: SimpleNamespace) -> None:
+def test_the_sliders_fade_from_image_to_overlay(shown: SimpleNamespace) -> None:
     window = shown.window
     opacity = "return [...document.querySelectorAll('#grid img + img')].map((e) => e.style.opacity)"
     assert set(window.run(opacity)) == {"1"}
@@ -598,7 +598,7 @@ def test_the_sliders_fade_from_photo_to_overlay(shown: SimpleNamespace) -> None:
 
 
 @in_a_browser
-def test_a_photo_in_detail_by_mouse_and_by_keyboard(shown: SimpleNamespace) -> None:
+def test_an_image_in_detail_by_mouse_and_by_keyboard(shown: SimpleNamespace) -> None:
     window, run = shown.window, shown.run
     window.choose("#sort", "path")
     window.click('.open[aria-label="Details of 1.png"]')
@@ -735,7 +735,7 @@ def test_ten_thousand_images_open_a_page_at_a_time(window: Browser, tmp_path: Pa
     assert window.run("return document.getElementById('page').value") == "2"
     window.choose("#sort", "standard_error")
     window.click("#direction")
-    assert names(window)[0] == "photo/09999.jpg"
+    assert names(window)[0] == "image/09999.jpg"
     window.type("#search", "0777")
     assert len(names(window)) == 11
     assert not [entry for entry in window.logs() if entry["level"] == "SEVERE"]
