@@ -1,4 +1,4 @@
-"""`audit:` of a config, held against what a command found."""
+"""The bounds in `audit:` of a config, and exit code 5 if a command finds one crossed."""
 
 from __future__ import annotations
 

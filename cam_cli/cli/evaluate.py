@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cam_cli.evaluate.evaluation import ModelMetrics
     from cam_cli.evaluate.records import Evaluation, Sanity
 
-_TELL_EVERY = 10.0
+_PROGRESS_EVERY = 10.0
 """Seconds between two lines of progress."""
 
 
@@ -104,15 +104,15 @@ def evaluate(
 
 
 def _progress(*, quiet: bool) -> Callable[[int], None]:
-    told = time.monotonic()
+    shown = time.monotonic()
 
-    def tell(done: int) -> None:
-        nonlocal told
-        if not quiet and time.monotonic() - told >= _TELL_EVERY:
-            told = time.monotonic()
+    def on_progress(done: int) -> None:
+        nonlocal shown
+        if not quiet and time.monotonic() - shown >= _PROGRESS_EVERY:
+            shown = time.monotonic()
             click.echo(f"smoothcam: {done:,} images evaluated", err=True)
 
-    return tell
+    return on_progress
 
 
 def _csv(found: Evaluation) -> str:

@@ -36,11 +36,11 @@ def report(run: Path, output: Path | None, quiet: bool) -> int:
 
     with click.progressbar(length=1, label="report", file=sys.stderr, hidden=quiet or not sys.stderr.isatty()) as bar:
 
-        def tell(total: int) -> None:
+        def on_progress(total: int) -> None:
             bar.length = total
             bar.update(1)
 
-        done = write_report(run, output, tell)
+        done = write_report(run, output, on_progress)
     images = f"{done.images:,} image{'' if done.images == 1 else 's'}"
     if not quiet:
         click.echo(f"smoothcam: report: {escaped(str(done.path))} ({images}, {done.size / 1e6:.1f} MB)", err=True)

@@ -35,7 +35,7 @@ def evaluate(
     model_metrics: ModelMetrics | None = None,
     what: Mapping[str, Any] | None = None,
     sanity: Sanity | None = None,
-    tell: Callable[[int], None] = lambda _: None,
+    on_progress: Callable[[int], None] = lambda _: None,
 ) -> Evaluation:
     """Measure every map of a run, an image at a time, and write evaluation.json into its folder when all went well.
 
@@ -47,7 +47,7 @@ def evaluate(
         model_metrics: further metrics.
         what: the settings of the further metrics, for the record.
         sanity: the check by a randomised network, for the record.
-        tell: called with the number of images done.
+        on_progress: called with the number of images done.
 
     Returns:
         What was written, without the images.
@@ -71,7 +71,7 @@ def evaluate(
                     entry = to_json({image.path: [one.model_dump() for one in measured]})
                     stream.write(f"{comma}\n{entry[1:-1]}".encode())
                     comma = ","
-                tell(number)
+                on_progress(number)
             if not sums.images:
                 raise UsageError(f"'{run.folder}' has no finished image yet")
             if annotations is not None and not any(metric == "pointing_game" for _, _, metric in sums.values):

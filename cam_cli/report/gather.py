@@ -61,14 +61,14 @@ class Gathering:
         self._settings: dict[str, int] = {}
         self.shown = 0
 
-    def entries(self, decoders: DecoderPool, max_pixels: int, tell: Callable[[], None]) -> Iterator[Entry]:
-        """Yield the images in the order of their paths, decoded if they have at most `max_pixels`; `tell` of each."""
+    def entries(self, decoders: DecoderPool, max_pixels: int, on_image: Callable[[], None]) -> Iterator[Entry]:
+        """Yield the images in the order of their paths, decoded up to `max_pixels`; call `on_image` after each."""
         half = max(1, self._detail.side // 2)
         how = DecodeSettings((half, half), Preprocessing(), self._detail.side, max_pixels)
         for image, decoded in photos_of(self._run.images(), decoders, how):
             self.shown += 1
             yield self._entry(image, decoded)
-            tell()
+            on_image()
 
     def closing(self) -> dict[str, Any]:
         """Return the columns of metrics, the kinds of maps and the settings that rows and details refer to by number."""

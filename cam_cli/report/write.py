@@ -36,13 +36,15 @@ class Report:
     size: int
 
 
-def write_report(folder: Path, output: Path | None = None, tell: Callable[[int], None] = lambda _: None) -> Report:
+def write_report(
+    folder: Path, output: Path | None = None, on_progress: Callable[[int], None] = lambda _: None
+) -> Report:
     """Write one HTML file that shows a run; images and maps in full size are linked.
 
     Args:
         folder: of the run.
         output: the file; report.html in the run's folder if left out.
-        tell: called after each image with the number of all images.
+        on_progress: called after each image with the number of all images.
 
     Raises:
         UsageError: there is no such run, or `output` is another file or cannot be used.
@@ -59,7 +61,7 @@ def write_report(folder: Path, output: Path | None = None, tell: Callable[[int],
     max_pixels = run.record.get("config", {}).get("max_pixels", MAX_PIXELS)
     try:
         with DecoderPool(_DECODERS, _SECONDS_FOR_AN_IMAGE) as decoders, whole(path) as stream:
-            entries = gathering.entries(decoders, max_pixels, lambda: tell(total))
+            entries = gathering.entries(decoders, max_pixels, lambda: on_progress(total))
             write_page(stream, about, entries, gathering.closing)
             size = stream.tell()
     except OSError as error:
