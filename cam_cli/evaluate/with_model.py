@@ -74,7 +74,7 @@ def sanity_of(run: RunReader, opened: OpenedModel, most: int) -> Sanity:
     if not methods:
         raise UsageError("the sanity check is for methods that explain a layer's cells, and the run has none of them")
     targets = [[image.manifest.maps[0].target.index] for image, _ in inputs]
-    layers = list(dict.fromkeys(record.layer for record in inputs[0][0].manifest.maps))
+    layers = [*dict.fromkeys(r.layer for r in inputs[0][0].manifest.maps if r.method in EXPLAIN_CELLS)]
     request = replace(request_of(opened.config), methods=methods, tolerance=None)
     x = np.stack([x for _, x in inputs])
     return sanity(opened.network.model, x, layers, request, targets, tokens=opened.network.tokens)

@@ -113,3 +113,13 @@ def test_the_file_has_every_image_and_what_was_printed(smoothcam: Command, made:
     assert record == json.loads((made / "out" / "evaluation.json").read_bytes())
     assert [*record["images"]] == ["0.png", "1.png", "2.png"]
     assert record["sanity"]["survivals"][0]["method"] == "gradcam"
+
+
+def test_sanity_leaves_out_the_maps_of_the_input(smoothcam: Command, made: Path) -> None:
+    methods = ("--method", "gradient", "--method", "gradcam")
+    assert (
+        smoothcam("explain", "in", "--model", "models/tiny.keras", *methods, "--write", "raw", "-o", "both").code == 0
+    )
+    ended = smoothcam("evaluate", made / "both", "--sanity", "--images", "1", "--format", "json")
+    assert ended.code == 0, ended.err
+    assert [one["method"] for one in json.loads(ended.out)["sanity"]["survivals"]] == ["gradcam"]
