@@ -126,16 +126,9 @@ def _shard(value: object) -> str:
     return f"{index}/{count}"
 
 
-BOUNDED = (
-    "failed", "blank", "pointing_game", "energy_inside", "iou_best", "iou_half", "instance_coverage", "border_energy",
-    "entropy", "spread", "class_distance", "noise_effect", "standard_error", "deletion_auc", "insertion_auc", "average_drop",
-    "increase", "stability_seed", "stability_n", "stability_jpeg", "stability_shift", "changed_predictions",
-    "map_correlation", "map_overlap", "centre_shift", "new_blank", "new_failed",
-)  # fmt: skip
-"""What `audit:` can bound, by `max_` and `min_`."""
-
-
 def _bounds(value: object) -> dict[str, float]:
+    from cam_cli.metrics.table import BOUNDED
+
     if isinstance(value, str):
         pairs = [re.split(r"\s*[=:]\s*", word, maxsplit=1) for word in map(str, _words(value)) if word]
         if any(len(pair) != 2 for pair in pairs):

@@ -1,4 +1,4 @@
-"""`audit:` of a config, held against what a command found."""
+"""The bounds in `audit:` of a config, and exit code 5 if a command finds one crossed."""
 
 from __future__ import annotations
 
@@ -12,39 +12,57 @@ import click
 from cam_cli.text import escaped
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-BREACHED = 5
+Bounds = Mapping[str, float]
+CROSSED = 5
 
 
 def bounds_option(command: Command) -> Command:
-    """Add the option that names the config with the bounds."""
+    """Add the option that names a config; the command gets the bounds in it."""
+
+    def read(context: click.Context, _option: click.Parameter, file: Path | None) -> Bounds | None:
+        from cam_cli.config import resolve
+
+        return None if context.resilient_parsing else resolve({}, os.environ, file).config.audit
+
     return click.option(
         "-c",
         "--config",
-        "config_file",
+        "bounds",
         metavar="FILE",
         type=click.Path(path_type=Path),
+        callback=read,
         help="YAML file whose `audit:` has bounds to keep, such as max_changed_predictions: 2%.",
     )(command)
 
 
-def audited(config_file: Path | None, figures: Mapping[str, float]) -> int:
-    """Say on stderr, a line for each, which bounds of a config are crossed; return 5 if any is, else 0.
+def _to_stderr(line: str) -> None:
+    click.echo(f"smoothcam: {escaped(line)}", err=True)
+
+
+def audited(
+    bounds: Bounds | None, figures: Mapping[str, float], warn: Callable[[str], None] = _to_stderr, otherwise: int = 0
+) -> int:
+    """Warn of each bound that is crossed, a line each, and return exit code 5 if any is, else `otherwise`.
 
     Args:
-        figures: what was found, by the name that follows `max_` or `min_`.
+        bounds: by rule; `max_x` and `min_x` bound the figure x. A rule without a figure is passed over.
+        figures: what a command found, by name.
+        warn: takes a line.
+        otherwise: the command's own exit code.
     """
-    from cam_cli.config import resolve
+    lines = crossed(bounds or {}, figures)
+    for line in lines.values():
+        warn(line)
+    return CROSSED if lines else otherwise
 
-    bounds = resolve({}, os.environ, config_file).config.audit
-    crossed = held_against(bounds, figures, lambda text: click.echo(f"smoothcam: {escaped(text)}", err=True))
-    return BREACHED if crossed else 0
 
-
-def held_against(bounds: Mapping[str, float] | None, figures: Mapping[str, float], warn: Callable[[str], None]) -> bool:
-    """Tell which bounds are crossed, a line for each, and return whether any is."""
-    from cam_cli.evaluate.audit import breaches
-
-    crossed = list(breaches(bounds or {}, figures))
-    for breach in crossed:
-        warn(str(breach))
-    return bool(crossed)
+def crossed(bounds: Bounds, figures: Mapping[str, float]) -> dict[str, str]:
+    """Return the bounds that are crossed, by rule, in the order they are written, each with a line for a mail."""
+    lines = {}
+    for rule, bound in bounds.items():
+        side, _, name = rule.partition("_")
+        found = figures.get(name)
+        if found is not None and (found > bound if side == "max" else found < bound):
+            relation = "at most" if side == "max" else "at least"
+            lines[rule] = f"audit: {rule}: {found:.4g} found, {relation} {bound:.4g} allowed"
+    return lines

@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cam_cli.cli.audits import audited, bounds_option
+from cam_cli.cli.audits import Bounds, audited, bounds_option
 from cam_cli.cli.locations import LocalRun
-from cam_cli.cli.table import table
-from cam_cli.text import escaped
+from cam_cli.cli.table import format_option, table
 
 if TYPE_CHECKING:
-    from cam_cli.evaluate.bootstrap import Interval
     from cam_cli.evaluate.compare import Comparison, ImageChange
-    from cam_cli.results.manifest import TargetRecord
 
 _MEANS = {
     "correlation": "correlation of the maps",
@@ -36,19 +33,12 @@ _MEANS = {
     metavar="FILE",
     help="Also write a page that shows both runs side by side.",
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="A table to read, or one JSON object.",
-)
+@format_option("table", "json", help="A table to read, or one JSON object.")
 @bounds_option
-def compare(before: Path, after: Path, worst: int, html: Path | None, form: str, config_file: Path | None) -> int:
-    """Compare two output folders A and B over the same photos: two models, two settings or two nights; worst first.
+def compare(before: Path, after: Path, worst: int, html: Path | None, form: str, bounds: Bounds | None) -> int:
+    """Compare two output folders A and B over the same images: two models, two settings or two nights; worst first.
 
-    Photos are matched by their path below each run's root. Tells changed predictions, how alike the maps are, how far the
+    Images are matched by their path below each run's root. Shows changed predictions, how alike the maps are, how far the
     centre of attention moved, and what is newly blank or failed. Exit code 0, or 5 where a bound of `audit:` in
     --config is crossed.
 
@@ -63,40 +53,31 @@ def compare(before: Path, after: Path, worst: int, html: Path | None, form: str,
     runs = RunReader(before), RunReader(after)
     comparison = compare_runs(*runs)
     if form == "json":
-        click.echo(json.dumps(comparison.record(), sort_keys=True, allow_nan=False))
+        record = comparison.model_dump(mode="json", by_alias=True)
+        click.echo(json.dumps(record, sort_keys=True, allow_nan=False))
     else:
         click.echo("\n\n".join(_tables(comparison, worst)))
     if html is not None:
-        from cam_cli.report.side_by_side import write_page
+        from cam_cli.report.side_by_side import write_comparison
 
-        write_page(comparison, *runs, html)
-    return audited(config_file, comparison.figures())
+        write_comparison(comparison, *runs, html)
+    return audited(bounds, comparison.totals.figures())
 
 
 def _tables(comparison: Comparison, worst: int) -> Iterator[str]:
     yield table(("", "images"), [(name, str(number)) for name, number in comparison.counts().items()])
-    means = [(words, *_cells(getattr(comparison, name))) for name, words in _MEANS.items()]
+    found = [(words, getattr(comparison.totals, name)) for name, words in _MEANS.items()]
+    means = [(words, f"{i.mean:.3f}", f"{i.low:.3f} to {i.high:.3f}") if i else (words, "", "") for words, i in found]
     yield table(("mean over the images of each one's worst map", "mean", "95% interval"), means)
     if rows := [_row(image) for image in comparison.images[:worst]]:
         yield table(("worst first", "A", "B", "correlation", "what"), rows)
 
 
-def _cells(found: Interval | None) -> tuple[str, str]:
-    return ("", "") if found is None else (f"{found.mean:.3f}", f"{found.low:.3f} to {found.high:.3f}")
-
-
 def _row(image: ImageChange) -> tuple[str, ...]:
-    words = {
-        "newly failed": image.newly_failed,
-        "newly blank": image.newly_blank,
-        "other class": image.prediction_changed,
-        "other photo": not image.same_photo,
-    }
+    classes = (
+        "" if target is None else target.label or str(target.index)
+        for target in (image.predicted_before, image.predicted_after)
+    )
     correlation = "" if image.correlation is None else f"{image.correlation:.3f}"
-    said = ", ".join(word for word, holds in words.items() if holds)
-    classes = _label(image.predicted_before), _label(image.predicted_after)
-    return tuple(escaped(cell) for cell in (image.path, *classes, correlation, said))
-
-
-def _label(target: TargetRecord | None) -> str:
-    return "" if target is None else target.label or str(target.index)
+    remarks = [*image.changes(), *([] if image.same_image else ["other image"])]
+    return (image.path, *classes, correlation, ", ".join(remarks))

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from cam_cli.cli.audits import audited, bounds_option
+from cam_cli.cli.audits import Bounds, audited, bounds_option
 from cam_cli.cli.locations import LocalRun
-from cam_cli.cli.table import table
+from cam_cli.cli.table import csv_table, format_option, table
 from cam_cli.quiet import native_chatter_silenced
-from cam_cli.text import cell, escaped
 
 if TYPE_CHECKING:
-    from cam_cli.evaluate.evaluation import Evaluation, ModelFigures
-    from cam_cli.evaluate.sanity import Sanity
+    from cam_cli.evaluate.evaluation import ModelMetrics
+    from cam_cli.evaluate.records import Evaluation, Sanity
 
-_TELL_EVERY = 10.0
-"""Seconds between two lines on how far it is."""
+_PROGRESS_EVERY = 10.0
+"""Seconds between two lines of progress."""
 
 
 @click.command()
@@ -54,14 +50,7 @@ _TELL_EVERY = 10.0
 @click.option(
     "--unsafe-lambda", is_flag=True, help="Run the code that the model's layers bring along: only for files you trust."
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json", "csv"]),
-    default="table",
-    show_default=True,
-    help="A table to read, one JSON object, or CSV with one figure a line.",
-)
+@format_option("table", "json", "csv", help="A table to read, one JSON object, or CSV with one figure a line.")
 @click.option("-q", "--quiet", is_flag=True, help="Print no table; say only which bounds are crossed.")
 @bounds_option
 def evaluate(
@@ -75,7 +64,7 @@ def evaluate(
     unsafe_lambda: bool,
     form: str,
     quiet: bool,
-    config_file: Path | None,
+    bounds: Bounds | None,
 ) -> int:
     """Measure how far the maps of the output folder RUN can be trusted, image by image and in total.
 
@@ -88,76 +77,65 @@ def evaluate(
     smoothcam evaluate out --sanity --format json | jq '.sanity'
     """
     from cam_cli.evaluate.evaluation import evaluate as evaluate_run
-    from cam_cli.evaluate.evaluation import evaluation_file
     from cam_cli.results.layout import EVALUATION
     from cam_cli.results.reader import RunReader
 
     saved = RunReader(run)
-    what = {"faithfulness": faithfulness, "stability": stability}
-    figures: ModelFigures | None = None
+    metrics: ModelMetrics | None = None
     checked: Sanity | None = None
     if faithfulness or stability or sanity:
         with native_chatter_silenced():
             from cam_cli.evaluate.opened import open_model_of
-            from cam_cli.evaluate.with_model import model_figures, sanity_of
+            from cam_cli.evaluate.with_model import model_metrics, sanity_of
 
         opened = open_model_of(saved, model, unsafe_lambda=unsafe_lambda)
-        if sanity:
-            checked = sanity_of(saved, opened, most or 8)
+        checked = sanity_of(saved, opened, most or 8) if sanity else None
         if faithfulness or stability:
-            figures = model_figures(opened, faithfulness, stability=stability)
-    with evaluation_file(saved) as file:
-        found = evaluate_run(saved, annotations, figures, what, _progress(quiet=quiet), file.keep)
-        file.finish(found.record() | ({"sanity": asdict(checked)} if checked else {}))
+            metrics = model_metrics(opened, faithfulness, with_stability=stability)
+    what = {"faithfulness": faithfulness, "stability": stability}
+    found = evaluate_run(saved, annotations, metrics, what, checked, _progress(quiet=quiet))
     if form == "json":
         with (run / EVALUATION).open("rb") as written:
             for line in written:
                 click.echo(line, nl=False)
     elif not quiet:
-        click.echo(_told(found, form), nl=False)
-        if checked and form == "table":
-            click.echo(f"\n{_randomised(checked)}")
-    return audited(config_file, found.figures())
+        click.echo(_csv(found) if form == "csv" else "\n".join(_tables(found)), nl=False)
+    return audited(bounds, found.figures())
 
 
 def _progress(*, quiet: bool) -> Callable[[int], None]:
-    told = time.monotonic()
+    shown = time.monotonic()
 
-    def tell(done: int) -> None:
-        nonlocal told
-        if not quiet and time.monotonic() - told >= _TELL_EVERY:
-            told = time.monotonic()
+    def on_progress(done: int) -> None:
+        nonlocal shown
+        if not quiet and time.monotonic() - shown >= _PROGRESS_EVERY:
+            shown = time.monotonic()
             click.echo(f"smoothcam: {done:,} images evaluated", err=True)
 
-    return tell
+    return on_progress
 
 
-def _told(found: Evaluation, form: str) -> str:
+def _csv(found: Evaluation) -> str:
     head = ("layer", "method", "metric", "mean", "low", "high", "images")
-    if form == "csv":
-        text = io.StringIO()
-        lines = csv.writer(text, lineterminator="\n")
-        lines.writerow(head)
-        lines.writerows([cell(getattr(total, name)) for name in head] for total in found.totals)
-        return text.getvalue()
-    rows = [
-        (escaped(t.layer), t.method, t.metric, f"{t.mean:.3f}", f"{t.low:.3f} to {t.high:.3f}", str(t.images))
+    return csv_table(head, ([getattr(total, name) for name in head] for total in found.totals))
+
+
+def _tables(found: Evaluation) -> Iterator[str]:
+    yield f"failed images: {found.failed:.1%}   blank maps: {found.blank:.1%}\n"
+    totals = (
+        (t.layer, t.method, t.metric, f"{t.mean:.3f}", f"{t.low:.3f} to {t.high:.3f}", str(t.images))
         for t in found.totals
-    ]
-    shares = f"failed images: {found.failed:.1%}   blank maps: {found.blank:.1%}\n\n"
-    return shares + table(("layer", "method", "metric", "mean", "95% interval", "images"), rows) + "\n"
-
-
-def _randomised(checked: Sanity) -> str:
-    """Return what is left of the maps while the weights are randomised, from the top layer down."""
-    head = ("layer", "method", *(f"down to {stage}" for stage in checked.stages), "")
-    rows = [
-        (
-            one.layer,
-            one.method,
-            *("" if value is None else f"{value:.2f}" for value in one.stages),
-            "SURVIVES a randomised model: it hardly depends on what was learned" if one.survives else "",
+    )
+    yield f"{table(('layer', 'method', 'metric', 'mean', '95% interval', 'images'), totals)}\n"
+    if found.sanity:
+        survivals = (
+            (
+                one.layer,
+                one.method,
+                *("" if value is None else f"{value:.2f}" for value in one.stages),
+                "SURVIVES a randomised model: it hardly depends on what was learned" if one.survives else "",
+            )
+            for one in found.sanity.survivals
         )
-        for one in checked.survivals
-    ]
-    return table(head, [[escaped(cell) for cell in row] for row in rows])
+        stages = (f"down to {stage}" for stage in found.sanity.stages)
+        yield f"{table(('layer', 'method', *stages, ''), survivals)}\n"

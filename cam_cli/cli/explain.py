@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from cam_cli.cli.audits import BREACHED, held_against
+from cam_cli.cli.audits import audited
 from cam_cli.cli.console import Console
 from cam_cli.cli.locations import LocationParam
 from cam_cli.cli.options import RunCommand, resolve_options, run_options
@@ -73,8 +73,7 @@ def explain(
         interruption.announce = lambda text: _aside(lambda: console.warn(text))
         signal.signal(signal.SIGUSR1, lambda *_: _aside(console.where))
         stats = explain_run(paths, config, settings.origin, console, interruption)
-        crossed = held_against(config.audit, stats.figures(), console.warn)
-    return BREACHED if crossed else stats.exit_code
+        return audited(config.audit, stats.figures(), console.warn, otherwise=stats.exit_code)
 
 
 def _preview(paths: tuple[Location, ...], config: RunConfig, console: Console, *, as_json: bool) -> int:

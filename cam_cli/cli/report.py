@@ -20,13 +20,13 @@ from cam_cli.text import escaped
     metavar="FILE",
     help="The file to write.  [default: RUN/report.html]",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but what is wrong.")
+@click.option("-q", "--quiet", is_flag=True, help="Write only errors to stderr.")
 def report(run: Path, output: Path | None, quiet: bool) -> int:
     """Show the output folder RUN as one HTML page, to be opened in a browser, also without a network.
 
-    Photos with a slider to their overlays, what needs a look first: failures, empty and suspicious maps. Sorted and filtered by
-    class, confidence, state and every metric of `smoothcam evaluate`, where that was run before. The page holds small pictures;
-    those in full size are linked, so leave the page where it is, or take RUN and the photos with it.
+    Images with a slider to their overlays; failures, empty and suspicious maps first. Sorted and filtered by class, confidence,
+    state and every metric of `smoothcam evaluate`, if that was run before. The page holds small pictures and links to those in
+    full size, so leave the page where it is, or take RUN and the images with it.
 
     \b
     smoothcam report out                         writes out/report.html
@@ -36,11 +36,11 @@ def report(run: Path, output: Path | None, quiet: bool) -> int:
 
     with click.progressbar(length=1, label="report", file=sys.stderr, hidden=quiet or not sys.stderr.isatty()) as bar:
 
-        def tell(_: int, total: int) -> None:
+        def on_progress(total: int) -> None:
             bar.length = total
             bar.update(1)
 
-        done = write_report(run, output, tell)
+        done = write_report(run, output, on_progress)
     images = f"{done.images:,} image{'' if done.images == 1 else 's'}"
     if not quiet:
         click.echo(f"smoothcam: report: {escaped(str(done.path))} ({images}, {done.size / 1e6:.1f} MB)", err=True)

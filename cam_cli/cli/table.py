@@ -1,12 +1,36 @@
-"""Text tables for the terminal."""
+"""Results on stdout: the format of a command's output, text tables, CSV."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from cam_cli.text import cell, escaped
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return left-aligned columns, two spaces apart, without trailing blanks."""
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
-    return "\n".join(line.rstrip() for line in lines)
+def format_option(*forms: str, help: str) -> Callable[[Command], Command]:  # noqa: A002 - click's own name
+    """Return the option `--format`, whose value the command gets as `form`; the first of `forms` is the default."""
+    return click.option("--format", "form", type=click.Choice(forms), default=forms[0], show_default=True, help=help)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return left-aligned columns, two spaces apart, without trailing blanks; what is not printable is made visible."""
+    lines = [head, *([escaped(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    padded = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    return "\n".join(line.rstrip() for line in padded)
+
+
+def csv_table(head: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+    """Return CSV in which no text is a formula to a spreadsheet."""
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(head)
+    lines.writerows([cell(value) for value in row] for row in rows)
+    return text.getvalue()

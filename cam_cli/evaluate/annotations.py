@@ -1,4 +1,4 @@
-"""Where the objects of a class are on a photo: COCO JSON, Pascal VOC XML, mask images, or boxes by photo."""
+"""Where the objects of a class are on an image: COCO JSON, Pascal VOC XML, mask images, or boxes by image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -30,51 +30,29 @@ _VOID = 255
 """What Pascal VOC fills the outlines of its 8-bit instance masks with."""
 
 
-class Annotations(Protocol):
-    """Annotations of a set of photos."""
+def read_annotations(path: Path, root: Path | None = None) -> AnnotationList | MaskFolder:
+    """Read a COCO instances file, a JSON file of boxes by image, or a folder of Pascal VOC XML files or of PNG masks.
 
-    def instances(self, image_path: str, size: Size, target: TargetRecord) -> list[Mask] | None:
-        """Return where the instances of a class are on a photo.
+    An image's annotation is the one with its path, relative to the run's `root` or to the annotations; else the only one with
+    its file name, unless `root` shows that this one belongs to another image. Masks are found by the path alone, ending in
+    `.png`: 0 is background, every other value an instance of any class; in 8 bits, 255 beside others is Pascal VOC's outline.
 
-        Args:
-            image_path: as manifests have it. size: width and height of the upright photo.
-
-        Returns:
-            (height, width) bool each, none of them empty; None where the photo has no annotation of that class.
-
-        Raises:
-            UsageError: the annotation is for a photo of another size, or damaged.
-        """
-
-
-def read_annotations(path: Path, root: Path | None = None) -> Annotations:
-    """Read a COCO instances file, a JSON file of boxes by photo, or a folder of Pascal VOC XML files or of PNG masks.
-
-    A photo's annotation is the one with its path, relative to the run's root or to the annotations; else the only one with its
-    file name, unless `root` shows that one to belong to another photo. Masks go by the path alone, with the ending `.png`: 0 is
-    background, every other value an instance of whatever class; in 8 bits, 255 beside others is Pascal VOC's outline, and none.
-
-    A class is the same if its WordNet id is; where one side has none, if its index is (boxes by photo), or one of its names.
-
-    Args:
-        path: the file or folder. root: the run's.
+    Two classes are the same if their WordNet ids are; if one side has no id, if their indices are (boxes by image), or one of
+    their names.
 
     Raises:
-        UsageError: nothing of these kinds, or damaged; the message names file and place.
+        UsageError: the file or folder is of no such kind, or damaged; the message names the file and the entry.
     """
     if not path.is_dir():
-        return _Listed(path, _photos_of_json(path), root)
-    kinds = {ending: next(path.rglob(f"*{ending}"), None) for ending in (".xml", ".png")}
-    match kinds[".xml"], kinds[".png"]:
-        case None, None:
-            raise UsageError(
-                f"{shown(path)} holds neither Pascal VOC files (.xml) nor masks (.png); name a folder that does"
-            )
-        case _, None:
-            return _Listed(path, list(_photos_of_voc(path)), root)
-        case None, _:
-            return _Masks(path)
-    raise UsageError(f"{shown(path)} holds both .xml and .png files; name a folder that holds one kind")
+        return AnnotationList(path, _images_of_json(path), root)
+    has_xml, has_png = (any(path.rglob(f"*.{ending}")) for ending in ("xml", "png"))
+    if has_xml and has_png:
+        raise UsageError(f"{shown(path)} holds both .xml and .png files; name a folder that holds one kind")
+    if not has_xml and not has_png:
+        raise UsageError(
+            f"{shown(path)} holds neither Pascal VOC files (.xml) nor masks (.png); name a folder that does"
+        )
+    return MaskFolder(path) if has_png else AnnotationList(path, list(_images_of_voc(path)), root)
 
 
 @dataclass(frozen=True)
@@ -96,8 +74,11 @@ def _synonyms(names: str) -> set[str]:
 
 
 @dataclass(frozen=True)
-class _Photo:
-    """What is annotated of a photo. names: its path as annotated, first the one to go by. source: for messages."""
+class _Image:
+    """What is annotated of an image.
+
+    names: its path as annotated; where there are several, the first has precedence. source: for messages.
+    """
 
     names: tuple[str, ...]
     source: str
@@ -105,49 +86,64 @@ class _Photo:
     objects: Sequence[tuple[_Class, Shape]]
 
 
-class _Listed:
-    def __init__(self, path: Path, photos: Sequence[_Photo], root: Path | None) -> None:
+class AnnotationList:
+    """Annotations of images that are listed in files."""
+
+    def __init__(self, path: Path, images: Sequence[_Image], root: Path | None) -> None:
         self._folder = path if path.is_dir() else path.parent
         self._root = root
-        self._by_path: dict[str, list[_Photo]] = defaultdict(list)
-        self._by_name: dict[str, list[_Photo]] = defaultdict(list)
-        for photo in photos:
-            for name in set(photo.names):
-                self._by_path[os.path.normpath(name)].append(photo)
-            for name in {_last_part(name) for name in photo.names}:
-                self._by_name[name].append(photo)
+        self._by_path: dict[str, list[_Image]] = defaultdict(list)
+        self._by_name: dict[str, list[_Image]] = defaultdict(list)
+        for image in images:
+            for name in set(image.names):
+                self._by_path[os.path.normpath(name)].append(image)
+            for name in {_last_part(name) for name in image.names}:
+                self._by_name[name].append(image)
 
     def instances(self, image_path: str, size: Size, target: TargetRecord) -> list[Mask] | None:
-        photo = self._find(from_printable(image_path))
-        if photo is None:
+        """Return where the instances of a class are on an image.
+
+        Args:
+            image_path: as manifests have it.
+            size: width and height of the upright image.
+            target: the class.
+
+        Returns:
+            (height, width) bool each, none of them empty; None if the image has no annotation of that class.
+
+        Raises:
+            UsageError: the annotation is for an image of another size, or damaged.
+        """
+        image = self._find(from_printable(image_path))
+        if image is None:
             return None
         try:
-            if photo.size is not None:
-                check_size(photo.size, size)
-            masks = [shape.mask(size) for kind, shape in photo.objects if kind.is_of(target)]
+            if image.size is not None:
+                check_size(image.size, size)
+            masks = [shape.mask(size) for kind, shape in image.objects if kind.is_of(target)]
         except ValueError as error:
-            raise UsageError(f"{photo.source}: {error}") from None
+            raise UsageError(f"{image.source}: {error}") from None
         return [mask for mask in masks if mask.any()] or None
 
-    def _find(self, image: PurePosixPath) -> _Photo | None:
-        paths = [image]
+    def _find(self, path: PurePosixPath) -> _Image | None:
+        paths = [path]
         if self._root is not None:
-            place = os.path.normpath((self._root / image).absolute())
-            paths += [PurePosixPath(os.path.relpath(place, self._folder.absolute())), PurePosixPath(place)]
-        for path in (*paths, *(path.with_suffix("") for path in paths)):
-            if len(found := self._by_path.get(str(path), [])) == 1:
+            absolute = os.path.normpath((self._root / path).absolute())
+            paths += [PurePosixPath(os.path.relpath(absolute, self._folder.absolute())), PurePosixPath(absolute)]
+        for tried in (*paths, *(path.with_suffix("") for path in paths)):
+            if len(found := self._by_path.get(str(tried), [])) == 1:
                 return found[0]
-        for name in (image.name, image.stem):
+        for name in (path.name, path.stem):
             if len(found := self._by_name.get(name, [])) == 1:
                 return None if self._is_of_another(found[0]) else found[0]
         return None
 
-    def _is_of_another(self, photo: _Photo) -> bool:
-        """Tell whether an annotation that was found by file name alone has, by its path, a photo of its own."""
+    def _is_of_another(self, image: _Image) -> bool:
+        """Return True if an annotation that was found by its file name alone has, by its path, an image of its own."""
         if self._root is None:
             return False
-        places = (base / name for base in (self._root, self._folder) for name in photo.names)
-        return any(os.path.isfile(place) for place in places)  # noqa: PTH113 - Path.is_file raises on names too long to exist
+        paths = (base / name for base in (self._root, self._folder) for name in image.names)
+        return any(os.path.isfile(path) for path in paths)  # noqa: PTH113 - Path.is_file raises on names too long to exist
 
 
 def _last_part(path: str) -> str:
@@ -156,10 +152,13 @@ def _last_part(path: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Masks:
+class MaskFolder:
+    """Annotations as a folder of mask images; of any class."""
+
     folder: Path
 
     def instances(self, image_path: str, size: Size, target: TargetRecord) -> list[Mask] | None:  # noqa: ARG002
+        """Return where the instances are on an image, as `AnnotationList` does."""
         path = self.folder / from_printable(image_path).with_suffix(".png")
         if not path.exists():
             return None
@@ -189,6 +188,10 @@ class _Part(BaseModel):
 _Coordinate = Annotated[float, Field(ge=-1e6, le=1e6)]
 _Length = Annotated[float, Field(ge=0, le=1e6)]
 _Outline = Annotated[tuple[_Coordinate, ...], Field(min_length=6)]
+_Segmentation = Annotated[
+    Annotated[Runs, Tag("runs")] | Annotated[tuple[_Outline, ...], Tag("polygons")],
+    Discriminator(lambda value: "runs" if isinstance(value, dict) else "polygons"),
+]
 
 
 class _CocoImage(_Part):
@@ -203,17 +206,6 @@ class _CocoCategory(_Part):
     name: str
 
 
-class _CocoRuns(_Part):
-    size: tuple[int, int]
-    counts: tuple[int, ...] | str
-
-
-_Segmentation = Annotated[
-    Annotated[_CocoRuns, Tag("runs")] | Annotated[tuple[_Outline, ...], Tag("polygons")],
-    Discriminator(lambda value: "runs" if isinstance(value, dict) else "polygons"),
-]
-
-
 class _CocoAnnotation(_Part):
     image_id: int
     category_id: int
@@ -221,8 +213,8 @@ class _CocoAnnotation(_Part):
     segmentation: _Segmentation | None = None
 
     def shape(self) -> Shape:
-        if isinstance(self.segmentation, _CocoRuns):
-            return Runs(self.segmentation.size, self.segmentation.counts)
+        if isinstance(self.segmentation, Runs):
+            return self.segmentation
         if self.segmentation:
             if any(len(outline) % 2 for outline in self.segmentation):
                 raise ValueError("a polygon has an odd number of coordinates")
@@ -250,20 +242,22 @@ class _Boxed(_Part):
 _BOXED: TypeAdapter[dict[str, _Boxed]] = TypeAdapter(dict[str, _Boxed])
 
 
-def _photos_of_json(path: Path) -> list[_Photo]:
+def _images_of_json(path: Path) -> list[_Image]:
+    source = f"annotations {shown(path)}"
     try:
         value = pydantic_core.from_json(_bytes(path).removeprefix(b"\xef\xbb\xbf"), allow_inf_nan=False)
         is_coco = isinstance(value, dict) and isinstance(value.get("annotations"), list)
-        return list(_photos_of_coco(path, _Coco.model_validate(value)) if is_coco else _photos_of_boxes(path, value))
+        return list(
+            _images_of_coco(_Coco.model_validate(value), source) if is_coco else _images_of_boxes(value, source)
+        )
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise UsageError(f"annotations {shown(path)}: {shown(place)}: {first['msg']}") from None
+        raise UsageError(f"{source}: {shown('.'.join(map(str, first['loc'])))}: {first['msg']}") from None
     except ValueError as error:
-        raise UsageError(f"annotations {shown(path)}: {error}") from None
+        raise UsageError(f"{source}: {error}") from None
 
 
-def _photos_of_coco(path: Path, coco: _Coco) -> Iterator[_Photo]:
+def _images_of_coco(coco: _Coco, source: str) -> Iterator[_Image]:
     kinds = {category.id: _Class(category.name) for category in coco.categories}
     objects: dict[int, list[tuple[_Class, Shape]]] = {image.id: [] for image in coco.images}
     if len(kinds) < len(coco.categories) or len(objects) < len(coco.images):
@@ -277,31 +271,30 @@ def _photos_of_coco(path: Path, coco: _Coco) -> Iterator[_Photo]:
             reason = f"there is no image or category {error}" if isinstance(error, KeyError) else error
             raise ValueError(f"annotations.{number}: {reason}") from None
     for image in coco.images:
-        source = f"annotations {shown(path)}, {shown(image.file_name)}"
-        yield _Photo((image.file_name,), source, (image.width, image.height), objects[image.id])
+        of_image = f"{source}, {shown(image.file_name)}"
+        yield _Image((image.file_name,), of_image, (image.width, image.height), objects[image.id])
 
 
-def _photos_of_boxes(path: Path, value: Any) -> Iterator[_Photo]:
-    for name, photo in _BOXED.validate_python(value).items():
-        kind = _Class(photo.label, photo.wnid, photo.class_index)
+def _images_of_boxes(value: Any, source: str) -> Iterator[_Image]:
+    for name, image in _BOXED.validate_python(value).items():
+        kind = _Class(image.label, image.wnid, image.class_index)
         if kind == _Class(""):
             raise ValueError(f"{shown(name)}: class_index, wnid or label must say the class")
-        if any(right < left or bottom < top for left, top, right, bottom in photo.boxes):
+        if any(right < left or bottom < top for left, top, right, bottom in image.boxes):
             raise ValueError(f"{shown(name)}: a box is x1, y1, x2, y2 with x1 <= x2 and y1 <= y2")
-        source = f"annotations {shown(path)}, {shown(name)}"
-        yield _Photo((name,), source, photo.size, [(kind, Box(*box)) for box in photo.boxes])
+        yield _Image((name,), f"{source}, {shown(name)}", image.size, [(kind, Box(*box)) for box in image.boxes])
 
 
-def _photos_of_voc(folder: Path) -> Iterator[_Photo]:
+def _images_of_voc(folder: Path) -> Iterator[_Image]:
     for path in sorted(folder.rglob("*.xml"), key=os.fsencode):
         source = f"annotations {shown(path)}"
         try:
-            yield _photo_of_voc(_bytes(path), path.relative_to(folder).with_suffix(""), source)
+            yield _image_of_voc(_bytes(path), path.relative_to(folder).with_suffix(""), source)
         except (ValueError, LookupError, ElementTree.ParseError) as error:
             raise UsageError(f"{source}: {error}") from None
 
 
-def _photo_of_voc(data: bytes, name: Path, source: str) -> _Photo:
+def _image_of_voc(data: bytes, name: Path, source: str) -> _Image:
     """Read one XML file; corners are whole pixels that belong to the box, counted from 1."""
     if b"\0" in data or b"<!DOCTYPE" in data:
         raise ValueError("a DOCTYPE or UTF-16 is not read; save it as plain UTF-8 XML")
@@ -317,7 +310,7 @@ def _photo_of_voc(data: bytes, name: Path, source: str) -> _Photo:
     size = None if tree.find("size") is None else (int(_number(tree, "size/width")), int(_number(tree, "size/height")))
     file_name = _last_part((tree.findtext("filename") or "").strip())
     has_ending = file_name.lower().endswith(tuple(f".{ending}" for ending in IMAGE_EXTENSIONS))
-    return _Photo((str(name.with_name(file_name)), str(name)) if has_ending else (str(name),), source, size, objects)
+    return _Image((str(name.with_name(file_name)), str(name)) if has_ending else (str(name),), source, size, objects)
 
 
 def _number(element: ElementTree.Element, path: str) -> float:

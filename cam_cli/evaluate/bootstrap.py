@@ -24,10 +24,13 @@ class Interval:
 def interval(values: Sequence[float], seed: int = 0, draws: int = 2000, level: float = 0.95) -> Interval:
     """Estimate the mean with the percentile bootstrap: quantiles of the means of samples drawn with replacement.
 
-    The same values in the same order give the same interval. Few values give too narrow a one; a single value, that value.
+    The same values in the same order give the same interval. Few values give too narrow an interval.
 
     Args:
-        values: one finite number per image. draws: how many samples. level: the share of the means inside, 0 to 1.
+        values: one finite number per image.
+        seed: of the draws.
+        draws: how many samples.
+        level: the share of the means inside, 0 to 1.
 
     Raises:
         ValueError: no values, or one that is not finite.
@@ -37,11 +40,7 @@ def interval(values: Sequence[float], seed: int = 0, draws: int = 2000, level: f
         raise ValueError("the bootstrap needs at least one value, and finite ones")
     random = np.random.default_rng(seed)
     step = max(1, _AT_ONCE // numbers.size)
-    means = np.concatenate(
-        [
-            numbers[random.integers(numbers.size, size=(min(step, draws - start), numbers.size))].mean(axis=1)
-            for start in range(0, draws, step)
-        ]
-    )
+    sizes = [(min(step, draws - start), numbers.size) for start in range(0, draws, step)]
+    means = np.concatenate([numbers[random.integers(numbers.size, size=size)].mean(axis=1) for size in sizes])
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(numbers.mean()), float(low), float(high), numbers.size)

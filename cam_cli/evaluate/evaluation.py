@@ -1,235 +1,159 @@
-"""One run, evaluated: figures for every map, and what they amount to for each layer and method."""
+"""One run, evaluated: metrics of every map, and their means for each layer and method."""
 
 from __future__ import annotations
 
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import numpy as np
+from typing import Any
 
 from cam_cli.errors import UsageError
-from cam_cli.evaluate.annotations import Annotations, read_annotations
+from cam_cli.evaluate.annotations import AnnotationList, MaskFolder, read_annotations
 from cam_cli.evaluate.bootstrap import interval
-from cam_cli.evaluate.localisation import localise
-from cam_cli.evaluate.signals import centre_of_attention, signals
+from cam_cli.evaluate.records import Evaluation, MapKey, MapMetrics, Sanity, Total
+from cam_cli.metrics.localisation import localise
+from cam_cli.metrics.signals import NOISE_METRICS, class_distance, signals
 from cam_cli.render.size import picture_size
 from cam_cli.results.files import to_json, whole
 from cam_cli.results.layout import EVALUATION
-from cam_cli.results.manifest import MapRecord
 from cam_cli.results.reader import ImageResult, RunReader
 from cam_cli.text import shown
 
-_Values = dict[tuple[str, str, str], "array[float]"]
-"""By layer, method and metric, one value an image."""
-
 CANVAS = 256
-"""Signals are taken from the map on its photo, whose longer side has so many pixels then."""
+"""Signals are measured on the map laid over its image, whose longer side then has so many pixels."""
 
-Metrics = Mapping[str, float | None]
-"""Figures of a map by name; None where one cannot be told."""
+Metrics = dict[str, float | None]
+"""Metrics of a map by name; None if one is not defined for it."""
 
-ModelFigures = Callable[[Iterable[ImageResult]], Iterator[tuple[ImageResult, Mapping[int, Metrics]]]]
-"""Goes through images, and says of each the figures that need the model, by the number of the map."""
-
-
-@dataclass(frozen=True)
-class MapFigures:
-    """The figures of one map."""
-
-    map: MapRecord
-    metrics: Metrics
-
-    def record(self) -> dict[str, Any]:
-        """Return this as it stands in evaluation.json."""
-        full = self.map.model_dump(mode="json")
-        named = {key: full[key] for key in ("layer", "method", "selection")} | {"target": self.map.target.index}
-        return {"map": named, "metrics": dict(self.metrics)}
-
-
-@dataclass(frozen=True)
-class Total:
-    """The mean of one figure over the images, with a bootstrap 95% interval; of each image's maps of the layer and method, the
-    first that has the figure counts, so that places of objects are judged by the map of a class that is annotated.
-    """
-
-    layer: str
-    method: str
-    metric: str
-    mean: float
-    low: float
-    high: float
-    images: int
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What was found of a run as a whole. what: how it was found out. failed, blank: shares of the images and of the maps."""
-
-    what: Mapping[str, Any]
-    totals: tuple[Total, ...]
-    failed: float
-    blank: float
-
-    def figures(self) -> dict[str, float]:
-        """Return what an audit can bound; of several layers and methods, the first's figures."""
-        found = {"failed": self.failed, "blank": self.blank}
-        for total in self.totals:
-            found.setdefault(total.metric, total.mean)
-        return found
-
-    def record(self) -> dict[str, Any]:
-        """Return this as it stands in evaluation.json, beside the images."""
-        return {
-            "schema_version": 1,
-            "what": dict(self.what),
-            "totals": [asdict(total) for total in self.totals],
-            "failed": self.failed,
-            "blank": self.blank,
-        }
+ModelMetrics = Callable[[Iterable[ImageResult]], Iterator[tuple[ImageResult, Mapping[int, Metrics]]]]
+"""Goes through images, and yields each with the metrics that need the model, by the number of the map."""
 
 
 def evaluate(
     run: RunReader,
     annotations: Path | None = None,
-    model_figures: ModelFigures | None = None,
+    model_metrics: ModelMetrics | None = None,
     what: Mapping[str, Any] | None = None,
-    tell: Callable[[int], None] = lambda _: None,
-    keep: Callable[[str, Sequence[MapFigures]], None] = lambda _path, _figures: None,
+    sanity: Sanity | None = None,
+    on_progress: Callable[[int], None] = lambda _: None,
 ) -> Evaluation:
-    """Evaluate every map of a run, an image at a time: what stays in memory is a number for each figure of an image.
+    """Measure every map of a run, an image at a time, and write evaluation.json into its folder when all went well.
+
+    What stays in memory is a number for each metric of an image.
 
     Args:
-        annotations: where the objects are, see `read_annotations`. model_figures: further figures. what: their settings, for
-            the record. tell: called with the number of images done. keep: called with each image's path and figures.
+        run: the run.
+        annotations: where the objects are, see `read_annotations`.
+        model_metrics: further metrics.
+        what: the settings of the further metrics, for the record.
+        sanity: the check by a randomised network, for the record.
+        on_progress: called with the number of images done.
+
+    Returns:
+        What was written, without the images.
 
     Raises:
-        UsageError: annotations cannot be read, or fit no photo of the run; the run has no images.
+        UsageError: annotations cannot be read, or fit no image of the run; the run has no images; the file cannot be written.
     """
     root = run.root if isinstance(run.root, Path) else None
     known = read_annotations(annotations, root) if annotations is not None else None
-    values: _Values = defaultdict(lambda: array("d"))
-    failed = explained = maps = blank = annotated = 0
-    passing = model_figures(run.images()) if model_figures else ((image, {}) for image in run.images())
-    for number, (image, further) in enumerate(passing, 1):
-        failed += image.manifest.status == "failed"
-        maps += len(image.manifest.maps)
-        blank += sum(record.state == "blank" for record in image.manifest.maps)
-        figures = tuple(_figures_of(image, known, further))
-        annotated += any("pointing_game" in one.metrics for one in figures)
-        if image.manifest.status == "ok":
-            explained += 1
-            _add(values, figures)
-            keep(image.path, figures)
-        tell(number)
-    images = failed + explained
-    if not images:
-        raise UsageError(f"'{run.folder}' has no finished image yet")
-    if annotations is not None and not annotated:
-        raise UsageError(
-            f"'{annotations}' has no object for any map of '{run.folder}': photos are matched by path or file name, and "
-            "classes by index, WordNet id or name"
-        )
-    settings = {"annotations": str(annotations) if annotations else None, **(what or {})}
-    return Evaluation(settings, tuple(_totals(values)), failed / images, blank / maps if maps else 0.0)
-
-
-class EvaluationFile:
-    """evaluation.json, written as an evaluation goes on."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._stream.write(b'{"images":{')
-        self._first = True
-
-    def keep(self, path: str, maps: Sequence[MapFigures]) -> None:
-        """Write what was found of an image."""
-        entry = to_json({path: [figures.record() for figures in maps]})[1:-1]
-        self._stream.write(f"{'' if self._first else ','}\n{entry}".encode())
-        self._first = False
-
-    def finish(self, record: Mapping[str, Any]) -> None:
-        """Write the rest."""
-        self._stream.write(f"}},\n{to_json(record)[1:]}\n".encode())
-
-
-@contextmanager
-def evaluation_file(run: RunReader) -> Iterator[EvaluationFile]:
-    """Have a new evaluation.json in the run's folder, which takes the old one's place when all went well.
-
-    Raises:
-        UsageError: it cannot be written there.
-    """
+    images = model_metrics(run.images()) if model_metrics else ((image, {}) for image in run.images())
+    sums = _Sums()
     path = run.folder / EVALUATION
     try:
         with whole(path) as stream:
-            yield EvaluationFile(stream)
+            stream.write(b'{"images":{')
+            comma = ""
+            for number, (image, further) in enumerate(images, 1):
+                measured = _measured(image, known, further)
+                sums.add(image, measured)
+                if image.manifest.status == "ok":
+                    entry = to_json({image.path: [one.model_dump() for one in measured]})
+                    stream.write(f"{comma}\n{entry[1:-1]}".encode())
+                    comma = ","
+                on_progress(number)
+            if not sums.images:
+                raise UsageError(f"'{run.folder}' has no finished image yet")
+            if annotations is not None and not any(metric == "pointing_game" for _, _, metric in sums.values):
+                raise UsageError(
+                    f"'{annotations}' has no object for any map of '{run.folder}': images are matched by path or file "
+                    "name, and classes by index, WordNet id or name"
+                )
+            what = {"annotations": str(annotations) if annotations else None, **(what or {})}
+            found = sums.evaluation(what, sanity)
+            rest = found.model_dump(by_alias=True, exclude={"images"} if sanity else {"images", "sanity"})
+            stream.write(f"}},\n{to_json(rest)[1:]}\n".encode())
     except OSError as error:
         raise UsageError(f"{shown(path)} cannot be written: {error.strerror or error}") from error
-
-
-def _figures_of(
-    image: ImageResult, annotations: Annotations | None, further: Mapping[int, Metrics]
-) -> Iterator[MapFigures]:
-    others = _centres(image)
-    for number, record in enumerate(image.manifest.maps):
-        metrics: dict[str, float | None] = {
-            "noise_effect": record.noise_effect,
-            "standard_error": record.standard_error,
-        }
-        values = image.values(record) if record.state != "nonfinite" else None
-        if values is not None:
-            metrics |= signals(values, image.upsampled(values, picture_size(*image.size, CANVAS)))
-            metrics |= _class_distance(record, others)
-            masks = annotations.instances(image.path, image.size, record.target) if annotations else None
-            if masks:
-                metrics |= localise(image.upsampled(values), masks)
-            metrics |= further.get(number, {})
-        yield MapFigures(record, {name: _finite(value) for name, value in metrics.items()})
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and np.isfinite(value) else None
-
-
-def _centres(image: ImageResult) -> dict[tuple[str, str], list[tuple[int, tuple[float, float]]]]:
-    """Return for each layer and method the classes that have a map, in order, and each map's centre of attention."""
-    found = defaultdict(list)
-    for record in image.manifest.maps:
-        values = image.values(record) if record.state == "ok" else None
-        if values is not None and record.selection.filters is None and record.selection.subset is None:
-            centre = centre_of_attention(image.upsampled(values, picture_size(*image.size, CANVAS)))
-            if centre is not None:
-                found[record.layer, record.method].append((record.target.index, centre))
     return found
 
 
-def _class_distance(
-    record: MapRecord, centres: Mapping[tuple[str, str], Sequence[tuple[int, tuple[float, float]]]]
-) -> dict[str, float | None]:
-    """Distance of the centres of the first two classes' maps, such as the predicted and the true one, in width and height."""
-    maps = centres.get((record.layer, record.method), [])
-    if len(maps) < 2 or maps[0][0] != record.target.index:
-        return {}
-    (_, one), (_, other) = maps[:2]
-    return {"class_distance": float(np.hypot(one[0] - other[0], one[1] - other[1]))}
+class _Sums:
+    """What was measured so far. values: by layer, method and metric, one value an image."""
+
+    def __init__(self) -> None:
+        self.values: dict[tuple[str, str, str], array[float]] = defaultdict(lambda: array("d"))
+        self.images = self._failed = self._maps = self._blank = 0
+
+    def add(self, image: ImageResult, maps: Sequence[MapMetrics]) -> None:
+        self.images += 1
+        self._failed += image.manifest.status == "failed"
+        self._maps += len(maps)
+        self._blank += sum(record.state == "blank" for record in image.manifest.maps)
+        firsts: dict[tuple[str, str, str], float] = {}
+        for one in maps:
+            for metric, value in one.metrics.items():
+                if value is not None:
+                    firsts.setdefault((one.map.layer, one.map.method, metric), value)
+        for key, value in firsts.items():
+            self.values[key].append(value)
+
+    def evaluation(self, what: Mapping[str, Any], sanity: Sanity | None) -> Evaluation:
+        means = {key: interval(values) for key, values in self.values.items()}
+        totals = [
+            Total(layer=layer, method=method, metric=name, mean=i.mean, low=i.low, high=i.high, images=i.count)
+            for (layer, method, name), i in means.items()
+        ]
+        blank = self._blank / self._maps if self._maps else 0.0
+        return Evaluation(
+            what=dict(what), totals=tuple(totals), failed=self._failed / self.images, blank=blank, sanity=sanity
+        )
 
 
-def _add(values: _Values, maps: Sequence[MapFigures]) -> None:
-    met = set()
-    for figures in maps:
-        for metric, value in figures.metrics.items():
-            key = figures.map.layer, figures.map.method, metric
-            if value is not None and key not in met:
-                met.add(key)
-                values[key].append(value)
+def _measured(
+    image: ImageResult, annotations: AnnotationList | MaskFolder | None, further: Mapping[int, Metrics]
+) -> Sequence[MapMetrics]:
+    """Return the metrics of each map of an image."""
+    records = image.manifest.maps
+    values = [image.values(record) if record.state != "nonfinite" else None for record in records]
+    found: list[Metrics] = [
+        {metric.name: getattr(record, metric.name) for metric in NOISE_METRICS} for record in records
+    ]
+    for metrics, grid in zip(found, values, strict=True):
+        if grid is not None:
+            metrics |= signals(grid, image.upsampled(grid, picture_size(*image.size, CANVAS)))
+    distances = _class_distances(image, found)
+    for number, (record, metrics, grid) in enumerate(zip(records, found, values, strict=True)):
+        if grid is not None:
+            distance = distances.get((record.layer, record.method, record.target.index))
+            metrics |= {} if distance is None else {"class_distance": distance}
+            masks = annotations.instances(image.path, image.size, record.target) if annotations else None
+            metrics |= localise(image.upsampled(grid), masks) if masks else {}
+            metrics |= further.get(number, {})
+    return [MapMetrics(map=MapKey.of(r), metrics=metrics) for r, metrics in zip(records, found, strict=True)]
 
 
-def _totals(values: _Values) -> Iterator[Total]:
-    for (layer, method, metric), found in values.items():
-        mean = interval(found)
-        yield Total(layer, method, metric, mean.mean, mean.low, mean.high, mean.count)
+def _class_distances(image: ImageResult, found: Sequence[Metrics]) -> dict[tuple[str, str, int], float]:
+    """Return for each layer and method the distance of the first two maps of a whole layer, under the class of the first.
+
+    These are the maps of two classes, such as the predicted and the true one.
+    """
+    centres = defaultdict(list)
+    for record, metrics in zip(image.manifest.maps, found, strict=True):
+        x, y = metrics.get("centre_x"), metrics.get("centre_y")
+        if record.state == "ok" and record.selection.is_whole and x is not None and y is not None:
+            centres[record.layer, record.method].append((record.target.index, (x, y)))
+    return {
+        (*kind, maps[0][0]): class_distance(maps[0][1], maps[1][1]) for kind, maps in centres.items() if len(maps) > 1
+    }

@@ -1,9 +1,12 @@
-"""Boxes, polygons and run lengths, as annotations have them, to masks at the photo's size."""
+"""Boxes, polygons and run lengths of annotations, to masks of the image's size.
+
+Each shape is one instance of a class. `mask` returns the pixels inside it, (height, width) bool, for the width and height of an
+image; it raises ValueError if the shape is damaged or made for an image of another size.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,36 +15,22 @@ Mask = NDArray[np.bool_]
 Size = tuple[int, int]
 
 
-def check_size(annotated: Size, photo: Size) -> None:
-    """Refuse an annotation of another photo, or of this one before it was scaled.
-
-    Args:
-        annotated, photo: width and height.
+def check_size(annotated: Size, image: Size) -> None:
+    """Refuse an annotation of another image, or of this one before it was scaled; sizes are width and height.
 
     Raises:
         ValueError: they differ; names both.
     """
-    if annotated != photo:
-        (width, height), (photo_width, photo_height) = annotated, photo
+    if annotated != image:
         raise ValueError(
-            f"annotated at {width} x {height} pixels, but the photo has {photo_width} x {photo_height}; annotate that very file"
+            f"annotated at {annotated[0]} x {annotated[1]} pixels, but the image has {image[0]} x {image[1]}; annotate that "
+            "very file"
         )
-
-
-class Shape(Protocol):
-    """One instance of a class."""
-
-    def mask(self, size: Size) -> Mask:
-        """Return the pixels inside of a photo of that width and height, (height, width) bool.
-
-        Raises:
-            ValueError: the shape is damaged, or made for a photo of another size.
-        """
 
 
 @dataclass(frozen=True)
 class Box:
-    """A box: its sides in pixels from the photo's top left corner; a pixel is inside if its centre is."""
+    """A box: its sides in pixels from the image's top left corner; a pixel is inside if its centre is."""
 
     left: float
     top: float
@@ -49,12 +38,11 @@ class Box:
     bottom: float
 
     def mask(self, size: Size) -> Mask:
-        """Return the pixels inside, as `Shape` says."""
-        columns, rows = np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5
+        """Return the pixels inside."""
+        columns, rows = (np.arange(side) + 0.5 for side in size)
         across = (columns >= self.left) & (columns < self.right)
         down = (rows >= self.top) & (rows < self.bottom)
-        inside: Mask = down[:, None] & across
-        return inside
+        return np.asarray(down[:, None] & across)
 
 
 @dataclass(frozen=True)
@@ -64,41 +52,47 @@ class Polygons:
     outlines: tuple[tuple[float, ...], ...]
 
     def mask(self, size: Size) -> Mask:
-        """Return the pixels inside, as `Shape` says."""
+        """Return the pixels inside."""
         filled = np.zeros((size[1], size[0]), np.bool_)
         for outline in self.outlines:
-            filled |= self._filled(outline, size)
+            filled |= _filled(outline, size)
         return filled
-
-    @staticmethod
-    def _filled(outline: tuple[float, ...], size: Size) -> Mask:
-        width, height = size
-        corners = np.asarray(outline, np.float64).reshape(-1, 2)
-        crossings = np.zeros((height, width + 1), np.bool_)
-        for (x1, y1), (x2, y2) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-            first, last = np.clip(np.ceil(np.sort([y1, y2]) - 0.5), 0, height).astype(np.intp)
-            rows = np.arange(first, last)
-            if rows.size:
-                x = x1 + (rows + 0.5 - y1) * ((x2 - x1) / (y2 - y1))
-                crossings[rows, np.clip(np.ceil(x - 0.5), 0, width).astype(np.intp)] ^= True
-        return np.logical_xor.accumulate(crossings, axis=1)[:, :width]
 
 
 @dataclass(frozen=True)
 class Runs:
-    """COCO's run lengths of 0, 1, 0, ... down the columns, as numbers or in COCO's string of 6-bit characters."""
+    """COCO's run lengths of 0, 1, 0, ... down the columns, as numbers or in COCO's string of 6-bit characters.
 
-    rows_columns: tuple[int, int]
+    size: rows and columns.
+    """
+
+    size: tuple[int, int]
     counts: tuple[int, ...] | str
 
     def mask(self, size: Size) -> Mask:
-        """Return the pixels inside, as `Shape` says."""
-        check_size((self.rows_columns[1], self.rows_columns[0]), size)
+        """Return the pixels inside."""
+        check_size((self.size[1], self.size[0]), size)
         counts = _unpacked(self.counts) if isinstance(self.counts, str) else list(self.counts)
         if min(counts, default=0) < 0 or sum(counts) != size[0] * size[1]:
             raise ValueError(f"the run lengths sum up to {sum(counts)}, not to {size[0]} x {size[1]} pixels")
         values = np.arange(len(counts)) % 2 == 1
         return np.repeat(values, counts).reshape(size).T
+
+
+Shape = Box | Polygons | Runs
+
+
+def _filled(outline: tuple[float, ...], size: Size) -> Mask:
+    width, height = size
+    corners = np.asarray(outline, np.float64).reshape(-1, 2)
+    crossings = np.zeros((height, width + 1), np.bool_)
+    for (x1, y1), (x2, y2) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        first, last = np.clip(np.ceil(np.sort([y1, y2]) - 0.5), 0, height).astype(np.intp)
+        rows = np.arange(first, last)
+        if rows.size:
+            x = x1 + (rows + 0.5 - y1) * ((x2 - x1) / (y2 - y1))
+            crossings[rows, np.clip(np.ceil(x - 0.5), 0, width).astype(np.intp)] ^= True
+    return np.logical_xor.accumulate(crossings, axis=1)[:, :width]
 
 
 def _unpacked(text: str) -> list[int]:

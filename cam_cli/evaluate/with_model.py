@@ -1,12 +1,12 @@
-"""Figures for which the network has to run again, on the photos that the run saw."""
+"""Metrics for which the network runs again, on the images that the run explained."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import islice
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,167 +17,129 @@ from cam_cli.engine.anatomy import examine
 from cam_cli.engine.explain import Explainer, Subject
 from cam_cli.engine.scorer import Scorer
 from cam_cli.errors import UsageError
-from cam_cli.evaluate.evaluation import Metrics, ModelFigures
-from cam_cli.evaluate.faithfulness import faithfulness_of_all
+from cam_cli.evaluate.evaluation import Metrics, ModelMetrics
 from cam_cli.evaluate.opened import OpenedModel
-from cam_cli.evaluate.sanity import Sanity, sanity
-from cam_cli.evaluate.stability import stability
+from cam_cli.evaluate.records import Sanity
+from cam_cli.evaluate.sanity import maps_of, sanity
 from cam_cli.images.decode import RgbImage
-from cam_cli.images.fit import fit
+from cam_cli.images.fit import InputBox, fit
 from cam_cli.methods import METHODS
+from cam_cli.metrics.faithfulness import faithfulness
+from cam_cli.metrics.stability import stability
 from cam_cli.models.calls import trace
 from cam_cli.plan.resolve import request_of
 from cam_cli.render.upsample import upsample
 from cam_cli.results.manifest import MapRecord
 from cam_cli.results.reader import ImageResult, RunReader
 
-Array = NDArray[np.float32]
-
 _DECODERS = 2
-_Key = tuple[str, str, int]
-"""Layer, method and target of a map."""
+_Array = NDArray[np.float32]
+_Found = Iterator[tuple[int, Mapping[str, float | None]]]
+_Measure = Callable[[ImageResult, DecodedImage, dict[int, MapRecord]], _Found]
+"""Yields metrics of the maps of an image; maps go by their number."""
 
 
-def model_figures(opened: OpenedModel, perturbation: str | None, *, stability: bool) -> ModelFigures:
-    """Return what measures maps with their model.
+def model_metrics(opened: OpenedModel, perturbation: str | None, *, with_stability: bool) -> ModelMetrics:
+    """Return what measures faithfulness, if there is a `perturbation` that replaces pixels, and stability."""
+    measures = [_faithfulness(opened, perturbation)] if perturbation else []
+    measures += [_stability(opened)] if with_stability else []
 
-    Args:
-        perturbation: what pixels are replaced by, see `faithfulness`; None: that is not measured.
-    """
-    return _ModelFigures(opened, perturbation, stability=stability)
+    def measured(images: Iterable[ImageResult]) -> Iterator[tuple[ImageResult, Mapping[int, Metrics]]]:
+        for image, decoded in _decoded(images, opened):
+            found: dict[int, Metrics] = defaultdict(dict)
+            if decoded is not None:
+                maps = {n: record for n, record in enumerate(image.manifest.maps) if record.state == "ok"}
+                for measure in measures:
+                    for number, metrics in measure(image, decoded, maps):
+                        found[number].update(metrics)
+            yield image, found
+
+    return measured
 
 
 def sanity_of(run: RunReader, opened: OpenedModel, most: int) -> Sanity:
-    """Randomise the model's weights, and see whether the maps of the run's first images change (see `sanity`).
+    """Randomise the model's weights, and see whether the maps of the run's first `most` images change (see `sanity`).
 
     Raises:
-        UsageError: no image of the run can be read any more.
+        UsageError: no image of the run can be read any more, or no method of the run explains a layer's cells.
     """
-    images = (image for image in run.images() if image.manifest.status == "ok" and image.manifest.maps)
-    inputs = [*islice(((image, photo) for image, photo in _photos(images, opened) if photo is not None), most)]
+    explained = (image for image in run.images() if image.manifest.status == "ok" and image.manifest.maps)
+    readable = ((image, decoded.x) for image, decoded in _decoded(explained, opened) if decoded is not None)
+    inputs = [*islice(readable, most)]
     if not inputs:
-        raise UsageError(f"no photo of '{run.folder}' can be read any more")
-    x = np.stack([photo.x for _, photo in inputs])
-    targets = [[image.manifest.maps[0].target.index] for image, _ in inputs]
-    layers = list(dict.fromkeys(record.layer for record in inputs[0][0].manifest.maps))
+        raise UsageError(f"no image of '{run.folder}' can be read any more")
     methods = tuple(method for method in opened.config.methods if METHODS[method].explains_cells)
     if not methods:
         raise UsageError("the sanity check is for methods that explain a layer's cells, and the run has none of them")
+    targets = [[image.manifest.maps[0].target.index] for image, _ in inputs]
+    layers = [*dict.fromkeys(r.layer for r in inputs[0][0].manifest.maps if explains_cells(r))]
     request = replace(request_of(opened.config), methods=methods, tolerance=None)
+    x = np.stack([x for _, x in inputs])
     return sanity(opened.network.model, x, layers, request, targets, tokens=opened.network.tokens)
 
 
-def _photos(images: Iterable[ImageResult], opened: OpenedModel) -> Iterator[tuple[ImageResult, DecodedImage | None]]:
-    """Yield each image with its photo; None where its file is gone or another one by now."""
+def explains_cells(record: MapRecord) -> bool:
+    """Return True if a map explains the cells of a layer; stability and sanity are measured for these maps."""
+    return record.method in METHODS and METHODS[record.method].explains_cells
+
+
+def _decoded(images: Iterable[ImageResult], opened: OpenedModel) -> Iterator[tuple[ImageResult, DecodedImage | None]]:
+    """Yield each image as it is decoded now; None if its file is gone or another one by now."""
     with DecoderPool(_DECODERS, opened.config.image_timeout) as decoders:
         for image, now in decoders.decode((image.decode_job for image in images), opened.decode_settings):
             yield image, now.image if now.sha256 == image.manifest.image.sha256 else None
 
 
-class _ModelFigures:
-    """Measures all maps of a photo at a time."""
+def _faithfulness(opened: OpenedModel, perturbation: str) -> _Measure:
+    network = opened.network
+    rows, columns = network.input_shape[:2]
+    score = Scorer(network.model, network.input_shape, precision=opened.precision)
 
-    def __init__(self, opened: OpenedModel, perturbation: str | None, *, stability: bool) -> None:
-        self._opened = opened
-        self._perturbation = perturbation
-        network = opened.network
-        self._score = Scorer(network.model, network.input_shape, precision=opened.precision) if perturbation else None
-        self._stable = _Stability(opened) if stability else None
-
-    def __call__(self, images: Iterable[ImageResult]) -> Iterator[tuple[ImageResult, Mapping[int, Metrics]]]:
-        for image, photo in _photos(images, self._opened):
-            found: dict[int, dict[str, float | None]] = {}
-            if photo is not None:
-                numbers = [i for i, record in enumerate(image.manifest.maps) if record.state == "ok"]
-                found = {number: {} for number in numbers}
-                for measured in (self._faithful(image, photo, numbers), self._stable_ones(image, photo, numbers)):
-                    for number, metrics in measured:
-                        found[number] |= metrics
-            yield image, found
-
-    def _faithful(
-        self, image: ImageResult, photo: DecodedImage, numbers: Sequence[int]
-    ) -> Iterator[tuple[int, Metrics]]:
-        """Yield the figures of faithfulness; maps of a class that are alike to the last bit are measured once."""
-        if self._score is None or self._perturbation is None:
-            return
-        rows, columns = self._opened.network.input_shape[:2]
-        alike: dict[int, dict[bytes, tuple[Array, list[int]]]] = {}
-        for number in numbers:
-            record = image.manifest.maps[number]
+    def measure(image: ImageResult, decoded: DecodedImage, maps: dict[int, MapRecord]) -> _Found:
+        # Maps of a class that are the same to the last bit are measured once.
+        alike: dict[int, dict[bytes, tuple[_Array, list[int]]]] = defaultdict(dict)
+        for number, record in maps.items():
             values = image.values(record)
             if values is not None:
                 heat = upsample(np.maximum(values, 0), (0, 0, columns, rows), (columns, rows))
-                alike.setdefault(record.target.index, {}).setdefault(heat.tobytes(), (heat, []))[1].append(number)
-        for target, maps in alike.items():
-            heats, probability = [heat for heat, _ in maps.values()], partial(self._score, target=target)
-            found = faithfulness_of_all(photo.x, heats, probability, self._perturbation)
-            yield from ((n, metrics) for (_, same), metrics in zip(maps.values(), found, strict=True) for n in same)
+                alike[record.target.index].setdefault(heat.tobytes(), (heat, []))[1].append(number)
+        for target, groups in alike.items():
+            heats = [heat for heat, _ in groups.values()]
+            found = faithfulness(decoded.x, heats, partial(score, target=target), perturbation)
+            yield from ((n, metrics) for (_, same), metrics in zip(groups.values(), found, strict=True) for n in same)
 
-    def _stable_ones(
-        self, image: ImageResult, photo: DecodedImage, numbers: Sequence[int]
-    ) -> Iterator[tuple[int, Metrics]]:
-        if self._stable is None:
+    return measure
+
+
+def _stability(opened: OpenedModel) -> _Measure:
+    network, graphs = opened.network, opened.cache()
+    traced = trace(network.model, network.input_shape)
+    request = replace(request_of(opened.config), tolerance=None)
+
+    @cache
+    def explainer(layers: tuple[str, ...], methods: tuple[str, ...], targets: int, seed: int, n: int) -> Explainer:
+        asked = replace(request, methods=methods, seed=seed, nsamples=n, selections=request.selections[:1])
+        anatomy = examine(traced, layers, None, network.tokens)
+        return Explainer(network.model, anatomy, asked, targets, precision=opened.precision, graphs=graphs)
+
+    def fitted(pixels: NDArray[np.uint8]) -> tuple[_Array, InputBox]:
+        height, width = pixels.shape[:2]
+        return fit(RgbImage(pixels, width, height, ()), network.input_shape[:2], network.preprocessing)
+
+    def measure(_image: ImageResult, decoded: DecodedImage, maps: dict[int, MapRecord]) -> _Found:
+        # For maps that explain all cells of a layer; all of them share the passes.
+        numbers = [n for n, record in maps.items() if record.selection.is_whole and explains_cells(record)]
+        if not numbers:
             return
-        records = {number: image.manifest.maps[number] for number in numbers}
-        of_a_layer = {n: record for n, record in records.items() if _is_plain(record)}
-        found = self._stable.of(photo, list(of_a_layer.values()))
-        yield from ((number, found[_key(record)]) for number, record in of_a_layer.items())
+        keys = [(maps[n].layer, maps[n].method, maps[n].target.index) for n in numbers]
+        layers, methods, targets = (tuple(dict.fromkeys(parts)) for parts in zip(*keys, strict=True))
 
+        def explain(x: _Array, seed: int, n: int) -> list[list[_Array]]:
+            subjects = [Subject(one, decoded.sha256, targets) for one in x]
+            explained = explainer(layers, methods, len(targets), seed, n).explain(subjects)
+            return [[found[key] for key in keys] for found in map(maps_of, explained)]
 
-class _Stability:
-    """Explains photos again; all maps of one share the passes."""
+        n = request.nsamples if any(METHODS[method].noise for method in methods) else 0
+        yield from zip(numbers, stability(decoded.picture, fitted, explain, request.seed, n), strict=True)
 
-    def __init__(self, opened: OpenedModel) -> None:
-        self._opened = opened
-        self._traced = trace(opened.network.model, opened.network.input_shape)
-        self._request = replace(request_of(opened.config), tolerance=None)
-        self._cache = opened.cache()
-        self._explainers: dict[tuple[object, ...], Explainer] = {}
-
-    def of(self, photo: DecodedImage, records: Sequence[MapRecord]) -> dict[_Key, Mapping[str, float | None]]:
-        """Return the figures of maps by layer, method and target."""
-        if not records:
-            return {}
-        layers, methods = (tuple(dict.fromkeys(getattr(r, name) for r in records)) for name in ("layer", "method"))
-        targets = tuple(dict.fromkeys(record.target.index for record in records))
-        network, keys = self._opened.network, [_key(record) for record in records]
-
-        def explain(x: Array, seed: int, n: int) -> list[list[Array]]:
-            subjects = [Subject(one, photo.sha256, targets) for one in x]
-            explained = self._explainer(layers, methods, len(targets), seed, n).explain(subjects)
-            maps = ({(m.layer, m.method, m.target): m.values for m in one.maps} for one in explained)
-            return [[found[key] for key in keys] for found in maps]
-
-        def fitted(pixels: NDArray[np.uint8]) -> Any:
-            height, width = pixels.shape[:2]
-            return fit(RgbImage(pixels, width, height, ()), network.input_shape[:2], network.preprocessing)
-
-        n = self._request.nsamples if any(METHODS[method].noise for method in methods) else 0
-        return dict(zip(keys, stability(photo.picture, fitted, explain, self._request.seed, n), strict=True))
-
-    def _explainer(
-        self, layers: tuple[str, ...], methods: tuple[str, ...], targets: int, seed: int, n: int
-    ) -> Explainer:
-        key = layers, methods, targets, seed, n
-        if key not in self._explainers:
-            network, selections = self._opened.network, self._request.selections[:1]
-            self._explainers[key] = Explainer(
-                network.model,
-                examine(self._traced, layers, None, network.tokens),
-                replace(self._request, methods=methods, seed=seed, nsamples=n, selections=selections),
-                targets,
-                precision=self._opened.precision,
-                graphs=self._cache,
-            )
-        return self._explainers[key]
-
-
-def _is_plain(record: MapRecord) -> bool:
-    selection = record.selection
-    known = METHODS.get(record.method)
-    return selection.filters is None and selection.subset is None and known is not None and known.explains_cells
-
-
-def _key(record: MapRecord) -> _Key:
-    return record.layer, record.method, record.target.index
+    return measure

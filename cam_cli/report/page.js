@@ -5,12 +5,6 @@
   const LINKS = { overlay: "overlay", heatmap: "heatmap", raw: "raw map (.npy)" };
   const STATES = { failed: "Failed", nonfinite: "Not finite", blank: "Blank", suspicious: "Suspicious", ok: "Nothing unusual" };
   const EMPTY = { blank: "blank map", nonfinite: "not finite" };
-  const WORDS = {
-    confidence: "confidence", noise_effect: "correlation without noise", standard_error: "standard error",
-    iou_best: "IoU, best threshold", iou_half: "IoU at half the peak", border_energy: "energy at the border",
-    deletion_auc: "deletion AUC", insertion_auc: "insertion AUC", energy_inside: "energy inside the object",
-  };
-
   const at = (id) => document.getElementById(id);
   const read = (element) => JSON.parse(element.textContent);
   const about = read(at("about"));
@@ -38,7 +32,7 @@
     return element;
   }
   const visible = (text) => String(text).replace(/[\p{Cc}\p{Cf}\p{Co}\p{Cn}\p{Cs}\u2028\u2029]/gu, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
-  const words = (name) => WORDS[name] || visible(name).replaceAll("_", " ");
+  const words = (name) => closing.titles[name] || visible(name).replaceAll("_", " ");
   const many = (count, one) => `${count.toLocaleString("en")} ${one}${count === 1 ? "" : "s"}`;
   function number(value) {
     if (value === null || value === undefined) return "–";
@@ -124,7 +118,7 @@
     order();
     chosen.page = 0;
     const there = rows.filter((row) => row.there).length;
-    at("count").textContent = found.length === there ? many(there, "photo") : `${found.length.toLocaleString("en")} of ${many(there, "photo")}`;
+    at("count").textContent = found.length === there ? many(there, "image") : `${found.length.toLocaleString("en")} of ${many(there, "image")}`;
     const narrowed = chosen.worry !== null || chosen.label !== null || chosen.text !== "" || chosen.ranges.size > 0;
     at("reset").hidden = !narrowed;
     at("nothing").hidden = found.length > 0;
@@ -161,7 +155,7 @@
     opener.addEventListener("click", () => show(row));
     const item = make("li", {}, opener);
     if (over) {
-      const slider = make("input", { type: "range", min: 0, max: 100, value: chosen.fade, "aria-label": `From photo to overlay, ${visible(row.path)}` });
+      const slider = make("input", { type: "range", min: 0, max: 100, value: chosen.fade, "aria-label": `From image to overlay, ${visible(row.path)}` });
       const fade = () => { over.style.opacity = slider.value / 100; };
       slider.addEventListener("input", fade);
       fade();
@@ -172,11 +166,11 @@
     item.append(make("p", { className: "name" }, name(row.path)), ...[label, sorted].filter(Boolean), badges(row, detail));
     return item;
   }
-  /** Lay photo and overlay on each other; return the overlay where both are there, so that it can fade. */
+  /** Draw image and overlay on each other; return the overlay if both are there, so that it can fade. */
   function drawInto(frame, row, detail, map) {
     const empty = (text) => frame.append(make("span", { className: "empty" }, text));
-    const { small } = detail.photo;
-    if (small) frame.append(make("img", { src: picture(small), alt: `Photo ${visible(row.path)}`, decoding: "async" }));
+    const { small } = detail.image;
+    if (small) frame.append(make("img", { src: picture(small), alt: `Image ${visible(row.path)}`, decoding: "async" }));
     if (map && map.state !== "ok") {
       frame.classList.add("pale");
       empty(EMPTY[map.state]);
@@ -198,7 +192,7 @@
     const add = (kind, text) => list.append(make("span", { className: `badge ${kind}` }, text));
     if (detail.error) list.append(make("span", { className: "badge failed clamp" }, `failed: ${visible(detail.error.message)}`));
     else if (row.map && row.worry < OK) reasons(row.map).forEach(([kind, text]) => add(kind, text));
-    if (detail.photo.state !== "same" && !detail.error) add("", detail.photo.state === "gone" ? "photo not there any more" : "photo changed since");
+    if (detail.image.state !== "same" && !detail.error) add("", detail.image.state === "gone" ? "image not there any more" : "image changed since");
     if (chosen.kind < 0 && closing.kinds.length > 1 && row.map && row.worry < OK) add("", kindName(closing.kinds[row.map.kind], severalTargets ? row.map.target : null));
     return list;
   }
@@ -291,14 +285,14 @@
       const sorted = kept.toSorted((a, b) => a - b);
       const median = sorted.length ? sorted[Math.floor((sorted.length - 1) / 2)] : null;
       middle.textContent = sorted.length ? `median ${number(median)}` : "none";
-      svg.setAttribute("aria-label", `Distribution of ${words(column)}: ${many(kept.length, "photo")}, median ${number(median)}, from ${number(ends[0])} to ${number(ends[1])}`);
+      svg.setAttribute("aria-label", `Distribution of ${words(column)}: ${many(kept.length, "image")}, median ${number(median)}, from ${number(ends[0])} to ${number(ends[1])}`);
       inputs.forEach((input, i) => { input.placeholder = every.length ? number([low, high][i]) : ""; });
     }
   }
   function showTotals() {
     if (!closing.totals.length) return;
     at("evaluation").hidden = false;
-    const head = make("tr", {}, ...["metric", "method", "layer"].map((text) => make("th", { scope: "col" }, text)), ...["mean", "95% interval", "photos"].map((text) => make("th", { scope: "col", className: "number" }, text)));
+    const head = make("tr", {}, ...["metric", "method", "layer"].map((text) => make("th", { scope: "col" }, text)), ...["mean", "95% interval", "images"].map((text) => make("th", { scope: "col", className: "number" }, text)));
     const lines = closing.totals.map((total) => {
       const cells = [words(total.metric), visible(total.method), visible(total.layer)].map((text) => make("td", {}, text));
       const figures = [number(total.mean), `${number(total.low)} to ${number(total.high)}`, total.images.toLocaleString("en")];
@@ -326,7 +320,7 @@
     });
   }
 
-  // ---- one photo
+  // ---- one image
 
   const stage = { cell: null, cells: null, map: null, detail: null, cursor: null, canvas: null };
 
@@ -334,9 +328,9 @@
     open = row;
     const detail = detailOf(row);
     at("detail-title").replaceChildren(name(row.path));
-    const place = found.indexOf(row);
-    end("previous", place <= 0);
-    end("next", place < 0 || place === found.length - 1);
+    const index = found.indexOf(row);
+    end("previous", index <= 0);
+    end("next", index < 0 || index === found.length - 1);
     at("maps").replaceChildren(...detail.maps.map((map, i) => mapButton(row, detail, map, i)));
     at("maps").hidden = detail.maps.length < 2;
     showMap(row, detail, Math.max(0, row.at));
@@ -345,7 +339,7 @@
   }
   function mapButton(row, detail, map, i) {
     const frame = make("span", { className: "frame" });
-    drawInto(frame, row, { ...detail, photo: { ...detail.photo, small: null } }, map);
+    drawInto(frame, row, { ...detail, image: { ...detail.image, small: null } }, map);
     const button = make("button", { type: "button" }, frame, make("span", {}, kindName(closing.kinds[map.kind], null), make("br"), make("span", { className: "folder" }, visible(map.target.label))));
     button.addEventListener("click", () => showMap(row, detail, i));
     return button;
@@ -364,16 +358,16 @@
     Object.assign(stage, { cell: null, map, detail, cells: map && decodeCells(map) });
     const drawn = map && map.state === "ok";
     const file = drawn && (map.files.overlay || map.files.heatmap);
-    const { small, href, state } = detail.photo;
+    const { small, href, state } = detail.image;
     const parts = [];
     if (small) {
-      const photo = make("img", { src: picture(small), alt: `Photo ${visible(row.path)}` });
+      const original = make("img", { src: picture(small), alt: `Image ${visible(row.path)}` });
       if (state === "same" && href.startsWith("./")) {
         const full = new Image();
-        full.addEventListener("load", () => { photo.src = full.src; });
+        full.addEventListener("load", () => { original.src = full.src; });
         full.src = href;
       }
-      parts.push(photo);
+      parts.push(original);
     }
     let over = null;
     if (file || (drawn && map.small)) {
@@ -381,15 +375,15 @@
       over.addEventListener("error", () => { if (map.small && !over.src.startsWith("data:")) over.src = picture(map.small); else over.remove(); });
       over.src = file || picture(map.small);
       parts.push(over);
-    } else if (!small) parts.push(make("p", {}, detail.error ? "This photo could not be explained." : "There is no picture of this."));
+    } else if (!small) parts.push(make("p", {}, detail.error ? "This image could not be explained." : "There is no picture of this."));
     if (map && !drawn) parts.push(make("p", {}, make("span", { className: "empty" }, EMPTY[map.state])));
     box.classList.toggle("pale", Boolean(map) && !drawn);
     stage.canvas = stage.cells ? drawCells(map, stage.cells) : null;
-    if (stage.canvas) parts.push(place(stage.canvas, 0, 0, map.grid[0], map.grid[1]));
+    if (stage.canvas) parts.push(overCells(stage.canvas, 0, 0, map.grid[0], map.grid[1]));
     if (map) parts.push(...selectedCells(map));
     stage.cursor = make("div", { className: "cell", hidden: true });
     box.replaceChildren(...parts, stage.cursor);
-    box.setAttribute("aria-label", map ? `Map of ${map.grid[0]} by ${map.grid[1]} neurons; arrow keys go from one to the next` : "Photo");
+    box.setAttribute("aria-label", map ? `Map of ${map.grid[0]} by ${map.grid[1]} neurons; arrow keys go from one to the next` : "Image");
     stage.over = over;
     at("fade").parentElement.hidden = !(over && small);
     at("neurons").hidden = !stage.cells;
@@ -402,8 +396,8 @@
     if (stage.over) stage.over.style.opacity = grid ? 0 : at("fade").value / 100;
     if (stage.canvas) stage.canvas.style.opacity = at("fade").value / 100;
   }
-  /** Put an element where cells lie: from a row and column on, so many of each. */
-  function place(element, row, column, rowCount, columnCount) {
+  /** Position an element over cells: from a row and column on, so many of each. */
+  function overCells(element, row, column, rowCount, columnCount) {
     const [left, top, right, bottom] = stage.detail.box;
     const [gridRows, gridColumns] = stage.map.grid;
     const percentOf = (share) => `${100 * share}%`;
@@ -440,15 +434,15 @@
     const { subset, region } = map.selection;
     if (!subset || !stage.detail.box) return [];
     const mark = () => make("div", { className: "chosen" });
-    if (!region) return subset.slice(0, 400).map(([row, column]) => place(mark(), row, column, 1, 1));
+    if (!region) return subset.slice(0, 400).map(([row, column]) => overCells(mark(), row, column, 1, 1));
     const [ups, acrosses] = [subset.map((pair) => pair[0]), subset.map((pair) => pair[1])];
     const [top, left] = [Math.min(...ups), Math.min(...acrosses)];
-    return [place(mark(), top, left, Math.max(...ups) - top + 1, Math.max(...acrosses) - left + 1)];
+    return [overCells(mark(), top, left, Math.max(...ups) - top + 1, Math.max(...acrosses) - left + 1)];
   }
   function pointAt(row, column) {
     const { map, cells } = stage;
     stage.cell = [row, column];
-    place(stage.cursor, row, column, 1, 1).hidden = false;
+    overCells(stage.cursor, row, column, 1, 1).hidden = false;
     const held = cells ? cells[row * map.grid[1] + column] : null;
     let says = map.files.raw ? "value in the raw file" : "no raw map was kept";
     if (held !== null) says = Number.isNaN(held) ? "not finite" : `${number(held)}${map.cells.high > 0 ? `, ${percent(held / map.cells.high)} of the peak` : ""}`;
@@ -507,11 +501,11 @@
       const links = Object.entries(LINKS).filter(([kind]) => map.files[kind]).map(([kind, text]) => link(map.files[kind], text));
       parts.push(section("This map", pairs(facts), make("p", {}, "\u00a0"), make("p", { className: "links" }, ...links)));
     }
-    const state = { gone: "It is not there any more.", changed: "It was changed after this run, so it is not shown.", same: null }[detail.photo.state];
+    const state = { gone: "It is not there any more.", changed: "It was changed after this run, so it is not shown.", same: null }[detail.image.state];
     const size = detail.size && detail.size[0] ? `${detail.size[0]} × ${detail.size[1]} pixels` : null;
     const lines = [size, ...detail.notes.map(visible), detail.error ? null : state].filter(Boolean).map((text) => make("p", { className: "note" }, text));
     const joint = detail.joint.map(({ href }) => link(href, "all classes in one picture"));
-    parts.push(section("Photo", ...lines, make("p", { className: "links" }, link(detail.photo.href, "open the photo"), link(detail.manifest, "manifest"), ...joint)));
+    parts.push(section("Image", ...lines, make("p", { className: "links" }, link(detail.image.href, "open the image"), link(detail.manifest, "manifest"), ...joint)));
     const settings = [["network", visible(detail.model)], ...flat(closing.settings[detail.settings]), ...flat(about.versions || {}, "version ")];
     parts.push(make("details", {}, make("summary", {}, "Settings"), pairs(settings)));
     at("facts").replaceChildren(...parts);
@@ -528,9 +522,9 @@
     const ended = about.finished ? `, ${new Date(about.finished).toLocaleString("en-GB", { dateStyle: "long", timeStyle: "short" })}` : "";
     const doubtful = rows.filter((row) => row.worst < OK).length;
     const missing = about.expected - closing.images;
-    at("title").textContent = visible(about.photos || "Photos");
-    document.title = `${visible(about.photos || "Photos")} – saliency report`;
-    at("lead").textContent = `${many(rows.length, "photo")}${model}, run folder “${visible(about.folder || "")}”${ended}. ${about.state && about.state !== "finished" ? "The run was not complete when this was written. " : ""}${doubtful ? `${many(doubtful, "photo")} to look at first: what failed, came out empty or looks unreliable.` : "Nothing failed, came out empty or looks unreliable."}${missing > 0 ? ` ${many(missing, "more photo")} in the index could not be read.` : ""}`;
+    at("title").textContent = visible(about.root || "Images");
+    document.title = `${visible(about.root || "Images")} – saliency report`;
+    at("lead").textContent = `${many(rows.length, "image")}${model}, run folder “${visible(about.folder || "")}”${ended}. ${about.state && about.state !== "finished" ? "The run was not complete when this was written. " : ""}${doubtful ? `${many(doubtful, "image")} to look at first: what failed, came out empty or looks unreliable.` : "Nothing failed, came out empty or looks unreliable."}${missing > 0 ? ` ${many(missing, "more image")} in the index could not be read.` : ""}`;
   }
   function restart() {
     rows.forEach(look);
@@ -546,7 +540,7 @@
     };
     at("direction").addEventListener("click", () => { chosen.down = !chosen.down; direction(); update(); });
     direction();
-    at("kind").append(make("option", { value: "-1" }, "the most doubtful of each photo"), ...closing.kinds.map((kind, i) => make("option", { value: String(i) }, kindName(kind))));
+    at("kind").append(make("option", { value: "-1" }, "the most doubtful of each image"), ...closing.kinds.map((kind, i) => make("option", { value: String(i) }, kindName(kind))));
     at("kind-label").hidden = closing.kinds.length < 2;
     at("kind").addEventListener("change", ({ target }) => { chosen.kind = Number(target.value); restart(); });
     at("search").addEventListener("input", ({ target }) => { chosen.text = target.value.trim().toLowerCase(); update(); });

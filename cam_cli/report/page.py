@@ -1,4 +1,4 @@
-"""One HTML file that needs nothing but itself: markup, style, script, and the data between them, written as it comes."""
+"""One HTML file that needs nothing but itself: markup, style, script and data, written image by image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Final
 from cam_cli.report.gather import Entry
 
 MARK: Final = b"<!doctype html>\n<!-- smoothcam report -->\n"
-"""What every report begins with, by which it is known as one that may be replaced."""
+"""The first bytes of every report; only a file that begins with them is replaced."""
 
 _ROWS_IN_A_BLOCK = 500
 _HARMLESS = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"})
@@ -23,17 +23,21 @@ def write_page(
 ) -> None:
     """Write the page, one image at a time.
 
-    The data are blocks of JSON: `about`, then an image's detail in a block of its own, read when it is looked at, and every
-    few hundred images their rows, read at once; `closing` comes last.
+    The data are blocks of JSON: `about`, then for each image its detail, which is read when it is looked at, and for every few
+    hundred images their rows, which are read at once; `closing` comes last.
 
     Args:
-        about: what is known of the run beforehand. closing: returns what is known of it when all entries are written.
+        stream: the file.
+        about: what is known of the run beforehand.
+        entries: the images.
+        closing: returns what is known of the run when all entries are written.
 
     Raises:
-        OSError: it cannot be written. ValueError: a number that JSON does not have.
+        OSError: it cannot be written.
+        ValueError: a number that JSON does not have.
     """
-    style, script = _asset("page.css"), _asset("page.js")
-    markup = _asset("page.html").replace("%POLICY%", _policy(style, script)).replace("%STYLE%", style)
+    style, script = asset("page.css"), asset("page.js")
+    markup = asset("page.html").replace("%POLICY%", _policy(style, script)).replace("%STYLE%", style)
     before, _, after = markup.partition("%DATA%\n")
     stream.write(MARK + before.encode())
     stream.write(_block(about, 'id="about"'))
@@ -49,22 +53,16 @@ def write_page(
     stream.write(after.replace("%SCRIPT%", script).encode())
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return a file of this package as text."""
     return files("cam_cli.report").joinpath(name).read_text("utf-8")
 
 
 def _policy(style: str, script: str) -> str:
     """Return a Content-Security-Policy: this style, this script, pictures in the file or beside it, nothing else."""
-    return "; ".join(
-        (
-            "default-src 'none'",
-            f"script-src {_digest(script)}",
-            f"style-src {_digest(style)}",
-            "img-src data: file: 'self'",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "require-trusted-types-for 'script'",
-        )
+    return (
+        f"default-src 'none'; script-src {_digest(script)}; style-src {_digest(style)}; img-src data: file: 'self'; "
+        "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'"
     )
 
 
@@ -73,6 +71,6 @@ def _digest(text: str) -> str:
 
 
 def _block(value: object, attributes: str) -> bytes:
-    """Return a block of data in which no text from outside can end the block or begin another."""
+    """Return a block of data; no text from outside can end the block or begin another."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":")).translate(_HARMLESS)
     return f'<script type="application/json" {attributes}>{text}</script>\n'.encode("ascii")

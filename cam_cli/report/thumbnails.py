@@ -1,10 +1,11 @@
-"""Small pictures of photos and overlays, as text that an HTML file can hold."""
+"""Small pictures of images and overlays, as text that an HTML file can hold."""
 
 from __future__ import annotations
 
 import base64
 import io
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +26,8 @@ _EFFORT = 2
 class Detail:
     """How much of each image the page holds.
 
-    side: the longest of a thumbnail, in pixels. maps: so many, the most doubtful ones, have one. cells: the most that a map may
-    have whose values are there; the rest is read from the files beside the page.
+    side: the longest of a thumbnail, in pixels. maps: so many, the most doubtful ones, have a thumbnail. cells: a map of up
+    to so many has its values on the page.
     """
 
     side: int
@@ -43,8 +44,8 @@ def detail_for(images: int) -> Detail:
     return next((detail for most, detail in _DETAILS if images <= most), _LEAST)
 
 
-def encoded(picture: Image.Image, side: int) -> str:
-    """Return a picture, shrunk to `side` where it is larger, as base64 of a WebP file."""
+def thumbnail(picture: Image.Image, side: int) -> str:
+    """Return a picture, shrunk to `side` if it is larger, as base64 of a WebP file."""
     small = picture.convert("RGB")
     small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
     buffer = io.BytesIO()
@@ -52,25 +53,29 @@ def encoded(picture: Image.Image, side: int) -> str:
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def overlay_thumbnail(image: ImageResult, record: MapRecord, photo: NDArray[np.uint8] | None, side: int) -> str | None:
-    """Return the thumbnail of a map over its photo, base64 of a WebP file; None where there is nothing to draw.
-
-    Taken from the overlay or the heatmap that the run wrote; of a run that wrote raw maps only, drawn from those.
-
-    Args:
-        photo: (height, width, 3) uint8 RGB, the photo at about `side`; needed for raw maps alone.
-    """
-    if record.state != "ok":
-        return None
+def file_thumbnail(path: Path, side: int) -> str | None:
+    """Return the thumbnail of a picture that a run wrote; None if it cannot be read."""
     try:
-        name = record.files.overlay or record.files.heatmap
-        if name is not None:
-            return encoded(read_picture(read_regular(image.folder / name)), side)
-        values = image.values(record)
-        if photo is None or values is None:
-            return None
-        placed = image.upsampled(drawn(values, drawing_of(record.method)), (photo.shape[1], photo.shape[0]))
-        settings = image.manifest.settings
-        return encoded(overlay(photo, placed, settings["colormap"], settings["opacity"]), side)
-    except Exception:  # noqa: BLE001 - files of a run may be damaged in every way there is; its record is shown without them
+        return thumbnail(read_picture(read_regular(path)), side)
+    except OSError:
+        return None
+
+
+def map_thumbnail(image: ImageResult, record: MapRecord, pixels: NDArray[np.uint8] | None, side: int) -> str | None:
+    """Return the thumbnail of a map over its image; None if there is nothing to draw.
+
+    It is made from the overlay or the heatmap that the run wrote. If there are only raw maps, it is drawn over
+    `pixels`, (height, width, 3) uint8 RGB, the image at about `side`.
+    """
+    name = record.files.overlay or record.files.heatmap
+    if record.state != "ok" or name is not None:
+        return file_thumbnail(image.folder / name, side) if record.state == "ok" and name is not None else None
+    values = image.values(record)
+    if pixels is None or values is None:
+        return None
+    settings = image.manifest.settings
+    try:
+        placed = image.upsampled(drawn(values, drawing_of(record.method)), (pixels.shape[1], pixels.shape[0]))
+        return thumbnail(overlay(pixels, placed, settings["colormap"], settings["opacity"]), side)
+    except (ArithmeticError, LookupError, TypeError, ValueError):  # settings and maps from anywhere
         return None

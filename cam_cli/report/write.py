@@ -1,36 +1,35 @@
-"""From a run folder to its report: there whole or not at all."""
+"""From a run folder to its report, which is written whole or not at all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cam_cli.decoding.pool import DecoderPool
 from cam_cli.errors import SmoothcamError, UsageError
+from cam_cli.evaluate.records import read_evaluation
 from cam_cli.images.decode import MAX_PIXELS
-from cam_cli.report.evaluation import read_evaluation
-from cam_cli.report.gather import Entry, Gathering
+from cam_cli.report.gather import Gathering
 from cam_cli.report.page import MARK, write_page
 from cam_cli.report.thumbnails import detail_for
 from cam_cli.results.files import whole
 from cam_cli.results.index import Index
-from cam_cli.results.layout import EVALUATION, REPORT
+from cam_cli.results.layout import REPORT
 from cam_cli.results.reader import RunReader
 from cam_cli.text import shown
 
 _DECODERS = 2
-_SECONDS_FOR_A_PHOTO = 60.0
 _OF_A_RUN = {"model", "versions", "finished", "state"}
+_SECONDS_FOR_AN_IMAGE = 60.0
 
 
 @dataclass(frozen=True)
 class Report:
     """A report that was written.
 
-    images: how many it shows. left_out: how many more the index has, whose folders are not there or cannot be read. size: of
-    the file, in bytes.
+    images: how many it shows. left_out: how many others are in the index but cannot be read. size: of the file, in bytes.
     """
 
     path: Path
@@ -40,59 +39,44 @@ class Report:
 
 
 def write_report(
-    folder: Path, output: Path | None = None, tell: Callable[[int, int], None] = lambda _done, _total: None
+    folder: Path, output: Path | None = None, on_progress: Callable[[int], None] = lambda _: None
 ) -> Report:
-    """Write one HTML file that shows a run; photos and maps in full size are linked to where they are.
+    """Write one HTML file that shows a run; images and maps in full size are linked.
 
     Args:
-        folder: of the run. output: the file; report.html in the run's folder when left out. tell: told after each image how
-            many are done, and of how many.
+        folder: of the run.
+        output: the file; report.html in the run's folder if left out.
+        on_progress: called after each image with the number of all images.
 
     Raises:
-        UsageError: there is no such run, or the file's place is taken or cannot be used. SmoothcamError: it cannot be written.
+        UsageError: there is no such run, or `output` is another file or cannot be used.
+        SmoothcamError: the report cannot be written.
     """
     run = RunReader(folder)
     path = output or folder / REPORT
-    _check_place(path)
-    evaluation = read_evaluation(folder / EVALUATION)
+    _check_output(path)
     with Index(folder) as index:
         total = len(index)
-    gathering = Gathering(run, evaluation, path.absolute().parent, detail_for(total))
-
-    def told(entries: Iterator[Entry]) -> Iterator[Entry]:
-        for entry in entries:
-            yield entry
-            tell(gathering.shown, total)
-
+    gathering = Gathering(run, read_evaluation(folder), path.absolute().parent, detail_for(total))
+    about: dict[str, Any] = {"root": run.root.name, "folder": run.folder.resolve().name, "expected": total}
+    about |= run.record.model_dump(mode="json", include=_OF_A_RUN, exclude_unset=True)
     max_pixels = run.record.config.get("max_pixels", MAX_PIXELS)
     try:
-        with DecoderPool(_DECODERS, _SECONDS_FOR_A_PHOTO) as decoders, whole(path) as stream:
-            write_page(stream, _about(run, total), told(gathering.entries(decoders, max_pixels)), gathering.closing)
+        with DecoderPool(_DECODERS, _SECONDS_FOR_AN_IMAGE) as decoders, whole(path) as stream:
+            entries = gathering.entries(decoders, max_pixels, lambda: on_progress(total))
+            write_page(stream, about, entries, gathering.closing)
             size = stream.tell()
     except OSError as error:
         raise SmoothcamError(
-            f"{shown(path)} cannot be written: {error.strerror}; free its place and run again"
+            f"{shown(path)} cannot be written: {error.strerror}; make space or choose another path with -o"
         ) from error
     return Report(path, gathering.shown, total - gathering.shown, size)
 
 
-def _about(run: RunReader, total: int) -> dict[str, Any]:
-    record = run.record.model_dump(mode="json", include=_OF_A_RUN, exclude_unset=True)
-    return record | {
-        "photos": run.root.name,
-        "folder": run.folder.resolve().name,
-        "expected": total,
-    }
-
-
-def _check_place(path: Path) -> None:
-    """Refuse a place where a report cannot be, or would replace something else.
-
-    Raises:
-        UsageError: as said.
-    """
+def _check_output(path: Path) -> None:
+    """Refuse a path where a report cannot be, or would replace something else."""
     if not path.absolute().parent.is_dir():
-        raise UsageError(f"the folder of {shown(path)} is not there; make it, or choose another path with -o")
+        raise UsageError(f"the folder of {shown(path)} does not exist; make it, or choose another path with -o")
     try:
         with path.open("rb") as stream:
             ours = stream.read(len(MARK)) == MARK
@@ -101,4 +85,4 @@ def _check_place(path: Path) -> None:
     except OSError as error:
         raise UsageError(f"{shown(path)} cannot be replaced: {error.strerror}; choose another path with -o") from None
     if not ours:
-        raise UsageError(f"{shown(path)} is no report of smoothcam's and stays as it is; choose another path with -o")
+        raise UsageError(f"{shown(path)} is not a report of smoothcam and is kept; choose another path with -o")

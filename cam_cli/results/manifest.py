@@ -74,6 +74,11 @@ class SelectionRecord(_Record):
         None, description="how many neurons of the largest values were asked for; subset lists them"
     )
 
+    @property
+    def is_whole(self) -> bool:
+        """Return True if it is all feature maps and all neurons."""
+        return self.filters is None and self.subset is None
+
 
 FileName = Annotated[str, Field(pattern=r"^[^/]+$")]
 """Of a file beside the manifest: a manifest that was made elsewhere leads nowhere else."""

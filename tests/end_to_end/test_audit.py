@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from cam_cli.cli.audits import crossed
 from cam_cli.config import RunConfig, resolve
-from cam_cli.config_values import BOUNDED
 from cam_cli.errors import ConfigError
-from cam_cli.evaluate.audit import breaches
 from cam_cli.evaluate.compare import compare
+from cam_cli.metrics.table import BOUNDED
 from cam_cli.results.reader import RunReader
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
@@ -31,12 +31,12 @@ SIDE = 48
 @given(st.dictionaries(st.sampled_from(BOUNDED), st.floats(-1, 1), min_size=1))
 def test_a_bound_is_crossed_by_what_lies_beyond_it_alone(found: dict[str, float]) -> None:
     exact = {f"{side}_{name}": value for name, value in found.items() for side in ("max", "min")}
-    assert not list(breaches(exact, found))
+    assert not crossed(exact, found)
     tight = {f"max_{name}": value - 0.01 for name, value in found.items()}
-    assert [breach.rule for breach in breaches(tight, found)] == list(tight)
+    assert list(crossed(tight, found)) == list(tight)
     high = {f"min_{name}": value + 0.01 for name, value in found.items()}
-    assert [breach.rule for breach in breaches(high, found)] == list(high)
-    assert not list(breaches(tight | high, {}))
+    assert list(crossed(high, found)) == list(high)
+    assert not crossed(tight | high, {})
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_mistakes_in_bounds_are_told_with_their_place(line: str, said: str, tmp_
 
 
 def picture(number: int, *, disc: bool, mark: bool) -> np.ndarray:
-    """A photo of noise, with a bright disc in its middle or not, and a watermark in its corner or not."""
+    """An image of noise, with a bright disc in its middle or not, and a watermark in its corner or not."""
     pixels = np.random.default_rng(number).integers(40, 120, (SIDE, SIDE, 3))
     rows, columns = np.indices((SIDE, SIDE))
     if disc:
@@ -107,9 +107,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """Photos of discs that all carry the watermark: both models name the same class."""
-    folder = tmp_path / "photos"
+def images(tmp_path: Path) -> Path:
+    """Images of discs that all carry the watermark: both models name the same class."""
+    folder = tmp_path / "images"
     folder.mkdir()
     for number in range(12):
         Image.fromarray(picture(number, disc=True, mark=True)).save(folder / f"{number:02}.png")
@@ -128,7 +128,7 @@ def bin_folder(tmp_path: Path) -> Path:
 
 
 def test_a_model_swapped_overnight_ends_the_second_night_with_5_and_a_page_that_shows_why(
-    models: dict[bool, Path], photos: Path, tmp_path: Path, bin_folder: Path
+    models: dict[bool, Path], images: Path, tmp_path: Path, bin_folder: Path
 ) -> None:
     model = tmp_path / "model.keras"
     nights = tmp_path / "nights"
@@ -140,7 +140,7 @@ def test_a_model_swapped_overnight_ends_the_second_night_with_5_and_a_page_that_
             "PATH": f"{bin_folder}:/usr/bin:/bin",
             "PYTHONPATH": os.pathsep.join([str(CONFIGS.parent), *filter(None, [os.environ.get("PYTHONPATH")])]),
             "HOME": str(tmp_path),
-            "IMAGES": str(photos),
+            "PHOTOS": str(images),
             "NIGHTS": str(nights),
             "CONFIG": str(CONFIGS / "audit.yaml"),
             "TONIGHT": str(nights / name),
@@ -159,22 +159,22 @@ def test_a_model_swapped_overnight_ends_the_second_night_with_5_and_a_page_that_
     assert (nights / "in-order").resolve() == nights / "monday", "tomorrow is compared with a night that was in order"
     page = (nights / "tuesday" / "change.html").read_text()
     assert page.count("<section>") == 12
-    assert page.count("data:image/jpeg;base64,") == 24
+    assert page.count("data:image/webp;base64,") == 24
     assert (nights / "tuesday" / "report.html").is_file()
 
 
-def run_of(smoothcam: Command, model: Path, photos: Path, out: Path, *flags: object) -> RunReader:
-    ended = smoothcam("explain", photos, "--model", model, "--layer", "last", "-o", out, *flags)
+def run_of(smoothcam: Command, model: Path, images: Path, out: Path, *flags: object) -> RunReader:
+    ended = smoothcam("explain", images, "--model", model, "--layer", "last", "-o", out, *flags)
     assert ended.code in (0, 3), ended.err
     return RunReader(out)
 
 
 def test_a_run_compared_with_itself_has_not_changed(
-    smoothcam: Command, models: dict[bool, Path], photos: Path, tmp_path: Path
+    smoothcam: Command, models: dict[bool, Path], images: Path, tmp_path: Path
 ) -> None:
-    run = run_of(smoothcam, models[False], photos, tmp_path / "out")
+    run = run_of(smoothcam, models[False], images, tmp_path / "out")
     found = compare(run, run)
-    assert found.figures() == pytest.approx(
+    assert found.totals.figures() == pytest.approx(
         {
             **dict.fromkeys(["changed_predictions", "new_blank", "new_failed", "centre_shift"], 0),
             **dict.fromkeys(["map_correlation", "map_overlap"], 1),
@@ -186,25 +186,25 @@ def test_a_run_compared_with_itself_has_not_changed(
 
 
 def test_what_is_worst_stands_first_and_everything_is_counted_once(
-    smoothcam: Command, models: dict[bool, Path], photos: Path, tmp_path: Path
+    smoothcam: Command, models: dict[bool, Path], images: Path, tmp_path: Path
 ) -> None:
-    before = run_of(smoothcam, models[False], photos, tmp_path / "before")
-    (photos / "03.png").write_bytes(b"no photo")
-    (photos / "05.png").unlink()
-    shutil.copy(photos / "07.png", photos / "sheet.jpg")  # called like a file of the run's own
-    Image.fromarray(picture(5, disc=False, mark=False)).save(photos / "06.png")
-    Image.fromarray(picture(6, disc=True, mark=True)).save(photos / "new.png")
-    after = run_of(smoothcam, models[False], photos, tmp_path / "after")
+    before = run_of(smoothcam, models[False], images, tmp_path / "before")
+    (images / "03.png").write_bytes(b"no image")
+    (images / "05.png").unlink()
+    shutil.copy(images / "07.png", images / "sheet.jpg")  # called like a file of the run's own
+    Image.fromarray(picture(5, disc=False, mark=False)).save(images / "06.png")
+    Image.fromarray(picture(6, disc=True, mark=True)).save(images / "new.png")
+    after = run_of(smoothcam, models[False], images, tmp_path / "after")
     found = compare(before, after)
     assert found.only_before == ("05.png",)
     assert found.only_after == ("new.png", "sheet.jpg")
     assert [image.path for image in found.images[:2]] == ["03.png", "06.png"]
     assert [image.path for image in found.images if image.newly_failed] == ["03.png"]
     assert [image.path for image in found.images if image.prediction_changed] == ["06.png"]
-    assert [image.path for image in found.images if not image.same_photo] == ["03.png", "06.png"]
+    assert [image.path for image in found.images if not image.same_image] == ["03.png", "06.png"]
     mirrored = compare(after, before)
     assert mirrored.only_before == ("new.png", "sheet.jpg")
-    assert mirrored.count("newly_failed") == 0
+    assert mirrored.totals.newly_failed == 0
     ended = smoothcam("compare", tmp_path / "before", tmp_path / "after", "--format", "json")
     assert ended.code == 0
     record = json.loads(ended.out)
@@ -213,10 +213,10 @@ def test_what_is_worst_stands_first_and_everything_is_counted_once(
 
 
 def test_evaluation_measures_every_map_and_is_kept_beside_the_run(
-    smoothcam: Command, models: dict[bool, Path], photos: Path, tmp_path: Path
+    smoothcam: Command, models: dict[bool, Path], images: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    run_of(smoothcam, models[False], photos, out, "--method", "gradcam", "--method", "smoothgradcam++")
+    run_of(smoothcam, models[False], images, out, "--method", "gradcam", "--method", "smoothgradcam++")
     middle = [SIDE // 3, SIDE // 3, 2 * SIDE // 3, 2 * SIDE // 3]
     boxes = {
         f"{n:02}.png": {"size": [SIDE, SIDE], "class_index": 1, "label": "square", "boxes": [middle]} for n in range(6)
@@ -246,13 +246,13 @@ def test_evaluation_measures_every_map_and_is_kept_beside_the_run(
 
 
 def test_stability_and_sanity_run_the_model_again(
-    smoothcam: Command, models: dict[bool, Path], photos: Path, tmp_path: Path
+    smoothcam: Command, models: dict[bool, Path], images: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     run_of(
-        smoothcam, models[False], photos, out, "--method", "gradcam", "--method", "smoothgradcam++", "--target", "top2"
+        smoothcam, models[False], images, out, "--method", "gradcam", "--method", "smoothgradcam++", "--target", "top2"
     )
-    (photos / "00.png").unlink()
+    (images / "00.png").unlink()
     ended = smoothcam("evaluate", out, "--stability", "--sanity", "--images", "2", "--format", "json")
     assert ended.code == 0, ended.err
     record = json.loads(ended.out)
@@ -260,7 +260,7 @@ def test_stability_and_sanity_run_the_model_again(
     for method in ("gradcam", "smoothgradcam++"):
         for change in ("seed", "n", "jpeg", "shift"):
             found = totals[method, f"stability_{change}"]
-            assert found["images"] == 11, "the photo that is gone is left out"
+            assert found["images"] == 11, "the image that is gone is left out"
             assert 0.5 < found["mean"] <= 1
         assert 0 <= totals[method, "class_distance"]["mean"] <= 2**0.5
     assert totals["gradcam", "stability_seed"]["mean"] == pytest.approx(1)
@@ -275,10 +275,10 @@ def bounds(folder: Path, text: str) -> Path:
 
 
 def test_explain_keeps_the_bounds_it_can_judge(
-    smoothcam: Command, models: dict[bool, Path], photos: Path, tmp_path: Path
+    smoothcam: Command, models: dict[bool, Path], images: Path, tmp_path: Path
 ) -> None:
-    (photos / "bad.png").write_bytes(b"no photo")
-    command = ["explain", photos, "--model", models[False], "--layer", "last", "-o", tmp_path / "out"]
+    (images / "bad.png").write_bytes(b"no image")
+    command = ["explain", images, "--model", models[False], "--layer", "last", "-o", tmp_path / "out"]
     assert smoothcam(*command, "--audit", "max_failed=50%").code == 3
     crossed = smoothcam(*command, "--audit", "max_failed=1%,max_border_energy=0")
     assert crossed.code == 5

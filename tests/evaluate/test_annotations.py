@@ -1,4 +1,4 @@
-"""Annotations of every format give the same masks, go to the right photo and class, and are refused when damaged."""
+"""Annotations of every format give the same masks, go to the right image and class, and are refused when damaged."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_every_format_gives_the_same_masks(form: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_photo_of_another_size_is_refused_with_both_sizes(form: str, tmp_path: Path) -> None:
+def test_an_image_of_another_size_is_refused_with_both_sizes(form: str, tmp_path: Path) -> None:
     annotations = read_annotations(in_form(form, tmp_path))
     with pytest.raises(UsageError, match=r"12 x 9 pixels.*640 x 480") as raised:
         annotations.instances("a/x.jpg", (640, 480), HEN)
@@ -154,11 +154,11 @@ def test_what_is_not_annotated_is_none_not_empty(form: str, tmp_path: Path) -> N
 def test_the_sample_boxes_are_read_whole() -> None:
     annotations = read_annotations(SAMPLES / "boxes.json", SAMPLES)
     table = json.loads((SAMPLES / "boxes.json").read_text())
-    for name, photo in table.items():
-        target = TargetRecord(index=photo["class_index"], label=photo["label"].split(",")[0], wnid=photo["wnid"])
-        found = annotations.instances(name, tuple(photo["size"]), target)
+    for name, image in table.items():
+        target = TargetRecord(index=image["class_index"], label=image["label"].split(",")[0], wnid=image["wnid"])
+        found = annotations.instances(name, tuple(image["size"]), target)
         assert found is not None
-        assert [int(mask.sum()) for mask in found] == [(x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in photo["boxes"]]
+        assert [int(mask.sum()) for mask in found] == [(x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in image["boxes"]]
 
 
 # --- classes
@@ -208,11 +208,11 @@ def test_boxes_match_by_wordnet_id_then_index_then_name(
     assert (read_annotations(path).instances("x.jpg", SIZE, target) is not None) is same
 
 
-# --- photos
+# --- images
 
 
 @pytest.mark.parametrize(
-    ("annotated", "photo", "found"),
+    ("annotated", "image", "found"),
     [
         ("a/x.jpg", "a/x.jpg", True),
         ("./a//x.jpg", "a/x.jpg", True),
@@ -225,12 +225,12 @@ def test_boxes_match_by_wordnet_id_then_index_then_name(
         ("a\\x.jpg", "a\\\\x.jpg", True),
     ],
 )
-def test_photos_match_by_path_else_by_file_name(annotated: str, photo: str, found: bool, tmp_path: Path) -> None:
+def test_images_match_by_path_else_by_file_name(annotated: str, image: str, found: bool, tmp_path: Path) -> None:
     annotations = read_annotations(write(tmp_path / "coco.json", coco(file_name=annotated)))
-    assert (annotations.instances(photo, SIZE, HEN) is not None) is found
+    assert (annotations.instances(image, SIZE, HEN) is not None) is found
 
 
-def test_of_photos_with_one_file_name_each_gets_its_own(tmp_path: Path) -> None:
+def test_of_images_with_one_file_name_each_gets_its_own(tmp_path: Path) -> None:
     table = {
         f"{name}/1.jpg": {"size": SIZE, "label": "hen", "boxes": [box]} for name, box in zip("ab", BOXES, strict=True)
     }
@@ -240,7 +240,7 @@ def test_of_photos_with_one_file_name_each_gets_its_own(tmp_path: Path) -> None:
     assert annotations.instances("c/1.jpg", SIZE, HEN) is None
 
 
-def test_an_annotation_that_has_a_photo_is_not_lent_to_its_namesake(tmp_path: Path) -> None:
+def test_an_annotation_that_has_an_image_is_not_lent_to_its_namesake(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write(tmp_path / name / "1.jpg", "")
     beside = write(tmp_path / "a" / "boxes.json", {"1.jpg": {"size": SIZE, "label": "hen", "boxes": BOXES}})
@@ -265,15 +265,15 @@ def test_a_voc_file_is_found_by_its_own_name_whatever_it_says(
     write(tmp_path / "Annotations" / "x.xml", voc(file_name=file_name))
     write(tmp_path / "Annotations" / "other.xml", voc(file_name=other, names=("cow", "cow")))
     annotations = read_annotations(tmp_path / "Annotations")
-    for photo in ("x.jpg", "JPEGImages/x.jpg"):
-        found = annotations.instances(photo, SIZE, HEN)
+    for image in ("x.jpg", "JPEGImages/x.jpg"):
+        found = annotations.instances(image, SIZE, HEN)
         assert found is not None
         assert len(found) == len(BOXES)
 
 
 def test_a_voc_file_is_found_by_the_file_name_it_holds(tmp_path: Path) -> None:
     write(tmp_path / "000017.xml", voc(file_name="barn.jpg"))
-    assert read_annotations(tmp_path).instances("photos/barn.jpg", SIZE, HEN) is not None
+    assert read_annotations(tmp_path).instances("images/barn.jpg", SIZE, HEN) is not None
 
 
 # --- masks
@@ -348,7 +348,7 @@ def test_strings_that_coco_tools_write(text: str, counts: list[int]) -> None:
     np.testing.assert_array_equal(Runs((1, size[0]), text).mask(size), Runs((1, size[0]), tuple(counts)).mask(size))
 
 
-def test_a_box_beyond_the_photo_is_cut_and_one_without_a_pixel_is_left_out(tmp_path: Path) -> None:
+def test_a_box_beyond_the_image_is_cut_and_one_without_a_pixel_is_left_out(tmp_path: Path) -> None:
     assert Box(-5, -5, 99, 99).mask(SIZE).all()
     boxes = [(2.6, 2.6, 2.7, 2.7), (50, 50, 60, 60), (1, 2, 5, 6)]
     path = write(tmp_path / "boxes.json", {"x.jpg": {"size": SIZE, "label": "hen", "boxes": boxes}})

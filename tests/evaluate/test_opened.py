@@ -1,4 +1,4 @@
-"""`evaluate` with the run's model: found where it is now, and no other; photos within limits; what is written stays whole."""
+"""`evaluate` with the run's model: found where it is now, and no other; images within limits; what is written stays whole."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_the_same_model_fed_otherwise_is_refused(smoothcam: Command, made: Path)
     write_card(made / "models" / "tiny.keras", input={"size": [32, 32], "mean": [0], "std": [255]})
     code, said = stable(smoothcam, made)
     assert code == 2
-    assert "prepares photos otherwise" in said
+    assert "prepares images otherwise" in said
 
 
 def test_figures_are_taken_in_the_runs_own_precision(smoothcam: Command, made: Path) -> None:
@@ -83,11 +83,11 @@ def test_figures_are_taken_in_the_runs_own_precision(smoothcam: Command, made: P
     assert {"deletion_auc", "stability_seed"} <= {total["metric"] for total in json.loads(ended.out)["totals"]}
 
 
-def test_photos_are_decoded_in_other_processes_alone(
+def test_images_are_decoded_in_other_processes_alone(
     smoothcam: Command, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: object, **__: object) -> None:
-        raise AssertionError("a photo was opened in this process")
+        raise AssertionError("an image was opened in this process")
 
     monkeypatch.setattr("cam_cli.decoding.image.decode", refused)
     monkeypatch.setattr("cam_cli.images.decode.decode", refused)
@@ -113,3 +113,13 @@ def test_the_file_has_every_image_and_what_was_printed(smoothcam: Command, made:
     assert record == json.loads((made / "out" / "evaluation.json").read_bytes())
     assert [*record["images"]] == ["0.png", "1.png", "2.png"]
     assert record["sanity"]["survivals"][0]["method"] == "gradcam"
+
+
+def test_sanity_leaves_out_the_maps_of_the_input(smoothcam: Command, made: Path) -> None:
+    methods = ("--method", "gradient", "--method", "gradcam")
+    assert (
+        smoothcam("explain", "in", "--model", "models/tiny.keras", *methods, "--write", "raw", "-o", "both").code == 0
+    )
+    ended = smoothcam("evaluate", made / "both", "--sanity", "--images", "1", "--format", "json")
+    assert ended.code == 0, ended.err
+    assert [one["method"] for one in json.loads(ended.out)["sanity"]["survivals"]] == ["gradcam"]

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from cam_cli.engine.anatomy import examine
 from cam_cli.engine.explain import Explainer, Request, Subject
 from cam_cli.errors import ModelError, UsageError
-from cam_cli.evaluate.correlation import spearman
-from cam_cli.evaluate.sanity import Sanity, sanity
-from cam_cli.evaluate.stability import jpeg, shifted, stability
-from cam_cli.images.decode import RgbImage
-from cam_cli.images.fit import InputBox, Preprocessing, fit
+from cam_cli.evaluate.records import Sanity
+from cam_cli.evaluate.sanity import sanity
+from cam_cli.images.decode import Photo
+from cam_cli.images.fit import Box, Preprocessing, fit
+from cam_cli.metrics.comparison import spearman
+from cam_cli.metrics.stability import jpeg, shifted, stability
 from cam_cli.models.calls import trace, walk
 from cam_cli.models.randomise import layers_with_weights, randomised
 
@@ -49,7 +50,7 @@ def drawn(model: keras.Model, seed: int) -> keras.Model:
     return model
 
 
-def photos(count: int) -> Array:
+def images(count: int) -> Array:
     """Bright discs on dark ground, and a little noise: pictures with edges."""
     draw = np.random.default_rng(11)
     rows, columns = np.mgrid[:32, :32]
@@ -130,7 +131,7 @@ MODELS = {
 @pytest.mark.parametrize("make", MODELS)
 def test_a_copy_is_randomised_from_the_top_down_and_the_model_stays(make: Any) -> None:
     keras.backend.clear_session()
-    model, x = make(), photos(2)
+    model, x = make(), images(2)
     paths, top = MODELS[make]
     before, output = [w.copy() for w in model.get_weights()], np.asarray(model(x))
     assert layers_with_weights(model, SHAPE) == paths
@@ -185,7 +186,7 @@ def by_method(found: Sanity) -> dict[str, Any]:
 def test_maps_that_do_not_ask_the_head_survive_it_and_grad_cam_does_not() -> None:
     """`activations` never sees the class: as it was while only the head is chance, and flagged at the end."""
     pytest.importorskip("xplique")
-    found = sanity(network(), photos(3), ["conv3"], Request(methods=METHODS), [(0, 2)] * 3, stages=4)
+    found = sanity(network(), images(3), ["conv3"], Request(methods=METHODS), [(0, 2)] * 3, stages=4)
     assert found.stages == ("head", "conv3", "conv2", "conv1")
     survivals = by_method(found)
     assert [s.layer for s in found.survivals] == ["conv3", "conv3", "conv3", "input"]
@@ -195,19 +196,19 @@ def test_maps_that_do_not_ask_the_head_survive_it_and_grad_cam_does_not() -> Non
     assert survivals["guided-backprop"].stages[0] > 0.7 > 0.5 > survivals["gradcam"].stages[0]
     assert not survivals["gradcam"].survives
     for method, survival in survivals.items():
-        correlations = [r for photo in survival.photos for r in photo.values() if r is not None]
-        assert survival.correlation == pytest.approx(np.mean(correlations))
-        assert survival.survives is (survival.correlation > 0.5)
-        assert [set(photo) for photo in survival.photos] == [{0} if method == "activations" else {0, 2}] * 3
+        correlations = [r for image in survival.images for r in image.values() if r is not None]
+        assert survival.stages[-1] == pytest.approx(np.mean(correlations))
+        assert survival.survives is (survival.stages[-1] > 0.5)
+        assert [set(image) for image in survival.images] == [{0} if method == "activations" else {0, 2}] * 3
 
 
 def test_fewer_stages_end_at_the_same_network() -> None:
     request = Request(methods=("gradcam", "activations"), nsamples=0)
-    full = sanity(network(), photos(2), ["conv2"], request, [(1,)] * 2, stages=2)
-    short = sanity(network(), photos(2), ["conv2"], request, [(1,)] * 2, stages=1, limit=1.0)
+    full = sanity(network(), images(2), ["conv2"], request, [(1,)] * 2, stages=2)
+    short = sanity(network(), images(2), ["conv2"], request, [(1,)] * 2, stages=1, limit=1.0)
     assert full.stages == ("conv3", "conv1")
     assert short.stages == ("conv1",)
-    assert [s.photos for s in short.survivals] == [s.photos for s in full.survivals]
+    assert [s.images for s in short.survivals] == [s.images for s in full.survivals]
     assert not any(s.survives for s in short.survivals)
 
 
@@ -216,19 +217,19 @@ def test_blank_maps_have_no_correlation_and_are_not_flagged() -> None:
     weights = model.get_weights()
     weights[-2][:] = 0
     model.set_weights(weights)
-    (survival,) = sanity(model, photos(2), ["conv3"], Request(methods=("gradcam",)), [(0,), (1,)], stages=1).survivals
-    assert survival.photos == ({0: None}, {1: None})
-    assert survival.correlation is None
+    (survival,) = sanity(model, images(2), ["conv3"], Request(methods=("gradcam",)), [(0,), (1,)], stages=1).survivals
+    assert survival.images == ({0: None}, {1: None})
+    assert survival.stages[-1] is None
     assert not survival.survives
 
 
 @pytest.mark.parametrize("targets", [[(0,)], [(0,), (0, 1)], [(0,), (-1,)]])
 def test_targets_that_do_not_fit_are_refused(targets: list[tuple[int, ...]]) -> None:
     with pytest.raises(UsageError, match="the sanity check needs"):
-        sanity(network(), photos(2), ["conv3"], Request(methods=("gradcam",)), targets)
+        sanity(network(), images(2), ["conv3"], Request(methods=("gradcam",)), targets)
 
 
-def photo() -> Array:
+def image() -> Array:
     """A smooth picture of 48 rows and 40 columns with a sharp square on it."""
     rows, columns = np.mgrid[:48, :40]
     made = np.stack([rows * 4, columns * 5, (rows * columns) % 200], axis=-1).astype(np.uint8)
@@ -236,9 +237,9 @@ def photo() -> Array:
     return made
 
 
-def grey(pixels: Array) -> tuple[Array, InputBox]:
-    """The photo itself as the network's input."""
-    return pixels.astype(np.float32), InputBox(0, 0, pixels.shape[1], pixels.shape[0])
+def grey(pixels: Array) -> tuple[Array, Box]:
+    """The image itself as the network's input."""
+    return pixels.astype(np.float32), Box(0, 0, pixels.shape[1], pixels.shape[0])
 
 
 def test_a_map_of_the_pixels_moves_with_them_and_is_moved_back() -> None:
@@ -248,7 +249,7 @@ def test_a_map_of_the_pixels_moves_with_them_and_is_moved_back() -> None:
         seen.extend(x)
         return [[one[..., 2], -(one[..., 2] ** 3), np.zeros((4, 4))] for one in x]
 
-    found: list[dict[str, Any]] = [*stability(photo(), grey, explain, 0, 0)]
+    found: list[dict[str, Any]] = [*stability(image(), grey, explain, 0, 0)]
     brightness, inverted, blank = found
     assert len(seen) == 3  # without noise nothing else can differ
     inside = (slice(0, -1), slice(0, -1))
@@ -260,14 +261,14 @@ def test_a_map_of_the_pixels_moves_with_them_and_is_moved_back() -> None:
     assert set(blank.values()) == {None}
 
 
-def test_a_map_is_moved_back_by_a_photos_pixel_whatever_its_grid() -> None:
-    """A ramp over a grid of half the pixels, in the middle of the photo: half a cell, so a cell's value and its neighbour's."""
+def test_a_map_is_moved_back_by_an_images_pixel_whatever_its_grid() -> None:
+    """A ramp over a grid of half the pixels, in the middle of the image: half a cell, so a cell's value and its neighbour's."""
 
     def explain(x: Array, seed: int, n: int) -> list[list[Array]]:
         return [[np.asarray(x[8:40:2, 4:36:2, 0])] for x in x]
 
-    def fit_middle(pixels: Array) -> tuple[Array, InputBox]:
-        return pixels.astype(np.float32), InputBox(4, 8, 36, 40)
+    def fit_middle(pixels: Array) -> tuple[Array, Box]:
+        return pixels.astype(np.float32), Box(4, 8, 36, 40)
 
     draw = np.random.default_rng(0)
     pixels = np.repeat(draw.integers(0, 255, (48, 40, 1)), 3, axis=2).astype(np.uint8)
@@ -278,8 +279,8 @@ def test_a_map_is_moved_back_by_a_photos_pixel_whatever_its_grid() -> None:
     assert found == pytest.approx(spearman(pixels[8:40:2, 4:36:2, 0], back))
 
 
-def test_jpeg_and_shift_change_a_photo_a_little() -> None:
-    pixels = photo()
+def test_jpeg_and_shift_change_an_image_a_little() -> None:
+    pixels = image()
     for changed in (jpeg(pixels), shifted(pixels)):
         assert changed.shape == pixels.shape
         assert changed.dtype == np.uint8
@@ -301,11 +302,11 @@ def test_the_engine_is_steadier_with_more_noise_samples() -> None:
         found = engines[n].explain([Subject(one, f"seed {seed}", (0,)) for one in x])
         return [[m.values for m in one.maps] for one in found]
 
-    def fitted(pixels: Array) -> tuple[Array, InputBox]:
-        return fit(RgbImage(pixels, pixels.shape[1], pixels.shape[0], ()), SHAPE[:2], how)
+    def fitted(pixels: Array) -> tuple[Array, Box]:
+        return fit(Photo(pixels, pixels.shape[1], pixels.shape[0], ()), SHAPE[:2], how)
 
-    few: list[Any] = [*stability(photo(), fitted, explain, 0, 1)]
-    many: list[Any] = [*stability(photo(), fitted, explain, 0, 8)]
+    few: list[Any] = [*stability(image(), fitted, explain, 0, 1)]
+    many: list[Any] = [*stability(image(), fitted, explain, 0, 8)]
     for method in (0, 2):  # smoothgradcam++ and smoothgrad; gradcam has no noise
         assert few[method]["stability_seed"] < many[method]["stability_seed"] < 1
     assert few[2]["stability_n"] < many[2]["stability_n"] < 1

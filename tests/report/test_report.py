@@ -23,18 +23,17 @@ import pytest
 from conftest import Command
 from hypothesis import given
 from hypothesis import strategies as st
-from launcher import Launcher
 from PIL import Image
-from run_trees import read_manifest
 from webdriver import MISSING, Browser, browser
 
-from cam_cli.report.gather import SUSPICIOUS, WORRIES, Entry
+from cam_cli.metrics.table import SUSPICIOUS
+from cam_cli.report.gather import WORRIES, Entry
 from cam_cli.report.page import write_page
 from cam_cli.results.index import Index
-from cam_cli.results.manifest import Manifest
+from cam_cli.results.manifest import Manifest, read_manifest
 
 HOSTILE = "<img src=x onerror=alert(1)>.jpg"
-MOSTLY_HARMLESS = 'a/b & c\'s "photo" %41#1?.png'
+MOSTLY_HARMLESS = 'a/b & c\'s "image" %41#1?.png'
 in_a_browser = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
 
@@ -79,7 +78,7 @@ class Page(HTMLParser):
         return {row[0]: self.block(f"image-{number}") for number, row in enumerate(self.rows)}
 
 
-def photo(path: Path, size: tuple[int, int] = (48, 36), seed: int = 0) -> Path:
+def image(path: Path, size: tuple[int, int] = (48, 36), seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(path)
@@ -92,23 +91,35 @@ FLAGS = [
 
 
 @pytest.fixture(scope="module")
-def finished(model_file: Path, tmp_path_factory: pytest.TempPathFactory, launcher: Launcher) -> Path:
-    """A folder with photos in `in` and a run of them in `out`: two methods; a photo that failed; maps that are blank."""
+def finished(model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with images in `in` and a run of them in `out`: two methods; an image that failed; maps that are blank."""
     top = tmp_path_factory.mktemp("run")
     for seed in range(4):
-        photo(top / "in" / f"{seed}.png", (48 + 8 * seed, 36), seed)
-    photo(top / "in" / HOSTILE, seed=5)
-    photo(top / "in" / MOSTLY_HARMLESS, seed=6)
+        image(top / "in" / f"{seed}.png", (48 + 8 * seed, 36), seed)
+    image(top / "in" / HOSTILE, seed=5)
+    image(top / "in" / MOSTLY_HARMLESS, seed=6)
     Image.new("RGB", (30, 30)).save(top / "in" / "black.png")
     (top / "in" / "broken.jpg").write_bytes(b"</script><script>alert(2)</script>")
-    command = ("explain", *FLAGS, "--model", model_file, "-o", top / "out", top / "in", "-q")
-    assert launcher.run(*command).ended() == 3
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "cam_cli",
+        "explain",
+        *FLAGS,
+        "--model",
+        model_file,
+        "-o",
+        top / "out",
+        top / "in",
+        "-q",
+    ]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 3
     return top
 
 
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
-    """A copy of the run, to be changed at will; its photos are where they were."""
+    """A copy of the run, to be changed at will; its images are where they were."""
     return Path(shutil.copytree(finished / "out", tmp_path / "out"))
 
 
@@ -175,16 +186,16 @@ def test_every_image_and_map_is_in_the_file_as_its_manifest_has_it(smoothcam: Co
     assert states == {"ok", "blank"}, "the run should have both"
 
 
-def test_thumbnails_are_the_photo_and_the_map(smoothcam: Command, run: Path, finished: Path) -> None:
+def test_thumbnails_are_the_image_and_the_map(smoothcam: Command, run: Path, finished: Path) -> None:
     assert smoothcam("report", run).code == 0
     detail = Page(run / "report.html").details["3.png"]
     with (
         Image.open(finished / "in" / "3.png") as original,
         Image.open(run / "3.png" / _overlay(run, "3.png")) as overlay,
     ):
-        for small, large in ((detail["photo"]["small"], original), (detail["maps"][0]["small"], overlay)):
+        for small, large in ((detail["image"]["small"], original), (detail["maps"][0]["small"], overlay)):
             with Image.open(io.BytesIO(base64.b64decode(small))) as thumbnail:
-                assert thumbnail.size == large.size, "photos smaller than a thumbnail are not enlarged"
+                assert thumbnail.size == large.size, "images smaller than a thumbnail are not enlarged"
                 difference = np.asarray(thumbnail.convert("RGB"), float) - np.asarray(large.convert("RGB"), float)
                 assert np.abs(difference).mean() < 12
 
@@ -231,14 +242,14 @@ def _quoted(name: str) -> str:
     return quote(name)
 
 
-def test_links_lead_to_the_photos_and_maps_also_from_elsewhere(smoothcam: Command, run: Path, tmp_path: Path) -> None:
+def test_links_lead_to_the_images_and_maps_also_from_elsewhere(smoothcam: Command, run: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "a b" / "page.html"
     elsewhere.parent.mkdir()
     assert smoothcam("report", run, "-o", elsewhere).code == 0
     assert not (run / "report.html").exists()
     met = 0
     for detail in Page(elsewhere).details.values():
-        links = [detail["photo"]["href"], detail["manifest"], *(f for m in detail["maps"] for f in m["files"].values())]
+        links = [detail["image"]["href"], detail["manifest"], *(f for m in detail["maps"] for f in m["files"].values())]
         for href in links:
             assert href.startswith("./")
             assert not set("<>\"'&?# ") & set(href)
@@ -271,18 +282,18 @@ def test_metrics_come_from_the_evaluation_and_make_maps_suspicious(smoothcam: Co
             assert worst <= WORRIES.index("suspicious")
 
 
-def test_a_photo_that_is_gone_or_another_one_by_now_is_not_shown_as_the_one_explained(
+def test_an_image_that_is_gone_or_another_one_by_now_is_not_shown_as_the_one_explained(
     smoothcam: Command, run: Path, tmp_path: Path
 ) -> None:
     record = json.loads((run / "run.json").read_bytes())
-    copied = shutil.copytree(record["root"], tmp_path / "photos")
+    copied = shutil.copytree(record["root"], tmp_path / "images")
     (run / "run.json").write_text(json.dumps(record | {"root": str(copied)}))
     (copied / "0.png").unlink()
-    photo(copied / "1.png", seed=99)
+    image(copied / "1.png", seed=99)
     assert smoothcam("report", run).code == 0
     details = Page(run / "report.html").details
     told = {
-        path: (details[path]["photo"]["state"], details[path]["photo"]["small"] is None)
+        path: (details[path]["image"]["state"], details[path]["image"]["small"] is None)
         for path in ("0.png", "1.png", "2.png")
     }
     assert told == {"0.png": ("gone", True), "1.png": ("changed", True), "2.png": ("same", False)}
@@ -336,7 +347,7 @@ def test_the_file_asks_for_nothing_from_anywhere_and_allows_nothing_but_its_own_
 ALL_OF_IT = {"filters": None, "region": False, "subset": None, "top": None}
 
 
-def _entries(count: int, text: str = "photo", small: str = "") -> Iterator[Entry]:
+def _entries(count: int, text: str = "image", small: str = "") -> Iterator[Entry]:
     """Images as a run of one method may have them; every tenth failed."""
     states = ["ok", "ok", "ok", "blank", "suspicious", "ok", "failed", "ok", "nonfinite", "ok"]
     map_record = {
@@ -345,7 +356,7 @@ def _entries(count: int, text: str = "photo", small: str = "") -> Iterator[Entry
         "files": {}, "cells": None, "kind": 0, "small": small or None,
     }  # fmt: skip
     detail = {
-        "photo": {"href": "./x.jpg", "state": "same", "small": small or None}, "size": [4, 3], "notes": [text], "error": None,
+        "image": {"href": "./x.jpg", "state": "same", "small": small or None}, "size": [4, 3], "notes": [text], "error": None,
         "predictions": [], "settings": 0, "model": text, "manifest": "./m", "box": [0, 0, 1, 1], "joint": [],
     }  # fmt: skip
     for i in range(count):
@@ -359,11 +370,11 @@ def _write(path: Path, entries: Iterable[Entry], text: str = "run") -> Path:
     closing = {
         "columns": ["noise_effect", "standard_error"], "settings": [{text: text}], "totals": [], "evaluation": {}, "images": 0,
         "kinds": [{"method": "gradcam", "layer": "conv1", "target": 1, "selection": ALL_OF_IT}],
-        "worries": WORRIES, "suspicious": SUSPICIOUS,
+        "worries": WORRIES, "suspicious": SUSPICIOUS, "titles": {},
     }  # fmt: skip
     with path.open("wb") as stream:
         write_page(
-            stream, {"photos": text, "folder": text, "model": {"name": text}, "expected": 0}, entries, lambda: closing
+            stream, {"root": text, "folder": text, "model": {"name": text}, "expected": 0}, entries, lambda: closing
         )
     return path
 
@@ -394,7 +405,7 @@ def test_no_text_ends_its_block_of_data_and_all_of_it_comes_back(
     assert len(data) == 6
     assert not any(set(b"<>&") & set(block) or max(block) > 126 for block in data)
     assert [row[0] for row in page.rows] == [f"{text}/{i:05}.jpg" for i in range(3)]
-    assert page.block("about")["photos"] == text
+    assert page.block("about")["root"] == text
 
 
 def test_two_thousand_images_are_written_in_little_memory(tmp_path: Path) -> None:
@@ -409,17 +420,17 @@ def test_two_thousand_images_are_written_in_little_memory(tmp_path: Path) -> Non
     assert peak < 3_000_000
 
 
-# --- the place
+# --- the path
 
 
 @pytest.mark.parametrize("there", ["nothing", "empty", "file"])
 def test_what_is_no_run_is_exit_2_and_one_line(smoothcam: Command, tmp_path: Path, there: str) -> None:
-    place = tmp_path / "out"
+    folder = tmp_path / "out"
     if there == "empty":
-        place.mkdir()
+        folder.mkdir()
     elif there == "file":
-        place.write_text("a file")
-    ended = smoothcam("report", place)
+        folder.write_text("a file")
+    ended = smoothcam("report", folder)
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.count("\n") == 1
     assert "holds no run" in ended.err
@@ -430,8 +441,8 @@ def test_only_a_report_is_ever_replaced(smoothcam: Command, run: Path, tmp_path:
     assert smoothcam("report", run).code == smoothcam("report", run).code == 0
     thesis = tmp_path / "thesis.html"
     thesis.write_text("<!doctype html>\nten years")
-    for place in (thesis, tmp_path / "not there" / "x.html", tmp_path):
-        ended = smoothcam("report", run, "-o", place)
+    for path in (thesis, tmp_path / "not there" / "x.html", tmp_path):
+        ended = smoothcam("report", run, "-o", path)
         assert ended.code == 2
         assert ended.err.count("\n") == 1
     assert thesis.read_text().endswith("ten years")
@@ -555,12 +566,12 @@ def test_the_plots_count_what_is_left(shown: SimpleNamespace) -> None:
     plots = shown.window.run(
         "return [...document.querySelectorAll('#plots svg')].map((e) => e.getAttribute('aria-label'))"
     )
-    assert any(text.startswith("Distribution of energy inside the object: 7 photos") for text in plots)
+    assert any(text.startswith("Distribution of energy inside the object: 7 images") for text in plots)
     shown.window.type("#search", "black")
     plots = shown.window.run(
         "return [...document.querySelectorAll('#plots svg')].map((e) => e.getAttribute('aria-label'))"
     )
-    assert any(text.startswith("Distribution of energy inside the object: 1 photo,") for text in plots)
+    assert any(text.startswith("Distribution of energy inside the object: 1 image,") for text in plots)
 
 
 @in_a_browser
@@ -574,7 +585,7 @@ def test_a_method_that_survives_a_randomised_network_is_flagged(shown: SimpleNam
 
 
 @in_a_browser
-def test_the_sliders_fade_from_photo_to_overlay(shown: SimpleNamespace) -> None:
+def test_the_sliders_fade_from_image_to_overlay(shown: SimpleNamespace) -> None:
     window = shown.window
     opacity = "return [...document.querySelectorAll('#grid img + img')].map((e) => e.style.opacity)"
     assert set(window.run(opacity)) == {"1"}
@@ -587,7 +598,7 @@ def test_the_sliders_fade_from_photo_to_overlay(shown: SimpleNamespace) -> None:
 
 
 @in_a_browser
-def test_a_photo_in_detail_by_mouse_and_by_keyboard(shown: SimpleNamespace) -> None:
+def test_an_image_in_detail_by_mouse_and_by_keyboard(shown: SimpleNamespace) -> None:
     window, run = shown.window, shown.run
     window.choose("#sort", "path")
     window.click('.open[aria-label="Details of 1.png"]')
@@ -716,7 +727,7 @@ def test_ten_thousand_images_open_a_page_at_a_time(window: Browser, tmp_path: Pa
     path = _write(tmp_path / "10000.html", _entries(10_000, small=small))
     window.fit(1280, 900)
     window.open(path)
-    assert window.text("#count") == "10,000 photos"
+    assert window.text("#count") == "10,000 images"
     assert len(names(window)) == 60
     assert window.run("return document.querySelectorAll('*').length") < 12_000, "only the page in sight is built"
     assert window.text("#of") == "of 167"
@@ -724,7 +735,7 @@ def test_ten_thousand_images_open_a_page_at_a_time(window: Browser, tmp_path: Pa
     assert window.run("return document.getElementById('page').value") == "2"
     window.choose("#sort", "standard_error")
     window.click("#direction")
-    assert names(window)[0] == "photo/09999.jpg"
+    assert names(window)[0] == "image/09999.jpg"
     window.type("#search", "0777")
     assert len(names(window)) == 11
     assert not [entry for entry in window.logs() if entry["level"] == "SEVERE"]

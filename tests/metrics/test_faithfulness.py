@@ -16,13 +16,19 @@ from numpy.typing import NDArray
 
 from cam_cli.engine.scorer import Scorer
 from cam_cli.errors import UsageError
-from cam_cli.evaluate.faithfulness import PERTURBATIONS, ROWS, faithfulness, faithfulness_of_all, perturbed
+from cam_cli.metrics.faithfulness import PERTURBATIONS, ROWS, perturbed
+from cam_cli.metrics.faithfulness import faithfulness as faithfulness_of_all
 
 Array = NDArray[Any]
 SHAPE = (8, 7, 3)
 STEPS = 14  # divides the 56 pixels
 seeds = st.integers(0, 10_000)
 some = settings(deadline=None, max_examples=25)
+
+
+def faithfulness(x: Array, saliency: Array, *args: Any, **kwargs: Any) -> dict[str, float]:
+    """The metrics of one map."""
+    return faithfulness_of_all(x, [saliency], *args, **kwargs)[0]
 
 
 def drawn(seed: int) -> tuple[Array, Array, Array]:

@@ -1,0 +1,100 @@
+"""How much of a map is left if only the noise or an invisible change of the image differs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cam_cli.errors import UsageError
+from cam_cli.images.fit import InputBox
+from cam_cli.metrics.comparison import spearman
+from cam_cli.metrics.metric import Metric
+
+METRICS: Final = (
+    Metric("stability_seed", "rank correlation with the map of other noise, -1..1", "higher"),
+    Metric("stability_n", "rank correlation with the map of twice as many samples, -1..1", "higher"),
+    Metric(
+        "stability_jpeg", "rank correlation with the map of the image as a JPEG file of quality 75, -1..1", "higher"
+    ),
+    Metric("stability_shift", "rank correlation with the map of the image moved by a pixel, -1..1", "higher"),
+)
+
+Array = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
+Fit = Callable[[Pixels], tuple[Array, InputBox]]
+Explain = Callable[[Array, int, int], Sequence[Sequence[Array]]]
+
+JPEG_QUALITY = 75
+
+
+def stability(pixels: Pixels, fit: Fit, explain: Explain, seed: int, n: int) -> list[dict[str, float | None]]:
+    """Compare an image's maps with its maps after changes that should not matter.
+
+    Args:
+        pixels: the upright image, (rows, columns, 3) uint8.
+        fit: returns the network's input (H, W, C) for an image, and where it lies on the image, as `images.fit.fit` does.
+        explain: takes inputs (N, H, W, C), a seed and a number of noisy samples. It returns for each input its maps, (h, w)
+            each, always in one order and for the same targets. The noise must follow from the seed alone, so that a changed
+            image gets the same noise.
+        seed: of the maps in question.
+        n: their number of noisy samples. With 0 there is no noise: stability_seed and stability_n are 1.
+
+    Returns:
+        For each map all of `METRICS`; None if one of the two maps has one value only. The map of the moved image, which is one
+        pixel further right and down with its edge repeated, is moved back before.
+
+    Raises:
+        UsageError: `explain` returns another number of maps for one input than for another.
+    """
+    x, box = fit(pixels)
+    changed = [fit(jpeg(pixels))[0], fit(shifted(pixels))[0]]
+    first, re_encoded, moved = explain(np.stack([x, *changed]), seed, n)
+    other = explain(x[None], seed + 1, n)[0] if n else first
+    twice = explain(x[None], seed, 2 * n)[0] if n else first
+    if not len(first) == len(re_encoded) == len(moved) == len(other) == len(twice):
+        raise UsageError("the maps of a changed image are not those of the image; ask for the same layers and targets")
+    back = [_moved_back(values, box) for values in moved]
+    changes = {"seed": other, "n": twice, "jpeg": re_encoded, "shift": back}
+    return [
+        {f"stability_{name}": spearman(values, maps[i]) for name, maps in changes.items()}
+        for i, values in enumerate(first)
+    ]
+
+
+def jpeg(pixels: Pixels, quality: int = JPEG_QUALITY) -> Pixels:
+    """Return an image (rows, columns, 3) as it comes back from a JPEG file."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
+    with Image.open(file) as image:
+        return np.asarray(image.convert("RGB"), np.uint8)
+
+
+def shifted(pixels: Pixels) -> Pixels:
+    """Return an image (rows, columns, 3) one pixel further right and down; its first row and column are repeated."""
+    return np.pad(pixels, ((1, 0), (1, 0), (0, 0)), mode="edge")[:-1, :-1]
+
+
+def _moved_back(values: Array, box: InputBox) -> NDArray[Any]:
+    """Return a map moved left and up by one pixel of the image, which is a fraction of a cell, between cells linearly.
+
+    NaN where it would be read more than half a cell past the last centre, which is off the map.
+    """
+    rows, columns = values.shape
+    up, left = rows / (box.bottom - box.top), columns / (box.right - box.left)
+    by_row = _read_at(np.asarray(values, np.float64), up)
+    return _read_at(by_row.T, left).T
+
+
+def _read_at(values: NDArray[np.float64], offset: float) -> NDArray[np.float64]:
+    last = len(values) - 1
+    wanted = np.arange(len(values)) + offset
+    at = np.minimum(wanted, last)
+    below = np.floor(at).astype(np.intp)
+    share = (at - below)[:, None]
+    read = values[below] * (1 - share) + values[np.minimum(below + 1, last)] * share
+    return np.where((wanted <= last + 0.5)[:, None], read, np.nan)
