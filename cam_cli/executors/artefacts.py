@@ -18,7 +18,7 @@ from cam_cli.engine.selection import Selection
 from cam_cli.methods import METHODS
 from cam_cli.models.labels import Labels
 from cam_cli.render.encode import ENCODERS
-from cam_cli.render.joint import MOST_CLASSES, Claim, joint
+from cam_cli.render.joint import MOST_CLASSES, joint
 from cam_cli.render.picture import drawn, heatmap, overlay, placard
 from cam_cli.render.upsample import upsample
 from cam_cli.results.files import write_new
@@ -88,12 +88,10 @@ def publish_joint(
         shown = group[:MOST_CLASSES]
         if len(shown) < 2:
             continue
-        claims = [
-            Claim(upsample(_drawn(m), image.box, (width, height)), f"{labels[m.target].name} ({m.target})")
-            for m in shown
-        ]
+        upsampled = [upsample(_drawn(m), image.box, (width, height)) for m in shown]
+        legend = [f"{labels[m.target].name} ({m.target})" for m in shown]
         file = file_name(name, "joint")
-        write_new(folder / file, encode(joint(image.picture, claims, opacity)))
+        write_new(folder / file, encode(joint(image.picture, upsampled, legend, opacity)))
         selection = _selection(shown[0].selection)
         targets = tuple(m.target for m in shown)
         records.append(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
@@ -62,8 +61,7 @@ def find_images(
     """
     walk = _Walk(
         tree=tree or LocalTree(),
-        base=_absolute_parts(root),
-        root=root,
+        root=_normalised(root),
         endings=tuple(f".{extension}" for extension in extensions),
         exclude=exclusion(exclude),
         prune=frozenset(_resolved(path) for path in prune),
@@ -82,7 +80,7 @@ def find_images(
     for start, earlier in zip(starts, rivals, strict=True):
         yield from together.images(start, earlier)
     for path in lists:
-        start = walk.named(path)
+        start = walk.start(path, globs=False)
         if not walk.leaves_out(start):
             yield from walk.images(start, Glob())
 
@@ -98,27 +96,25 @@ def common_root(paths: Sequence[Location], tree: FileTree | None = None) -> Loca
     """
     if not paths:
         raise UsageError("no image or folder is given; name at least one")
-    folders = [_folder_of(path, tree or LocalTree()) for path in paths]
+    starts = [_start(path, tree or LocalTree()) for path in paths]
+    folders = [_normalised(path.parent if pattern is None else path) for path, pattern in starts]
+    levels = zip(*(folder.parts for folder in folders), strict=False)
+    depth = sum(1 for _ in takewhile(lambda names: len(set(names)) == 1, levels))
     first = folders[0]
-    levels = zip(*map(_absolute_parts, folders), strict=False)
-    common = [names[0] for names in takewhile(lambda names: len(set(names)) == 1, levels)]
-    if isinstance(first, Url):
-        return next((url for url in (first, *first.parents) if len(url.parts) <= len(common)), first)
-    return Path(*common)
+    return next((folder for folder in (first, *first.parents) if len(folder.parts) <= depth), first)
 
 
-def _folder_of(path: Location, tree: FileTree) -> Location:
-    if is_glob(path) and not tree.exists(path):
-        return split_glob(path)[0]
-    return path if tree.file(path) is None else path.parent
+def _start(path: Location, tree: FileTree, *, globs: bool = True) -> tuple[Location, PurePosixPath | None]:
+    """Return where a path starts, and what it matches there; see `_Start`."""
+    if globs and is_glob(path) and not tree.exists(path):
+        return split_glob(path)
+    file = tree.file(path)
+    return (path, PurePosixPath()) if file is None else (file, None)
 
 
-def _absolute_parts(path: Location) -> tuple[str, ...]:
-    return path.parts if isinstance(path, Url) else _normalised(path).parts
-
-
-def _normalised(path: Path) -> Path:
-    return Path("/" + os.path.normpath(path.absolute()).lstrip("/"))
+def _normalised(path: Location) -> Location:
+    """Return a path absolute and without `..`, links kept."""
+    return path if isinstance(path, Url) else Path("/" + os.path.normpath(path.absolute()).lstrip("/"))
 
 
 def _resolved(path: Location) -> Location:
@@ -161,7 +157,6 @@ class _Walk:
 
     tree: FileTree
     root: Location
-    base: tuple[str, ...]
     endings: tuple[str, ...]
     exclude: Glob
     prune: frozenset[Location]
@@ -170,26 +165,16 @@ class _Walk:
     files: frozenset[PurePosixPath] = frozenset()
     starting: Mapping[PurePosixPath, Glob] = field(default_factory=dict)
 
-    def start(self, path: Location) -> _Start:
-        if not is_glob(path) or self.tree.exists(path):
-            return self.named(path)
-        folder, pattern = split_glob(path)
-        return _Start(folder, self._relative(folder), pattern)
-
-    def named(self, path: Location) -> _Start:
-        """Return where a path without wildcards starts."""
-        relative = self._relative(path)
-        file = self.tree.file(path)
-        return _Start(path, relative, PurePosixPath()) if file is None else _Start(file, relative, None)
-
-    def _relative(self, path: Location) -> PurePosixPath:
-        parts, depth = _absolute_parts(path), len(self.base)
-        if parts[:depth] != self.base:
-            path, root = (_normalised(p) if isinstance(p, Path) else p for p in (path, self.root))
+    def start(self, path: Location, *, globs: bool = True) -> _Start:
+        path, pattern = _start(path, self.tree, globs=globs)
+        whole, depth = _normalised(path), len(self.root.parts)
+        if whole.parts[:depth] != self.root.parts:
             raise UsageError(
-                f"{str(path)!r} is not inside the root folder {str(root)!r}; name a folder that holds all images with --root"
+                f"{str(whole)!r} is not inside the root folder {str(self.root)!r}; "
+                "name a folder that holds all images with --root"
             )
-        return PurePosixPath(*(map(quoted, parts[depth:]) if isinstance(path, Url) else parts[depth:]))
+        below = whole.parts[depth:]
+        return _Start(path, PurePosixPath(*(map(quoted, below) if isinstance(path, Url) else below)), pattern)
 
     def leaves_out(self, start: _Start) -> bool:
         """Return True if a start, or a folder on its way from the root, is excluded."""
@@ -222,8 +207,11 @@ class _Walk:
                 identity = self.tree.identity(folder.path)
                 if identity in folder.above:
                     continue
-                for name, path in self.tree.files(folder.path, partial(self._takes, folder), names):
-                    yield ImageFile(path, folder.relative / name)
+                for name, path in self.tree.children(folder.path):
+                    if path is None:
+                        names.append(name)
+                    elif self._takes(folder, name):
+                        yield ImageFile(path, folder.relative / name)
             except OSError as error:
                 is_absent = isinstance(error, FileNotFoundError | NotADirectoryError)
                 if folder.above or not (start.pattern.parts and is_absent):
@@ -232,13 +220,11 @@ class _Walk:
             waiting.append(self._below(folder, names, folder.above | {identity}))
 
     def _below(self, folder: _Folder, names: Sequence[str], above: frozenset[Identity]) -> Iterator[_Folder]:
-        for name in names:
-            glob = folder.glob.below(name)
-            if not glob or folder.exclude.matches(name, folder=True):
-                continue
-            relative = folder.relative / name
+        for name in sorted(names, key=os.fsencode):
+            glob, relative = folder.glob.below(name), folder.relative / name
             rivals = folder.rivals.below(name) | self.starting.get(relative, Glob())
-            if not (glob.spent and rivals.whole):
+            rivals_take_all = glob.rests <= rivals.rests
+            if not rivals_take_all and not folder.exclude.matches(name, folder=True):
                 yield _Folder(folder.path / name, relative, glob, rivals, folder.exclude.below(name), above)
 
     def _takes(self, folder: _Folder, name: str) -> bool:

@@ -12,11 +12,6 @@ from PIL import Image
 from cam_cli.errors import ImageError
 from cam_cli.images.decode import RgbImage
 
-_RESAMPLE = {
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
 CHANNELS = {"rgb": 3, "bgr": 3, "rgba": 4, "grey": 1}
 """How many channels an input of each order has; the fourth of `rgba` is 255 everywhere, as images are opaque by then."""
 
@@ -72,7 +67,7 @@ def fit(image: RgbImage, size: tuple[int, int], how: Preprocessing) -> tuple[NDA
     if how.channels in {"grey", "rgba"}:
         pixels = pixels.convert("L" if how.channels == "grey" else "RGBA")
     rows, columns = size
-    resample = _RESAMPLE[how.resample]
+    resample = Image.Resampling[how.resample.upper()]
     box = input_box(image.width, image.height, size, how)
     if how.fit == "letterbox":
         left, top, *inner = _letterboxed(image.width, image.height, size)
@@ -96,7 +91,15 @@ def input_box(width: int, height: int, size: tuple[int, int], how: Preprocessing
             (rows - top) * height / inner_height,
         )
     if how.fit == "crop":
-        return _centred(width, height, columns / rows, how.crop_fraction)
+        aspect = columns / rows
+        half_across = how.crop_fraction * min(width, height * aspect) / 2
+        half_down = how.crop_fraction * min(height, width / aspect) / 2
+        return InputBox(
+            max(0.0, width / 2 - half_across),
+            max(0.0, height / 2 - half_down),
+            min(float(width), width / 2 + half_across),
+            min(float(height), height / 2 + half_down),
+        )
     return InputBox(0.0, 0.0, float(width), float(height))
 
 
@@ -121,17 +124,6 @@ def unfit(size: tuple[int, int], how: Preprocessing) -> str:
     if not 0 < how.crop_fraction <= 1:
         return f"crop_fraction must be above 0 and at most 1, not {how.crop_fraction}"
     return ""
-
-
-def _centred(width: int, height: int, aspect: float, fraction: float) -> InputBox:
-    half_across = fraction * min(width, height * aspect) / 2
-    half_down = fraction * min(height, width / aspect) / 2
-    return InputBox(
-        max(0.0, width / 2 - half_across),
-        max(0.0, height / 2 - half_down),
-        min(float(width), width / 2 + half_across),
-        min(float(height), height / 2 + half_down),
-    )
 
 
 def _normalise(image: Image.Image, how: Preprocessing) -> NDArray[np.float32]:

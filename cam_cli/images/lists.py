@@ -12,7 +12,6 @@ from typing import Literal, cast
 
 from cam_cli.errors import UsageError
 from cam_cli.storage.location import Location, location
-from cam_cli.text import shown_if_odd
 
 LONGEST = 65_536
 """The most bytes of one path; no file system allows more."""
@@ -31,33 +30,27 @@ def listed(source: Path | Literal["-"], *, nul: bool) -> Iterator[Location]:
         UsageError: a list that cannot be read; an entry of more than `LONGEST` bytes; a NUL in a line.
     """
     name = "stdin" if str(source) == "-" else str(source)
-    shown = shown_if_odd(name)
     try:
         with _opened(source) as stream:
             for number, entry in enumerate(_entries(stream, b"\0" if nul else b"\n"), 1):
                 text = entry if nul else entry.removesuffix(b"\r")
-                if len(text) > LONGEST:
-                    other = (
-                        "one path a line goes with --files-from"
-                        if nul
-                        else "one path a line, in plain text, is expected"
-                    )
-                    raise UsageError(f"{shown}:{number}: more than {LONGEST} bytes are no path; {other}")
-                if b"\0" in text:
-                    raise UsageError(
-                        f"{shown}:{number}: a NUL is in no path; a NUL-separated list goes with --files-from0"
-                    )
+                try:
+                    path = _path(text, nul)
+                except ValueError as error:
+                    raise UsageError(f"{name if name.isprintable() else repr(name)}:{number}: {error}") from None
                 if text:
-                    yield _location(os.fsdecode(text), f"{shown}:{number}")
+                    yield path
     except OSError as error:
         raise UsageError(f"list {name!r} cannot be read: {error.strerror or error}; check the path") from error
 
 
-def _location(text: str, where: str) -> Location:
-    try:
-        return location(text)
-    except ValueError as error:
-        raise UsageError(f"{where}: {error}") from None
+def _path(text: bytes, nul: bool) -> Location:
+    if len(text) > LONGEST:
+        other = "one path a line goes with --files-from" if nul else "one path a line, in plain text, is expected"
+        raise ValueError(f"more than {LONGEST} bytes are no path; {other}")
+    if b"\0" in text:
+        raise ValueError("a NUL is in no path; a NUL-separated list goes with --files-from0")
+    return location(os.fsdecode(text))
 
 
 def _opened(source: Path | Literal["-"]) -> AbstractContextManager[io.BufferedReader]:
@@ -69,7 +62,7 @@ def _opened(source: Path | Literal["-"]) -> AbstractContextManager[io.BufferedRe
 
 
 def _entries(stream: io.BufferedReader, end: bytes) -> Iterator[bytes]:
-    """Yield what stands between the ends; of an entry beyond all measure, only as much as was read of it."""
+    """Yield what stands between the ends; of an entry longer than `LONGEST`, only as much as was read of it."""
     rest = b""
     while block := stream.read1(LONGEST):
         *entries, rest = (rest + block).split(end)

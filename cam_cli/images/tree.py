@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,24 +35,17 @@ class LocalTree:
         status = folder.stat()
         return status.st_dev, status.st_ino
 
-    def files(self, folder: Any, takes: Callable[[str], bool], folders: list[str]) -> Iterator[tuple[str, Location]]:
-        """Yield name and path of each file whose name is taken, sorted bytewise; add the names of the subfolders to `folders`.
-
-        The subfolders are known once all files are.
+    def children(self, folder: Any) -> Iterator[tuple[str, Location | None]]:
+        """Return the names in a folder and the path of each file, None for a subfolder; the files are sorted bytewise.
 
         Raises:
             OSError: the folder cannot be listed.
         """
-        files: list[str] = []
         with os.scandir(folder) as entries:
-            for entry in entries:
-                if _is_folder(entry):
-                    folders.append(entry.name)
-                elif takes(entry.name):
-                    files.append(entry.name)
-        folders.sort(key=os.fsencode)
-        files.sort(key=os.fsencode)
-        return ((name, folder / name) for name in files)
+            found = sorted(
+                ((entry.name, _is_folder(entry)) for entry in entries), key=lambda each: os.fsencode(each[0])
+            )
+        return ((name, None if is_folder else folder / name) for name, is_folder in found)
 
 
 class StoreTree:
@@ -92,15 +85,11 @@ class StoreTree:
         """See `LocalTree`. There are no links, so a folder never lies in itself."""
         return -1, len(folder.prefix)
 
-    def files(self, folder: Any, takes: Callable[[str], bool], folders: list[str]) -> Iterator[tuple[str, Location]]:
-        """See `LocalTree`. The object with an empty name, which marks an empty folder, is no file."""
+    def children(self, folder: Any) -> Iterator[tuple[str, Location | None]]:
+        """See `LocalTree`. The object with an empty name, which marks an empty folder, is left out."""
         for entry in self.store.children(folder):
-            name = quoted(entry.name)
-            if entry.stat is None:
-                folders.append(name)
-            elif entry.name and takes(name):
-                yield name, folder.child(entry.name, entry.stat)
-        folders.sort(key=os.fsencode)
+            if entry.stat is None or entry.name:
+                yield quoted(entry.name), None if entry.stat is None else folder.child(entry.name, entry.stat)
 
 
 FileTree = LocalTree | StoreTree

@@ -28,7 +28,6 @@ def table(name: str) -> NDArray[np.uint8]:
 @cache
 def class_colours() -> NDArray[np.uint8]:
     """Return the colours that tell classes apart, (7, 3) uint8 RGB: Okabe and Ito's, which the colour-blind see too."""
-    black_first = [colour.rgba8[:3] for colour in cmap.Colormap("okabeito:okabeito").iter_colors()]
-    colours = np.array(black_first[1:], np.uint8)
+    colours = np.array([colour.rgba8[:3] for colour in cmap.Colormap("okabeito:okabeito").iter_colors()], np.uint8)[1:]
     colours.flags.writeable = False
     return colours

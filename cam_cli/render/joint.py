@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,35 +15,30 @@ MOST_CLASSES = len(class_colours())
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-@dataclass(frozen=True)
-class Claim:
-    """One class's map at picture size, (height, width) in 0..1, NaN outside the network's input, and its line in the legend."""
-
-    values: NDArray[np.float32]
-    label: str
-
-
-def joint(image: NDArray[np.uint8], claims: Sequence[Claim], opacity: float) -> Image.Image:
+def joint(
+    image: NDArray[np.uint8], maps: Sequence[NDArray[np.float32]], labels: Sequence[str], opacity: float
+) -> Image.Image:
     """Colour each pixel of a greyed image by the class whose map is largest there, and add a legend below.
 
     Args:
         image: (height, width, 3) uint8 RGB.
-        claims: up to `MOST_CLASSES` classes, in the order of the legend.
+        maps: one for each class, up to `MOST_CLASSES`: (height, width) in 0..1, NaN outside the network's input.
+        labels: the lines of the legend, one for each map.
         opacity: weight of the colour, 0..1, where a map is 1.
 
     Raises:
         ValueError: no class, or more than there are colours.
     """
-    if not 0 < len(claims) <= MOST_CLASSES:
-        raise ValueError(f"between 1 and {MOST_CLASSES} classes fit in one picture, not {len(claims)}")
-    colours = class_colours()[: len(claims)]
-    heats = np.nan_to_num(np.stack([claim.values for claim in claims]))
+    if not 0 < len(maps) <= MOST_CLASSES:
+        raise ValueError(f"between 1 and {MOST_CLASSES} classes fit in one picture, not {len(maps)}")
+    colours = class_colours()[: len(maps)]
+    heats = np.nan_to_num(np.stack(maps))
     owner, strength = heats.argmax(axis=0), np.clip(heats.max(axis=0), 0, 1)[..., None]
     grey = np.asarray((image @ _LUMA)[..., None], np.float32)
     mixed = grey + opacity * strength * (2 - strength) * (colours[owner] - grey)
-    mixed[np.isnan(claims[0].values)] *= 0.4
+    mixed[np.isnan(maps[0])] *= 0.4
     picture = Image.fromarray(np.rint(mixed).astype(np.uint8))
-    return _with_legend(picture, [claim.label for claim in claims], colours)
+    return _with_legend(picture, labels, colours)
 
 
 def _with_legend(picture: Image.Image, labels: Sequence[str], colours: NDArray[np.uint8]) -> Image.Image:

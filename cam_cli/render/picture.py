@@ -69,8 +69,8 @@ def overlay(image: NDArray[np.uint8], values: NDArray[np.float32], colormap: str
     grey = picture.convert("L")
     levels = _levels(values, 255)
     heat = Image.fromarray(levels)
-    prominence = _prominence(np.linspace(0, 1, 256))
-    muted = Image.composite(grey.convert("RGB"), picture, heat.point(_mask(prominence * (2 - prominence))))
+    prominence = _steep(np.linspace(0, 1, 256))
+    muted = Image.composite(grey.convert("RGB"), picture, heat.point(_mask(_steep(prominence))))
     coloured = Image.fromarray(levels)
     coloured.putpalette(table(colormap).tobytes())
     mixed = Image.composite(coloured.convert("RGB"), muted, heat.point(_mask(opacity * prominence)))
@@ -113,6 +113,6 @@ def _mask(weights: NDArray[np.floating]) -> list[int]:
     return [round(float(weight) * 255) for weight in weights]
 
 
-def _prominence(heat: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return how much of the opacity each value gets, 0..1: none at 0, rising early to show weak heat."""
+def _steep(heat: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return a curve from 0 to 1 that rises early, to show weak heat."""
     return heat * (2 - heat)

@@ -14,7 +14,7 @@ from cam_cli.errors import ImageError, UsageError
 from cam_cli.models.labels import Label, Labels
 from cam_cli.plan.targets import read_targets
 from cam_cli.render.colour import class_colours
-from cam_cli.render.joint import MOST_CLASSES, Claim, joint
+from cam_cli.render.joint import MOST_CLASSES, joint
 
 LABELS = Labels((Label(0, "hen", "n01"), Label(1, "ice bear", "n02", ("polar bear",)), Label(2, "macaw", "n03")))
 ROOT = Path("photos")
@@ -108,8 +108,8 @@ def test_a_changed_row_of_the_table_redoes_its_image_alone(
     assert manifest["settings"]["targets"] == [-1, 2]
 
 
-def claims_of(maps: np.ndarray) -> list[Claim]:
-    return [Claim(values, f"class {i}") for i, values in enumerate(maps)]
+def names_of(maps: np.ndarray) -> list[str]:
+    return [f"class {i}" for i in range(len(maps))]
 
 
 def test_each_pixel_has_the_colour_of_the_class_that_claims_it() -> None:
@@ -117,7 +117,7 @@ def test_each_pixel_has_the_colour_of_the_class_that_claims_it() -> None:
     maps = np.zeros((3, 60, 90), np.float32)
     maps[0, :, :30], maps[1, :, 30:60], maps[2, :, 60:] = 1, 1, 1
     maps[:, :, 85:] = np.nan
-    picture = np.asarray(joint(photo, claims_of(maps), 1.0))
+    picture = np.asarray(joint(photo, maps, names_of(maps), 1.0))
     assert picture.shape[1] == 90
     assert picture.shape[0] > 60
     for i, column in enumerate((15, 45, 75)):
@@ -130,11 +130,13 @@ def test_each_pixel_has_the_colour_of_the_class_that_claims_it() -> None:
 
 def test_where_nothing_is_claimed_the_grey_photo_shows() -> None:
     photo = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
-    picture = np.asarray(joint(photo, claims_of(np.zeros((2, 40, 50), np.float32)), 0.6))[:40]
+    maps = np.zeros((2, 40, 50), np.float32)
+    picture = np.asarray(joint(photo, maps, names_of(maps), 0.6))[:40]
     assert np.ptp(picture.astype(int), axis=-1).max() == 0
 
 
 @pytest.mark.parametrize("count", [0, MOST_CLASSES + 1])
 def test_more_classes_than_colours_are_refused(count: int) -> None:
+    maps = np.zeros((count, 8, 8), np.float32)
     with pytest.raises(ValueError, match="classes fit in one picture"):
-        joint(np.zeros((8, 8, 3), np.uint8), claims_of(np.zeros((count, 8, 8), np.float32)), 0.6)
+        joint(np.zeros((8, 8, 3), np.uint8), maps, names_of(maps), 0.6)
