@@ -134,7 +134,7 @@ def _maps(
     targets: Sequence[Sequence[int]],
     tokens: Tokens | None,
 ) -> list[dict[Key, NDArray[np.float32]]]:
-    from cam_cli.engine.anatomy import examine
+    from cam_cli.engine.analysis import analyse
     from cam_cli.engine.explain import Explainer, Subject
     from cam_cli.models.calls import trace
     from cam_cli.models.layers import choose_scales, describe_layers
@@ -143,7 +143,7 @@ def _maps(
     traced = trace(model, (height, width, channels))
     scales = choose_scales(describe_layers(traced, tokens)) if "two layers" in families(request.methods) else None
     wanted = replace(request, selections=request.selections[:1])
-    explainer = Explainer(model, examine(traced, layers, scales, tokens), wanted, len(targets[0]))
+    explainer = Explainer(model, analyse(traced, layers, scales, tokens), wanted, len(targets[0]))
     subjects = [
         Subject(np.ascontiguousarray(photo, np.float32), hashlib.sha256(photo.tobytes()).hexdigest(), tuple(classes))
         for photo, classes in zip(x, targets, strict=True)

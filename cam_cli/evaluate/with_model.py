@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cam_cli.decoding.image import DecodedImage
 from cam_cli.decoding.pool import DecoderPool
-from cam_cli.engine.anatomy import examine
+from cam_cli.engine.analysis import analyse
 from cam_cli.engine.explain import Explainer, Subject
 from cam_cli.engine.scorer import Scorer
 from cam_cli.errors import UsageError
@@ -164,7 +164,7 @@ class _Stability:
             network, selections = self._opened.network, self._request.selections[:1]
             self._explainers[key] = Explainer(
                 network.model,
-                examine(self._traced, layers, None, network.tokens),
+                analyse(self._traced, layers, None, network.tokens),
                 replace(self._request, methods=methods, seed=seed, nsamples=n, selections=selections),
                 targets,
                 precision=self._opened.precision,
