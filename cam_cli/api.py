@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cam_cli.engine.anatomy import examine
+from cam_cli.engine.analysis import analyse
 from cam_cli.engine.explain import Explainer, Explanation, Request, Subject
 from cam_cli.engine.selection import Selection
 from cam_cli.engine.tracing import Noise
@@ -59,7 +59,7 @@ def explain(
     paths = [find_layer(traced.layers, choose_layer(infos).path if name == "auto" else name) for name in layers]
     request = request or Request()
     scales = choose_scales(infos) if "two layers" in families(request.methods) else None
-    explainer = Explainer(model, examine(traced, paths, scales, tokens), request, len(targets))
+    explainer = Explainer(model, analyse(traced, paths, scales, tokens), request, len(targets))
     subjects = [Subject(x, hashlib.sha256(x.tobytes()).hexdigest(), tuple(targets)) for x in batch]
     step = explainer.images_in_a_pass
     return [found for i in range(0, len(subjects), step) for found in explainer.explain(subjects[i : i + step])]

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from cam_cli.engine.anatomy import Anatomy, probabilities
+from cam_cli.engine.analysis import ModelAnalysis, probabilities
 from cam_cli.engine.baselines import Baselines
 from cam_cli.engine.evidence import RunningSums, clean_evidence
 from cam_cli.engine.formulas import Array
@@ -95,7 +95,7 @@ class Explainer:
 
     Args:
         model: any Keras 3 classifier, or a function that opens it, which is called only if it is needed. It is never changed.
-        anatomy: of that model, with the layers to explain.
+        analysis: of that model, with the layers to explain.
         request: what to compute for every image.
         targets: how many targets each image has.
         images: how many images share a pass; None for as many as fill `ROWS_IN_A_PASS` with their noisy copies.
@@ -110,7 +110,7 @@ class Explainer:
     def __init__(
         self,
         model: keras.Model | Callable[[], keras.Model],
-        anatomy: Anatomy,
+        analysis: ModelAnalysis,
         request: Request,
         targets: int = 1,
         images: int | None = None,
@@ -118,13 +118,13 @@ class Explainer:
         graphs: GraphCache | None = None,
     ) -> None:
         self.request = request
-        self.anatomy = anatomy
+        self.analysis = analysis
         if unknown := set(request.methods) - METHODS.keys():
             raise UsageError(f"unknown method '{min(unknown)}': the methods are {', '.join(METHODS)}")
         self._methods = [METHODS[name] for name in request.methods]
-        for path in anatomy.explained:
+        for path in analysis.explained:
             for selection in request.selections:
-                selection.checked(path, anatomy.grids[path].shape)
+                selection.checked(path, analysis.grids[path].shape)
         self._noisy = self._noisy_layers()
         noise = self._noisy and request.nsamples > 0 and request.noise.std_dev > 0
         self.nsamples = request.nsamples if noise else 0
@@ -139,9 +139,9 @@ class Explainer:
         """How often the memory ran out."""
         self._run = self._compiled()
         peers = [method.name for method in self._methods if method.family == "peer"]
-        self._baselines = Baselines(self._open_model(), peers, anatomy.input_shape, request.seed) if peers else None
+        self._baselines = Baselines(self._open_model(), peers, analysis.input_shape, request.seed) if peers else None
         for method in self._methods:
-            if method.family == "two layers" and anatomy.scales is None:
+            if method.family == "two layers" and analysis.scales is None:
                 raise UsageError(f"{method.name} needs activations on two grids, and this model has only one")
             if method.pooled:
                 self._check_pooled(method.name)
@@ -203,25 +203,25 @@ class Explainer:
             images,
             samples,
             self._targets,
-            self.anatomy.input_shape,
+            self.analysis.input_shape,
             clean,
-            self.anatomy.grids,
+            self.analysis.grids,
             self.request.noise,
             self._exact_layers(),
             to_input="input" in families(self.request.methods),
         )
 
     def _noisy_layers(self) -> frozenset[str]:
-        layers = {path for path in self.anatomy.explained if self.anatomy.heads[path] is not Head.AFFINE}
+        layers = {path for path in self.analysis.explained if self.analysis.heads[path] is not Head.AFFINE}
         noisy = {method.family for method in self._methods if method.noise}
         return frozenset((layers if "layer++" in noisy else set()) | ({INPUT} if "input" in noisy else set()))
 
     def _exact_layers(self) -> tuple[str, ...]:
         if self.request.derivatives != "exact":
             return ()
-        smooth = tuple(path for path in self.anatomy.explained if self.anatomy.heads[path] is Head.SMOOTH)
+        smooth = tuple(path for path in self.analysis.explained if self.analysis.heads[path] is Head.SMOOTH)
         for path in smooth:
-            if not self.anatomy.separable[path]:
+            if not self.analysis.separable[path]:
                 raise UsageError(
                     f"layer '{path}': exact derivatives need a head whose smooth operations act on each cell by itself "
                     "(an activation, then pooling and dense layers); use the closed form here"
@@ -232,17 +232,17 @@ class Explainer:
         spec = self._run.spec
         zeros = Subject(np.zeros(spec.input, np.float32), method, (0,) * spec.targets)
         first = self._sampled([zeros] * spec.images).first
-        for path in self.anatomy.explained:
+        for path in self.analysis.explained:
             g = first.derivatives[path][0][0][0, 0]
             uniform = np.allclose(g, g[:1, :1], rtol=1e-4, atol=1e-6 * float(np.abs(g).max()))
-            if self.anatomy.heads[path] is not Head.AFFINE or not uniform:
+            if self.analysis.heads[path] is not Head.AFFINE or not uniform:
                 raise UsageError(
                     f"{method} needs a layer that feeds global average pooling and one dense layer; '{path}' does not. "
                     "Use gradcam, which equals it there and is defined everywhere"
                 )
 
     def _explain_a_pass(self, subjects: Sequence[Subject]) -> list[Explanation]:
-        classes = self.anatomy.classes
+        classes = self.analysis.classes
         for target in {t for subject in subjects for t in subject.targets}:
             if not -classes <= target < classes:
                 raise UsageError(f"class {target} does not exist: the model has {classes} classes")
@@ -258,7 +258,7 @@ class Explainer:
                     made = self._layer_maps(b, t, target, found, samples.count)
                     made += self._input_maps(b, t, target, samples, subject)
                     maps += made if np.isfinite(logits[target]) else [m.broken() for m in made]
-            chances = probabilities(logits, self.anatomy.link)
+            chances = probabilities(logits, self.analysis.link)
             explanations.append(Explanation(logits, chances, tuple(dict.fromkeys(targets)), tuple(maps)))
         return explanations
 
@@ -322,30 +322,30 @@ class Explainer:
             return Findings(A, derivatives[0], clean, sums[b].evidence(clean, A, numerator) if sums else None)
 
         spec = self._run.spec
-        keys = [(path, t) for path in self.anatomy.grids for t in range(spec.targets)]
+        keys = [(path, t) for path in self.analysis.grids for t in range(spec.targets)]
         found = self._threads.map(of_one_image, [(*key, b) for key in keys for b in range(spec.images)])
         return {key: [next(found) for _ in range(spec.images)] for key in keys}
 
     def _layer_maps(self, b: int, t: int, target: int, found: _Found, count: int) -> list[SaliencyMap]:
         maps = [
             self._layer_map(path, method, target, selection, found[path, t][b], count)
-            for path in self.anatomy.explained
+            for path in self.analysis.explained
             for method in self._methods
             if method.explains_cells and (method.of_class or t == 0)
             for selection in self.request.selections
         ]
         for method in self._methods:
-            if method.family == "two layers" and self.anatomy.scales:
-                coarse, fine = self.anatomy.scales
+            if method.family == "two layers" and self.analysis.scales:
+                coarse, fine = self.analysis.scales
                 values = TWO_LAYER_FORMULAS[method.name](found[coarse, t][b], found[fine, t][b])
-                head = self.anatomy.heads[fine]
+                head = self.analysis.heads[fine]
                 maps.append(SaliencyMap(f"{coarse}+{fine}", method.name, target, Selection(), values, head))
         return maps
 
     def _layer_map(
         self, path: str, method: Method, target: int, selection: Selection, found: Findings, count: int
     ) -> SaliencyMap:
-        head = self.anatomy.heads[path]
+        head = self.analysis.heads[path]
         if method.family == "layer":
             formula = LAYER_FORMULAS[method.name]
             chosen = selection.settled(lambda: formula(found, selection))

@@ -7,7 +7,7 @@ from enum import StrEnum
 import keras
 import tensorflow as tf
 
-from cam_cli.engine.anatomy import logits_of
+from cam_cli.engine.analysis import logits_of
 from cam_cli.errors import UsageError
 from cam_cli.models.calls import concrete_function, run_model
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from cam_cli.engine.anatomy import examine, probabilities
+from cam_cli.engine.analysis import analyse, probabilities
 from cam_cli.engine.explain import ROWS_IN_A_PASS
 from cam_cli.engine.runner import compile_pass
 from cam_cli.engine.tracing import PassSpec
@@ -38,9 +38,9 @@ class Scorer:
         rows: int = ROWS_IN_A_PASS,
         precision: str = "float32",
     ) -> None:
-        anatomy = examine(trace(model, input_shape), ())
-        self.classes = anatomy.classes
-        self._link = anatomy.link
+        analysis = analyse(trace(model, input_shape), ())
+        self.classes = analysis.classes
+        self._link = analysis.link
         self._run = compile_pass(lambda: model, PassSpec(rows, 1, 1, input_shape, clean=1), precision)
 
     def __call__(self, x: NDArray[Any], target: int) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import rewriter_config_pb2
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from cam_cli.engine.anatomy import last_output, logits_of
+from cam_cli.engine.analysis import last_output, logits_of
 from cam_cli.engine.folding import GraphDef, folded, optimised
 from cam_cli.engine.gradients import mirror
 from cam_cli.engine.noise import noise, sigma
@@ -144,7 +144,7 @@ def trace_pass(model: keras.Model, spec: PassSpec) -> FrozenGraph | PassFunction
     forbids freezing, the pass stays a function of the model's variables.
 
     Raises:
-        ModelError: as `examine` does. UsageError: the score has no gradient at a layer.
+        ModelError: as `analyse` does. UsageError: the score has no gradient at a layer.
     """
     with native_chatter_silenced():
         forward = _frozen_forward(model, spec) or _forward(model, spec)

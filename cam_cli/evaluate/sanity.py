@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cam_cli.engine.anatomy import examine
+from cam_cli.engine.analysis import analyse
 from cam_cli.engine.explain import Explainer, Explanation, Request, Subject
 from cam_cli.errors import ModelError, UsageError
 from cam_cli.evaluate.records import Sanity, Survival
@@ -85,7 +85,7 @@ def sanity(
         traced = trace(network, shape)
         scales = choose_scales(describe_layers(traced, tokens)) if "two layers" in families(request.methods) else None
         wanted = replace(request, selections=request.selections[:1])
-        explainer = Explainer(network, examine(traced, layers, scales, tokens), wanted, len(targets[0]))
+        explainer = Explainer(network, analyse(traced, layers, scales, tokens), wanted, len(targets[0]))
         subjects = [
             Subject(np.ascontiguousarray(one, np.float32), hashlib.sha256(one.tobytes()).hexdigest(), tuple(classes))
             for one, classes in zip(x, targets, strict=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cam_cli.decoding.image import DecodedImage
 from cam_cli.decoding.pool import DecoderPool
-from cam_cli.engine.anatomy import examine
+from cam_cli.engine.analysis import analyse
 from cam_cli.engine.explain import Explainer, Subject
 from cam_cli.engine.scorer import Scorer
 from cam_cli.errors import UsageError
@@ -119,7 +119,7 @@ def _stability(opened: OpenedModel) -> _Measure:
     @cache
     def explainer(layers: tuple[str, ...], methods: tuple[str, ...], targets: int, seed: int, n: int) -> Explainer:
         asked = replace(request, methods=methods, seed=seed, nsamples=n, selections=request.selections[:1])
-        anatomy = examine(traced, layers, None, network.tokens)
+        anatomy = analyse(traced, layers, None, network.tokens)
         return Explainer(network.model, anatomy, asked, targets, precision=opened.precision, graphs=graphs)
 
     def fitted(pixels: NDArray[np.uint8]) -> tuple[_Array, InputBox]:

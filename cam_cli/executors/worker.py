@@ -37,15 +37,15 @@ class Worker:
         cache = Cache(cache_folder(os.environ) if config.cache else None, inputs.key)
         self.resolved = resolve(inputs, cache)
         self.plan = plan = self.resolved.plan
-        anatomy = self.resolved.anatomy
+        analysis = self.resolved.analysis
         request = request_of(config)
         self._targets = plan.targets.count
         self._explainer = Explainer(
-            self.resolved.open_model, anatomy, request, self._targets, config.batch, plan.precision, cache
+            self.resolved.open_model, analysis, request, self._targets, config.batch, plan.precision, cache
         )
         self._tuner = BatchSizeTuner(self._explainer, cache, MOST_BYTES) if config.batch is None else None
         self.decode_settings = DecodeSettings(
-            anatomy.input_shape[:2], self.resolved.preprocessing, config.picture_size, config.max_pixels
+            analysis.input_shape[:2], self.resolved.preprocessing, config.picture_size, config.max_pixels
         )
 
     @property

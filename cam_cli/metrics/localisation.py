@@ -40,15 +40,17 @@ Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 
-def localise(placed: Array, masks: Sequence[Mask]) -> dict[str, float]:
+def localise(upsampled: Array, masks: Sequence[Mask]) -> dict[str, float]:
     """Compute all `METRICS` of a map (H, W) laid over its image; NaN, where the network did not look, is no heat.
 
     Raises:
         ValueError: no masks, or one whose shape is not the map's.
     """
-    if not masks or any(mask.shape != placed.shape for mask in masks):
-        raise ValueError(f"a map of {placed.shape} needs masks of the same shape, got {[mask.shape for mask in masks]}")
-    heat = np.where(placed > 0, placed, np.float32(0))
+    if not masks or any(mask.shape != upsampled.shape for mask in masks):
+        raise ValueError(
+            f"a map of {upsampled.shape} needs masks of the same shape, got {[mask.shape for mask in masks]}"
+        )
+    heat = np.where(upsampled > 0, upsampled, np.float32(0))
     if heat.max() <= 0:
         return dict.fromkeys((metric.name for metric in METRICS), 0.0)
     union = np.logical_or.reduce(masks)

@@ -38,21 +38,21 @@ Array = NDArray[np.float32]
 Point = tuple[float, float]
 
 
-def signals(values: Array, placed: Array) -> dict[str, float | None]:
+def signals(values: Array, upsampled: Array) -> dict[str, float | None]:
     """Compute all signals of one map.
 
     Args:
         values: (h, w), the map on its own grid.
-        placed: (H, W), the same map laid over its image.
+        upsampled: (H, W), the same map laid over its image.
 
     Returns:
         All of `METRICS` but class_distance, which takes two maps; None for those of a blank map.
     """
-    centre_x, centre_y = centre_of_attention(placed) or (None, None)
+    centre_x, centre_y = centre_of_attention(upsampled) or (None, None)
     return {
-        "border_energy": border_energy(placed),
+        "border_energy": border_energy(upsampled),
         "entropy": entropy(values),
-        "spread": spread(placed),
+        "spread": spread(upsampled),
         "centre_x": centre_x,
         "centre_y": centre_y,
     }

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from cam_cli.config import RunConfig
-from cam_cli.engine.anatomy import Anatomy, examine
+from cam_cli.engine.analysis import ModelAnalysis, analyse
 from cam_cli.engine.explain import Explainer, Request, Subject
 from cam_cli.engine.head import Head
 from cam_cli.engine.selection import Selection
@@ -41,13 +41,13 @@ class Resolved:
     """A plan, and what the engine needs to carry it out.
 
     Args:
-        anatomy: of the model, with the layers to explain.
+        analysis: of the model, with the layers to explain.
         preprocessing: how an image becomes the model's input.
         open_model: loads the Keras model, once; it is called only if nothing that is kept makes up for it.
     """
 
     plan: Plan
-    anatomy: Anatomy
+    analysis: ModelAnalysis
     preprocessing: Preprocessing
     labels: Labels
     open_model: Callable[[], Any]
@@ -57,17 +57,17 @@ class Resolved:
 class _Decided:
     """The part of a resolved plan that follows from the settings and the files of the model alone; it is kept."""
 
-    anatomy: Anatomy
+    analysis: ModelAnalysis
     model: ModelRecord
     settings: dict[str, Any]
     preprocessing: Preprocessing
     remarks: tuple[str, ...]
 
     def resolved(self, inputs: PlanInputs, labels: Labels, open_model: Callable[[], Any]) -> Resolved:
-        classes = self.anatomy.classes
+        classes = self.analysis.classes
         targets = targets_for(inputs, labels, classes)
         plan = Plan(inputs.key, self.model, classes, self.settings, self.remarks, targets)
-        return Resolved(plan, self.anatomy, self.preprocessing, labels, open_model)
+        return Resolved(plan, self.analysis, self.preprocessing, labels, open_model)
 
 
 _DECIDED: TypeAdapter[_Decided] = TypeAdapter(_Decided)
@@ -107,10 +107,10 @@ def _decide(network: Network, config: RunConfig) -> _Decided:
     infos = describe_layers(traced, network.tokens)
     paths, remarks = _layers(network, config, traced, infos)
     scales = choose_scales(infos) if "two layers" in families(config.methods) else None
-    anatomy = examine(traced, paths, scales, network.tokens)
-    if network.labels.entries and len(network.labels.entries) != anatomy.classes:
+    analysis = analyse(traced, paths, scales, network.tokens)
+    if network.labels.entries and len(network.labels.entries) != analysis.classes:
         count = len(network.labels.entries)
-        raise UsageError(f"there are {count} class names and the model has {anatomy.classes} classes; they must match")
+        raise UsageError(f"there are {count} class names and the model has {analysis.classes} classes; they must match")
     open_settings = {key: value for key, value in config.result_settings().items() if key not in _INPUT_KEYS}
     settings = open_settings | {
         "model": network.name,
@@ -119,11 +119,11 @@ def _decide(network: Network, config: RunConfig) -> _Decided:
         "input": {"size": list(network.input_shape[:2]), **asdict(network.preprocessing)},
     }
     return _Decided(
-        anatomy,
+        analysis,
         ModelRecord(name=network.name, sha256=network.sha256, input_size=network.input_shape[:2]),
         settings,
         network.preprocessing,
-        (*network.remarks, *remarks, *_noise_remarks(config, anatomy)),
+        (*network.remarks, *remarks, *_noise_remarks(config, analysis)),
     )
 
 
@@ -132,9 +132,9 @@ def _with_precision(decided: _Decided, config: RunConfig, resolved: Resolved) ->
     count = resolved.plan.targets.count
 
     def build(precision: str) -> Explainer:
-        return Explainer(resolved.open_model, decided.anatomy, request_of(config), count, precision=precision)
+        return Explainer(resolved.open_model, decided.analysis, request_of(config), count, precision=precision)
 
-    rows, columns, _ = decided.anatomy.input_shape
+    rows, columns, _ = decided.analysis.input_shape
     trial = try_bfloat16(
         build,
         [
@@ -194,11 +194,11 @@ def _layers(
     return list(dict.fromkeys(paths)), remarks
 
 
-def _noise_remarks(config: RunConfig, anatomy: Anatomy) -> list[str]:
+def _noise_remarks(config: RunConfig, analysis: ModelAnalysis) -> list[str]:
     noisy = any(METHODS[name].noise and METHODS[name].explains_cells for name in config.methods)
     if not noisy or not config.nsamples:
         return []
-    affine = [path for path in anatomy.explained if anatomy.heads[path] is Head.AFFINE]
+    affine = [path for path in analysis.explained if analysis.heads[path] is Head.AFFINE]
     return [
         f"layer '{path}': noise has no effect, because all above it is affine; the noisy passes are skipped"
         for path in affine

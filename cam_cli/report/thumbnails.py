@@ -75,7 +75,7 @@ def map_thumbnail(image: ImageResult, record: MapRecord, pixels: NDArray[np.uint
         return None
     settings = image.manifest.settings
     try:
-        placed = image.upsampled(drawn(values, drawing_of(record.method)), (pixels.shape[1], pixels.shape[0]))
-        return thumbnail(overlay(pixels, placed, settings["colormap"], settings["opacity"]), side)
+        upsampled = image.upsampled(drawn(values, drawing_of(record.method)), (pixels.shape[1], pixels.shape[0]))
+        return thumbnail(overlay(pixels, upsampled, settings["colormap"], settings["opacity"]), side)
     except (ArithmeticError, LookupError, TypeError, ValueError):  # settings and maps from anywhere
         return None

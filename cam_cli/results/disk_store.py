@@ -182,7 +182,7 @@ class DiskResultStore(ResultStore):
 
     @override
     def _read(self, name: str) -> bytes:
-        return read_regular(self.path / name, follow_link=True)
+        return read_regular(self.path / name)
 
     @override
     def _write(self, name: str, data: bytes) -> Path:

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 
-def read_regular(path: Path, *, follow_link: bool = False) -> bytes:
-    """Read a file; raises OSError if it cannot be read or is not a regular file, without waiting for a pipe."""
-    links = 0 if follow_link else os.O_NOFOLLOW
-    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | links)
+def read_regular(path: Path) -> bytes:
+    """Read a file; raises OSError if it cannot be read or is not a regular file: a link, or a pipe, which is not waited for."""
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
     with open(file, "rb") as stream:  # noqa: PTH123 - a descriptor, which Path cannot open
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))

@@ -11,7 +11,7 @@ import sys
 import keras
 import numpy as np
 
-from cam_cli.engine.anatomy import examine
+from cam_cli.engine.analysis import analyse
 from cam_cli.engine.explain import Explainer, Request, Subject
 from cam_cli.models.applications import applications, load_application
 from cam_cli.models.calls import trace
@@ -27,9 +27,9 @@ def row(name: str) -> str:
     traced = trace(model, (height, width, 3))
     infos = describe_layers(traced)
     chosen, scales = choose_layer(infos), choose_scales(infos)
-    anatomy = examine(traced, [chosen.path])
+    analysis = analyse(traced, [chosen.path])
     x = np.random.default_rng(0).normal(0, 50, (height, width, 3)).astype(np.float32)
-    saliency = Explainer(model, anatomy, Request(nsamples=1)).explain([Subject(x, name)])[0].maps[0]
+    saliency = Explainer(model, analysis, Request(nsamples=1)).explain([Subject(x, name)])[0].maps[0]
     grid = "x".join(map(str, saliency.values.shape))
     fine = scales[1] if scales else "none"
     return f"| {name} | {height} | `{chosen.path}` | {grid} | {saliency.head} | {saliency.state} | `{fine}` |"

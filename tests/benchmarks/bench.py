@@ -31,7 +31,7 @@ with native_chatter_silenced():
     import torch_cam
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    from cam_cli.engine.anatomy import examine
+    from cam_cli.engine.analysis import analyse
     from cam_cli.engine.explain import Explainer, Request, Subject
     from cam_cli.engine.selection import Selection
     from cam_cli.images.decode import decode
@@ -74,9 +74,9 @@ def explainer(
     name: str, layers: list[str], targets: int = 1, precision: str = "float32", **request: object
 ) -> Explainer:
     network = load_network(name)
-    anatomy = examine(trace(network.model, network.input_shape), layers, None, None)
+    analysis = analyse(trace(network.model, network.input_shape), layers, None, None)
     asked = Request(nsamples=NSAMPLES, **request)  # type: ignore[arg-type]
-    return Explainer(network.model, anatomy, asked, targets, precision=precision)
+    return Explainer(network.model, analysis, asked, targets, precision=precision)
 
 
 def forward(model: keras.Model, rows: int, shape: tuple[int, int, int]) -> Callable[[], object]:
@@ -91,7 +91,7 @@ def forward(model: keras.Model, rows: int, shape: tuple[int, int, int]) -> Calla
 
 def subjects(engine: Explainer, targets: int = 1) -> list[Subject]:
     draw = np.random.default_rng(0)
-    shape = engine.anatomy.input_shape
+    shape = engine.analysis.input_shape
     ranks = tuple(range(-1, -targets - 1, -1))
     return [Subject(draw.normal(size=shape).astype(np.float32), str(b), ranks) for b in range(engine.images_in_a_pass)]
 
@@ -101,7 +101,7 @@ def against_the_bare_network(rounds: int) -> None:
         engine = explainer(name, [layer])
         batch = subjects(engine)
         samples = engine.nsamples + 1
-        bare = forward(load_network(name).model, samples * len(batch), engine.anatomy.input_shape)
+        bare = forward(load_network(name).model, samples * len(batch), engine.analysis.input_shape)
         times = in_turn({"engine": lambda e=engine, b=batch: e.explain(b), "bare": bare}, rounds)  # type: ignore[misc]
         told(f"{name} {layer}: engine / {samples} forward passes", times["engine"] / times["bare"], f"<= {target:.2f}")
 

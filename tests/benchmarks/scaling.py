@@ -31,7 +31,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 
-from cam_cli.engine.anatomy import examine
+from cam_cli.engine.analysis import analyse
 from cam_cli.engine.explain import Explainer, Request
 from cam_cli.engine.selection import Selection
 from cam_cli.models.calls import trace
@@ -139,7 +139,7 @@ def of_filters(count: int) -> Explainer:
 
 
 def engine_of(model: Model, shape: tuple[int, int, int], layer: str, nsamples: int) -> Explainer:
-    return Explainer(model, examine(trace(model, shape), [layer], None, None), Request(nsamples=nsamples))
+    return Explainer(model, analyse(trace(model, shape), [layer], None, None), Request(nsamples=nsamples))
 
 
 def timed_curve(rounds: int, what: str, axis: str, sizes: tuple[int, ...], make: Callable[[int], Explainer]) -> Curve:

@@ -65,7 +65,7 @@ def export(target: Path) -> None:
         import keras
         import tensorflow as tf
 
-        from cam_cli.engine.anatomy import logits_of
+        from cam_cli.engine.analysis import logits_of
         from cam_cli.images.decode import decode
         from cam_cli.images.fit import fit
         from cam_cli.models.calls import run_model

@@ -27,7 +27,7 @@ from launcher import Launcher
 from PIL import Image
 
 from cam_cli.config import RunConfig
-from cam_cli.engine.anatomy import examine
+from cam_cli.engine.analysis import analyse
 from cam_cli.engine.explain import Explainer, Request, Subject
 from cam_cli.errors import SmoothcamError
 from cam_cli.executors import worker
@@ -811,7 +811,7 @@ def demanding(layer: keras.Layer) -> keras.Model:
 
 
 def explainer(model: keras.Model) -> Explainer:
-    return Explainer(model, examine(trace(model, (32, 32, 3)), ["conv1"]), Request(nsamples=5))
+    return Explainer(model, analyse(trace(model, (32, 32, 3)), ["conv1"]), Request(nsamples=5))
 
 
 def subjects() -> list[Subject]:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import Array, Options, SmallNetwork
 
-from cam_cli.engine.anatomy import Head, Link, examine
+from cam_cli.engine.analysis import Head, Link, analyse
 from cam_cli.engine.explain import Explainer, Request, Subject
 from cam_cli.engine.maps import SaliencyMap
 from cam_cli.engine.selection import Selection
@@ -45,7 +45,7 @@ def keras_twin(network: SmallNetwork, activation: str | None = None, channels: i
 
 def explainer(model: keras.Model, layers: Sequence[str], request: Request, targets: int = 1) -> Explainer:
     shape = model.input_shape[1:]
-    return Explainer(model, examine(trace(model, shape), layers), request, targets)
+    return Explainer(model, analyse(trace(model, shape), layers), request, targets)
 
 
 def only(found: Sequence[SaliencyMap], **wanted: object) -> SaliencyMap:
@@ -160,7 +160,7 @@ def test_softmax_and_sigmoid_are_looked_behind(network: SmallNetwork, image: np.
     plain = explainer(keras_twin(network), ["conv2"], Request()).explain([Subject(image, "a")])[0]
     for activation, link in (("softmax", Link.SOFTMAX), ("sigmoid", Link.SIGMOID)):
         twin = explainer(keras_twin(network, activation), ["conv2"], Request())
-        assert twin.anatomy.link is link
+        assert twin.analysis.link is link
         ours = twin.explain([Subject(image, "a")])[0]
         np.testing.assert_allclose(ours.logits, plain.logits, rtol=1e-6)
         np.testing.assert_allclose(ours.maps[0].values, plain.maps[0].values, rtol=1e-5)
@@ -182,7 +182,7 @@ def test_an_affine_head_is_proved_and_its_map_equals_the_long_way(image: np.ndar
     model = pooled_model("linear")
     request = Request(nsamples=5, noise=Noise(0.3), seed=1)
     skipping = explainer(model, ["maps"], request)
-    assert skipping.anatomy.heads["maps"] is Head.AFFINE
+    assert skipping.analysis.heads["maps"] is Head.AFFINE
     assert skipping.nsamples == 0
     long_way = explainer(model, ["maps", "early"], request)
     assert long_way.nsamples == 5
@@ -222,7 +222,7 @@ def pooled_model(activation: str) -> keras.Model:
 )
 def test_a_head_with_any_nonlinearity_is_not_taken_for_affine(activation: str, kind: Head) -> None:
     model = pooled_model(activation)
-    assert examine(trace(model, SHAPE), ["maps"]).heads["maps"] is kind
+    assert analyse(trace(model, SHAPE), ["maps"]).heads["maps"] is kind
 
 
 def test_an_almost_linear_head_is_not_affine(image: np.ndarray) -> None:
@@ -230,7 +230,7 @@ def test_an_almost_linear_head_is_not_affine(image: np.ndarray) -> None:
     maps = keras.layers.Conv2D(4, 3, activation="relu", name="maps")(inputs)
     bent = keras.layers.Lambda(lambda t: t + 1e-7 * t * t)(maps)
     model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(bent)))
-    assert examine(trace(model, SHAPE), ["maps"]).heads["maps"] is Head.SMOOTH
+    assert analyse(trace(model, SHAPE), ["maps"]).heads["maps"] is Head.SMOOTH
 
 
 def test_batch_neighbours_and_padding_do_not_change_a_map(network: SmallNetwork) -> None:
@@ -326,7 +326,7 @@ def test_a_model_that_nobody_else_keeps_is_there_as_long_as_it_is_needed(
 ) -> None:
     if not frozen:
         monkeypatch.setattr("cam_cli.engine.tracing.MOST_FROZEN_PARAMETERS", 0)
-    anatomy = examine(trace(keras_twin(network), SHAPE), ["conv1"])
-    found = Explainer(lambda: keras_twin(network), anatomy, Request(methods=(method,)))
+    analysis = analyse(trace(keras_twin(network), SHAPE), ["conv1"])
+    found = Explainer(lambda: keras_twin(network), analysis, Request(methods=(method,)))
     gc.collect()
     assert found.explain([Subject(image, "a", (CLASS,))])[0].maps[0].state == "ok"

@@ -12,7 +12,7 @@ import tensorflow as tf
 from conftest import NO_BFLOAT16
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from cam_cli.engine.anatomy import examine
+from cam_cli.engine.analysis import analyse
 from cam_cli.engine.explain import Explainer, Request, Subject
 from cam_cli.engine.folding import folded
 from cam_cli.engine.gradients import mirror
@@ -142,7 +142,7 @@ def small() -> keras.Model:
 
 
 def test_a_frozen_graph_survives_being_written_down(small: keras.Model) -> None:
-    engine = Explainer(small, examine(trace(small, SHAPE), ["first"]), Request())
+    engine = Explainer(small, analyse(trace(small, SHAPE), ["first"]), Request())
     traced = trace_pass(small, engine._pass_spec())
     assert isinstance(traced, FrozenGraph)
     again = FrozenGraph.from_bytes(traced.to_bytes())
@@ -152,10 +152,10 @@ def test_a_frozen_graph_survives_being_written_down(small: keras.Model) -> None:
 
 @pytest.mark.skipif(bool(NO_BFLOAT16), reason=NO_BFLOAT16)
 def test_bfloat16_rounds_the_network_and_keeps_the_map(small: keras.Model) -> None:
-    anatomy = examine(trace(small, SHAPE), ["first"])
+    analysis = analyse(trace(small, SHAPE), ["first"])
     subject = Subject(RNG.normal(size=SHAPE).astype(np.float32), "a")
     exact, rounded = (
-        Explainer(small, anatomy, Request(), precision=precision).explain([subject])[0]
+        Explainer(small, analysis, Request(), precision=precision).explain([subject])[0]
         for precision in ("float32", "bfloat16")
     )
     assert exact.logits.tolist() != rounded.logits.tolist()

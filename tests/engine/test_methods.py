@@ -12,7 +12,7 @@ from PIL import Image
 from test_engine import CLASS, SHAPE, keras_twin, noises, only
 
 from cam_cli import Noise, Request, Selection, explain
-from cam_cli.engine.anatomy import examine
+from cam_cli.engine.analysis import analyse
 from cam_cli.engine.explain import Explainer, Subject
 from cam_cli.engine.head import Head
 from cam_cli.engine.methods import enlarged
@@ -75,7 +75,7 @@ def input_gradient(network: SmallNetwork, x: np.ndarray) -> np.ndarray:
 def test_smoothgrad_averages_signed_gradients(network: SmallNetwork, image: np.ndarray, nsamples: int) -> None:
     request = Request(methods=("smoothgrad",), nsamples=nsamples, noise=Noise(0.3), seed=2)
     model = keras_twin(network)
-    engine = Explainer(model, examine(trace(model, SHAPE), ["conv2"]), request)
+    engine = Explainer(model, analyse(trace(model, SHAPE), ["conv2"]), request)
     found = engine.explain([Subject(image, "cat", (CLASS,))])[0].maps[0]
     x = image.astype(np.float64)
     sigma = oracle.sigma(x, 0.3)
@@ -142,9 +142,9 @@ def smooth_model(activation: str) -> keras.Model:
 def test_exact_derivatives_are_those_of_finite_differences(image: np.ndarray, activation: str) -> None:
     """Weights from derivatives of exp(S) measured in float64, cell by cell, against the engine's."""
     model = smooth_model(activation)
-    anatomy = examine(trace(model, SHAPE), ["maps"])
-    assert anatomy.heads["maps"] is Head.SMOOTH
-    assert anatomy.separable["maps"]
+    analysis = analyse(trace(model, SHAPE), ["maps"])
+    assert analysis.heads["maps"] is Head.SMOOTH
+    assert analysis.separable["maps"]
     target = 2
     exact = maps_of(model, image, ["maps"], Request(nsamples=0, derivatives="exact"), target)[0]
     closed = maps_of(model, image, ["maps"], Request(nsamples=0), target)[0]
@@ -195,7 +195,7 @@ def test_exact_derivatives_are_refused_where_they_are_not_diagonal(image: np.nda
     maps = keras.layers.Conv2D(4, 3, name="maps", activation="relu")(inputs)
     mixed = keras.layers.Conv2D(4, 3, activation="silu")(maps)
     model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(mixed)))
-    assert not examine(trace(model, SHAPE), ["maps"]).separable["maps"]
+    assert not analyse(trace(model, SHAPE), ["maps"]).separable["maps"]
     with pytest.raises(UsageError, match="exact derivatives need a head whose smooth operations act on each cell"):
         maps_of(model, image, ["maps"], Request(derivatives="exact"), 0)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import cam_cli
 from cam_cli.api import explain
-from cam_cli.engine.anatomy import Link, examine
+from cam_cli.engine.analysis import Link, analyse
 from cam_cli.engine.explain import Explainer, Explanation, Request, Subject
 from cam_cli.engine.head import Head
 from cam_cli.engine.maps import correlation
@@ -226,7 +226,7 @@ class Snapshot:
 
 
 def engine(model: Any, names: Sequence[str], request: Request = EVERYTHING, targets: int = 1) -> Explainer:
-    return Explainer(model, examine(trace(model, IMAGE.shape), names), request, targets)
+    return Explainer(model, analyse(trace(model, IMAGE.shape), names), request, targets)
 
 
 def agree(ours: Explanation, truth: Explanation, relative: float = RELATIVE) -> None:
@@ -513,7 +513,7 @@ class Gate(keras.Layer):  # type: ignore[misc]
 def test_a_gate_that_depends_on_the_activations_is_not_affine(gate: str) -> None:
     """dS/dA differs between inputs although every operation that carries a gradient is linear."""
     model = chain(keras.Input(SHAPE), *parts()[:2], Gate(GATES[gate]), layers.Flatten(), layers.Dense(CLASSES))
-    assert examine(trace(model, SHAPE), ["conv2"]).heads["conv2"] is not Head.AFFINE
+    assert analyse(trace(model, SHAPE), ["conv2"]).heads["conv2"] is not Head.AFFINE
 
 
 def test_explaining_twice_gives_the_same_arrays() -> None:

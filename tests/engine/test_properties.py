@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cam_cli.engine.anatomy import examine
+from cam_cli.engine.analysis import analyse
 from cam_cli.engine.explain import Explainer, Explanation, Request, Subject
 from cam_cli.engine.head import Head
 from cam_cli.engine.selection import Selection
@@ -55,7 +55,7 @@ def image(seed: int, shape: tuple[int, int, int] = SHAPE) -> Array:
 
 
 def engine(model: Any, request: Request, names: tuple[str, ...] = LAYERS, targets: int = 1) -> Explainer:
-    return Explainer(model, examine(trace(model, model.input_shape[1:]), names), request, targets)
+    return Explainer(model, analyse(trace(model, model.input_shape[1:]), names), request, targets)
 
 
 def run(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from cam_cli.engine.anatomy import examine
+from cam_cli.engine.analysis import analyse
 from cam_cli.engine.explain import Explainer, Request, Subject
 from cam_cli.errors import ModelError, UsageError
 from cam_cli.evaluate.records import Sanity
@@ -291,10 +291,10 @@ def test_jpeg_and_shift_change_an_image_a_little() -> None:
 
 def test_the_engine_is_steadier_with_more_noise_samples() -> None:
     model = network()
-    anatomy = examine(trace(model, SHAPE), ["conv1"])
+    analysis = analyse(trace(model, SHAPE), ["conv1"])
     how = Preprocessing(mean=(127.0,), std=(128.0,))
     engines = {
-        n: Explainer(model, anatomy, Request(("smoothgradcam++", "smoothgrad", "gradcam"), nsamples=n))
+        n: Explainer(model, analysis, Request(("smoothgradcam++", "smoothgrad", "gradcam"), nsamples=n))
         for n in (1, 2, 8, 16)
     }
 

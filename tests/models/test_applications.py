@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 
-from cam_cli.engine.anatomy import Link, examine
+from cam_cli.engine.analysis import Link, analyse
 from cam_cli.engine.explain import Explainer, Request, Subject
 from cam_cli.errors import ModelError, UsageError
 from cam_cli.images.decode import RgbImage
@@ -54,12 +54,12 @@ def explain_randomly(name: str, size: int) -> None:
     chosen = choose_layer(describe_layers(traced))
     assert chosen.grid is not None
     assert min(chosen.grid) >= 4
-    anatomy = examine(traced, [chosen.path])
-    assert anatomy.classes == 1000
-    assert anatomy.link is Link.SOFTMAX
+    analysis = analyse(traced, [chosen.path])
+    assert analysis.classes == 1000
+    assert analysis.link is Link.SOFTMAX
     image = np.random.default_rng(3).integers(0, 256, (size, size, 3), np.uint8)
     x, _ = fit(RgbImage(image, size, size, ()), (size, size), card.input.preprocessing())
-    explanation = Explainer(model, anatomy, Request(methods=("gradcam",), nsamples=0)).explain([Subject(x, name)])[0]
+    explanation = Explainer(model, analysis, Request(methods=("gradcam",), nsamples=0)).explain([Subject(x, name)])[0]
     expected = keras.ops.convert_to_numpy(model(x[None], training=False))[0]
     assert int(np.argmax(explanation.logits)) == int(np.argmax(expected)) or np.ptp(expected) < 1e-5
     assert explanation.maps[0].values.shape == chosen.grid

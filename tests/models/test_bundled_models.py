@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cam_cli.engine.anatomy import examine
+from cam_cli.engine.analysis import analyse
 from cam_cli.engine.explain import Explainer, Explanation, Request, Subject
 from cam_cli.errors import UsageError
 from cam_cli.images.decode import RgbImage, decode
@@ -37,8 +37,8 @@ def network(name: str) -> Network:
 @cache
 def explained(name: str) -> dict[str, tuple[RgbImage, InputBox, Explanation]]:
     net = network(name)
-    anatomy = examine(trace(net.model, net.input_shape), [net.default_layer])
-    engine = Explainer(net.model, anatomy, Request())
+    analysis = analyse(trace(net.model, net.input_shape), [net.default_layer])
+    engine = Explainer(net.model, analysis, Request())
     found = {}
     for path in IMAGES:
         image = decode(path.read_bytes())

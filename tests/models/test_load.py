@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cam_cli.engine.anatomy import examine
+from cam_cli.engine.analysis import analyse
 from cam_cli.engine.explain import Explainer, Request, Subject
 from cam_cli.errors import ModelError, UsageError
 from cam_cli.images.decode import RgbImage
@@ -385,7 +385,7 @@ def test_a_1x1_conv_net_is_explained_on_images_that_are_not_square(
     assert x.shape == (20, 28, 3)
     traced = trace(network.model, network.input_shape)
     path = choose_layer(describe_layers(traced)).path
-    explainer = Explainer(network.model, examine(traced, [path]), Request(methods=("gradcam",), nsamples=0))
+    explainer = Explainer(network.model, analyse(traced, [path]), Request(methods=("gradcam",), nsamples=0))
     found = explainer.explain([Subject(x, "a", (1,))])[0].maps[0]
     conv, head = network.model.get_layer("conv"), network.model.layers[-1]
     kernel, bias = (keras.ops.convert_to_numpy(v) for v in conv.weights)
@@ -436,7 +436,7 @@ def row(name: str) -> Callable[[Any], Any]:
 def test_the_only_row_of_scores_is_taken_aloud(tmp_path: Path) -> None:
     network = load(saved(with_outputs(layers.Conv2D(1, 1, name="mask"), row("scores")), tmp_path))
     assert "the model has 2 outputs: taking 'scores', the only row of scores" in network.remarks
-    assert examine(trace(network.model, network.input_shape), ["conv"]).classes == 3
+    assert analyse(trace(network.model, network.input_shape), ["conv"]).classes == 3
 
 
 def test_outputs_that_cannot_be_told_apart_are_listed(tmp_path: Path) -> None:

@@ -246,15 +246,15 @@ def test_passes_grow_for_as_long_as_that_pays(
 
 
 def test_maps_do_not_depend_on_how_many_images_share_a_pass(model_file: Path) -> None:
-    from cam_cli.engine.anatomy import examine
+    from cam_cli.engine.analysis import analyse
     from cam_cli.models.calls import trace
     from cam_cli.models.load import load_network
 
     network = load_network(str(model_file))
-    anatomy = examine(trace(network.model, network.input_shape), ["conv1"])
+    analysis = analyse(trace(network.model, network.input_shape), ["conv1"])
     draw = np.random.default_rng(0)
     subjects = [Subject(draw.normal(size=network.input_shape).astype(np.float32), str(i)) for i in range(7)]
-    engine = Explainer(network.model, anatomy, Request(), images=1)
+    engine = Explainer(network.model, analysis, Request(), images=1)
     alone = engine.explain(subjects)
     for images in (2, 5):
         engine.share_passes(images)

@@ -34,7 +34,7 @@ class Link(StrEnum):
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class ModelAnalysis:
     """The facts about a model that explanations depend on.
 
     input_shape: (H, W, C). explained: the layers that maps are made of. scales: the coarse and the fine layer of `twoscale`, if
@@ -51,9 +51,9 @@ class Anatomy:
     separable: Mapping[str, bool]
 
 
-def examine(
+def analyse(
     traced: Trace, paths: Sequence[str], scales: tuple[str, str] | None = None, tokens: Tokens | None = None
-) -> Anatomy:
+) -> ModelAnalysis:
     """Analyse a traced model.
 
     Args:
@@ -69,7 +69,7 @@ def examine(
     logits, link = logits_of(traced.output)
     known = dict.fromkeys([*paths, *(scales or ())])
     outputs = {path: last_output(path, traced.calls[path], logits.graph) for path in known}
-    return Anatomy(
+    return ModelAnalysis(
         input_shape=traced.input_shape,
         classes=int(logits.shape[-1]),
         link=link,
