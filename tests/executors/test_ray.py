@@ -251,6 +251,7 @@ def test_an_image_that_actors_die_over_is_a_failure_in_the_end(tmp_path: Path, m
     assert run.ended() == 3, run.said
     (row,) = rows(out).values()
     assert (row["status"], row["error"]["type"]) == ("failed", "ActorCrash")
+    assert row["error"]["message"].startswith("3 actors died over it; ")
     assert len(run.actors) == 4
     check_whole(out, over=True)
 

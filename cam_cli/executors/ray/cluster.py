@@ -79,11 +79,6 @@ def connected(on: str) -> Iterator[Any]:
                 ray.shutdown()
 
 
-def machines_of(ray: Any) -> list[dict[str, float]]:
-    """Return what each living machine of a cluster has, by Ray's names for it."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
-
-
 def allocate(machines: Sequence[Mapping[str, float]], device: str, actors: int | None) -> tuple[int, int, int]:
     """Return how many actors a cluster can hold, one for each GPU or each four cores, and how many cores and GPUs each has.
 

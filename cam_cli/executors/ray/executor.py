@@ -14,7 +14,7 @@ from typing import Any
 from cam_cli.errors import SmoothcamError, TooManyFailuresError
 from cam_cli.executors.executor import Executor, Result, Task
 from cam_cli.executors.ray.actor import Actor
-from cam_cli.executors.ray.cluster import allocate, connected, last_line, machines_of
+from cam_cli.executors.ray.cluster import allocate, connected, last_line
 from cam_cli.images.find import ImageFile
 from cam_cli.interruption import Interrupted, Interruption
 from cam_cli.plan.plan import Plan, PlanInputs, targets_for
@@ -86,8 +86,8 @@ class RayExecutor(Executor):
         config = self._config
         with self._interruption.deferred():
             self._ray = self._stack.enter_context(connected(str(config.on)))
-            allocation = allocate(machines_of(self._ray), config.device, config.actors)
-        self._most_actors, self._cores, self._gpus = allocation
+            machines = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        self._most_actors, self._cores, self._gpus = allocate(machines, config.device, config.actors)
         actors = f"up to {self._most_actors} actor{'s' if self._most_actors > 1 else ''}"
         each = f"{self._cores} core{'s' if self._cores > 1 else ''}{' and a GPU' if self._gpus else ''}"
         self._reporter.say(f"explaining on Ray: {actors}, each with {each}")
@@ -184,7 +184,7 @@ class RayExecutor(Executor):
         results: list[Result] = []
         try:
             results, warnings, images = self._get(ref)
-        except _ActorDiedError as error:
+        except _ActorDiedError:
             if actor.images:  # this is the first of its calls to fail
                 actor.images = 0
                 self._load(actor)
@@ -193,8 +193,9 @@ class RayExecutor(Executor):
             again = [task for task in tasks if self._deaths[task.image] <= _MOST_DEATHS]
             self._waiting.extendleft(reversed(again))
             advice = "the memory may have run out: shrink the image, or leave it out"
-            message = f"{_MOST_DEATHS} actors died over it ({error}); {advice}"
-            failure = Failure(stage="explain", type="ActorCrash", message=message)
+            failure = Failure(
+                stage="explain", type="ActorCrash", message=f"{_MOST_DEATHS} actors died over it; {advice}"
+            )
             return [Result(task, failure=failure) for task in tasks if task not in again]
         if actor.images:
             actor.images = images
@@ -222,7 +223,7 @@ class RayExecutor(Executor):
             self._idle_since = now
         elif now - self._idle_since > _PATIENCE_SECONDS:
             self._idle_since = now
-            if not machines_of(self._ray):
+            if not any(node["Alive"] for node in self._ray.nodes()):
                 raise SmoothcamError("no machine of the Ray cluster is left; the same command goes on from there")
             reason = f"the cluster has no {self._cores} free cores, or the model takes long to load"
             self._reporter.say(f"waiting for an actor: {reason}")
