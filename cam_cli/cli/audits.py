@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 import click
 
+from cam_cli.errors import ExitCode
 from cam_cli.text import escaped
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Bounds = Mapping[str, float]
-CROSSED = 5
 
 
 def bounds_option(command: Command) -> Command:
@@ -40,7 +40,10 @@ def _to_stderr(line: str) -> None:
 
 
 def audited(
-    bounds: Bounds | None, figures: Mapping[str, float], warn: Callable[[str], None] = _to_stderr, otherwise: int = 0
+    bounds: Bounds | None,
+    figures: Mapping[str, float],
+    warn: Callable[[str], None] = _to_stderr,
+    otherwise: int = ExitCode.DONE,
 ) -> int:
     """Warn of each bound that is crossed, a line each, and return exit code 5 if any is, else `otherwise`.
 
@@ -53,7 +56,7 @@ def audited(
     lines = crossed(bounds or {}, figures)
     for line in lines.values():
         warn(line)
-    return CROSSED if lines else otherwise
+    return ExitCode.BOUND_CROSSED if lines else otherwise
 
 
 def crossed(bounds: Bounds, figures: Mapping[str, float]) -> dict[str, str]:
