@@ -81,6 +81,26 @@ def image() -> np.ndarray:
     return np.random.default_rng(1).uniform(-1, 1, SHAPE).astype(np.float32)
 
 
+class Twin:
+    """The network in Keras, whose traced passes are kept from one test to the next."""
+
+    def __init__(self, network: SmallNetwork) -> None:
+        self.model = keras_twin(network)
+        self.anatomy = examine(trace(self.model, SHAPE), LAYERS)
+        self._kept: dict[str, bytes] = {}
+
+    def load(self, name: str) -> bytes | None:
+        return self._kept.get(name)
+
+    def save(self, name: str, contents: bytes) -> None:
+        self._kept[name] = contents
+
+
+@pytest.fixture(scope="module")
+def twin(network: SmallNetwork) -> Twin:
+    return Twin(network)
+
+
 SELECTIONS = (
     Selection(),
     Selection(filters=(0,)),
@@ -95,7 +115,7 @@ SELECTIONS = (
 @pytest.mark.parametrize(("score", "numerator"), [("exp", "second"), ("logit", "second"), ("exp", "first")])
 @pytest.mark.parametrize("scale", ["range", "absolute"])
 def test_every_method_and_selection_equals_the_oracle(
-    network: SmallNetwork, image: np.ndarray, nsamples: int, score: str, numerator: str, scale: str
+    network: SmallNetwork, image: np.ndarray, twin: Twin, nsamples: int, score: str, numerator: str, scale: str
 ) -> None:
     request = Request(
         methods=("smoothgradcam++", "gradcam++", "gradcam"),
@@ -106,7 +126,8 @@ def test_every_method_and_selection_equals_the_oracle(
         alpha_numerator=numerator,
         seed=11,
     )
-    found = explainer(keras_twin(network), LAYERS, request).explain([Subject(image, "cat", (CLASS,))])[0]
+    engine = Explainer(twin.model, twin.anatomy, request, graphs=twin)
+    found = engine.explain([Subject(image, "cat", (CLASS,))])[0]
     x = image.astype(np.float64)
     np.testing.assert_allclose(found.logits, network.logits(x), rtol=1e-5, atol=1e-5)
     drawn = noises("cat", 11, nsamples)
