@@ -12,6 +12,7 @@ import numpy as np
 import oracle
 import pytest
 import tensorflow as tf
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import Array, Options, SmallNetwork
@@ -86,7 +87,7 @@ class Twin:
 
     def __init__(self, network: SmallNetwork) -> None:
         self.model = keras_twin(network)
-        self.anatomy = examine(trace(self.model, SHAPE), LAYERS)
+        self.analysis = analyse(trace(self.model, SHAPE), LAYERS)
         self._kept: dict[str, bytes] = {}
 
     def load(self, name: str) -> bytes | None:
@@ -279,7 +280,7 @@ def test_noise_follows_identity_and_seed(network: SmallNetwork, image: np.ndarra
     assert not np.allclose(run("a", 0), run("a", 1), rtol=1e-3)
 
 
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=examples(8))
 @given(shift=st.floats(-1e4, 1e4))
 def test_a_constant_on_all_logits_leaves_the_map(shift: float) -> None:
     network = SmallNetwork.random(7)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile
@@ -109,7 +110,7 @@ def test_an_empty_file_says_so() -> None:
     assert "empty" in refusal(b"")
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(st.sampled_from(sorted(SAVED)), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=6))
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_damaged_bytes_give_an_image_or_an_image_error(name: str, hits: list[tuple[float, int]]) -> None:
@@ -350,7 +351,7 @@ def test_channels_and_normalisation_are_in_the_networks_order() -> None:
     assert abs(grey[0, 0, 0] - (0.299 * 10 + 0.587 * 20 + 0.114 * 30 - 8) / 2) <= 0.3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 64), st.integers(1, 64), st.floats(0.01, 1))
 def test_boxes_hold_their_promises(width: int, height: int, rows: int, columns: int, fraction: float) -> None:
     decoded = decoded_of(np.full((height, width, 3), 200, np.uint8))

@@ -7,6 +7,7 @@ import io
 import cv2
 import numpy as np
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -61,7 +62,7 @@ def test_an_empty_box_is_refused(box: tuple[float, float, float, float]) -> None
         upsample(np.ones((2, 2), np.float32), box, (5, 5))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.sampled_from(["stretch", "crop", "letterbox"]),
     st.tuples(st.integers(60, 200), st.integers(60, 200)),
