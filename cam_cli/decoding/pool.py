@@ -111,11 +111,7 @@ class _Decoder:
         self._closed = False
 
     def start(self) -> _Process:
-        """Return the process, started if none is running; it may not be ready yet.
-
-        Raises:
-            OSError: it cannot be started. SmoothcamError: the pool is closed.
-        """
+        """Return the process, started if none is running; it may not be ready yet."""
         if self._process is not None and not self._process.alive:
             self.discard()
         with self._lock:
@@ -126,11 +122,7 @@ class _Decoder:
             return self._process
 
     def open(self, path: Location, known: str | None, how: DecodeSettings) -> Decoded:
-        """Return what becomes of a file; if its decoder hangs or dies, that is the failure of this file.
-
-        Raises:
-            SmoothcamError: no process can be started.
-        """
+        """Return what becomes of a file; if its decoder hangs or dies, that is the failure of this file."""
         alarm = min(2 * self._timeout + 10, _LONGEST_ALARM)
         for _ in range(2):
             process = self._ready()
@@ -182,11 +174,7 @@ class _Decoder:
 
 
 class _Process:
-    """One decoder process, from its start to its end.
-
-    Raises:
-        OSError: it cannot be started.
-    """
+    """One decoder process, from its start to its end."""
 
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair()
@@ -213,22 +201,14 @@ class _Process:
         return self._popen.poll() is None
 
     def wait_until_ready(self) -> None:
-        """Wait until it says that it is ready.
-
-        Raises:
-            OSError, EOFError: it did not in time.
-        """
+        """Wait until it says that it is ready."""
         if not self._ready:
             self._patience = _START_SECONDS
             self._read(1)
             self._ready = True
 
     def answer(self, job: tuple[Location, str | None, DecodeSettings, float], seconds: float) -> Any:
-        """Return its answer to a job; see `decoder.serve`.
-
-        Raises:
-            TimeoutError: it did not come in time. Exception: the process has died.
-        """
+        """Return its answer to a job; see `decoder.serve`."""
         self._patience = seconds
         self._socket.sendall(pickle.dumps(job))
         sizes, rest = pickle.loads(self._read(int.from_bytes(self._read(8))))

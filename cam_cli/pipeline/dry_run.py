@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cam_cli.config import RunConfig
-from cam_cli.pipeline.discover import Discovery, discovery_for
+from cam_cli.pipeline.discover import discovery_for
 from cam_cli.pipeline.resume import FAILED, TOUCHED, Resume, Verdict
 from cam_cli.plan.plan import PlanInputs, plan_from
 from cam_cli.reporter import Reporter
 from cam_cli.results.index import Index, path_hash
 from cam_cli.results.shard import Shard
-from cam_cli.results.store import ResultStore, result_store_at
+from cam_cli.results.store import result_store_at
 from cam_cli.storage.location import Location
 from cam_cli.text import printable
 
@@ -61,37 +61,26 @@ class DryRun:
         store = result_store_at(config.output, shard)
         store.check()
         with store.index_files() as files, Index(files, shard.owns) as index:
-            resume = self._resume(store, index, discovery)
-            for found in images:
-                path = printable(found.relative)
+            plan = plan_from(store.last_run(), PlanInputs.of(config, discovery.root))
+            resume = Resume(store, index, plan, config.retry_failed)
+            for image in images:
+                path = printable(image.relative)
                 if not shard.owns(path_hash(path)):
                     self.outside_shard += 1
                     continue
-                verdict = resume.judge(found)
-                obstacle = store.obstacle(found.relative)
+                verdict = resume.judge(image)
+                obstacle = store.obstacle(image.relative)
                 planned = Planned(path, "collide", obstacle) if obstacle else _planned(path, verdict)
                 self.counts[planned.action] += 1
                 yield planned
 
     def summary(self) -> str:
         """Return one line of totals."""
-        words = {
-            "explain": "to explain",
-            "check": "to check",
-            "skip": "to skip",
-            "collide": "in the way of other files",
-        }
-        parts = [
-            f"{self.counts[action]} {text}"
-            for action, text in words.items()
-            if self.counts[action] or action == "explain"
-        ]
+        parts = [f"{self.counts['explain']} to explain"]
+        for action, words in (("check", "to check"), ("skip", "to skip"), ("collide", "in the way of other files")):
+            parts += [f"{self.counts[action]} {words}"] if self.counts[action] else []
         parts += [f"{self.outside_shard} left to other shards"] if self.outside_shard else []
         return f"{', '.join(parts)}; nothing was written"
-
-    def _resume(self, store: ResultStore, index: Index, discovery: Discovery) -> Resume:
-        plan = plan_from(store.last_run(), PlanInputs.of(self.config, discovery.root))
-        return Resume(store, index, plan, retry_failed=self.config.retry_failed)
 
 
 def _planned(path: str, verdict: Verdict) -> Planned:
