@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -124,24 +125,21 @@ class Console:
         failed = row["status"] == "failed"
         with self._lock:
             self._progress.count(row["path"], failed=failed, skipped=skipped)
-        told = self._verbose if skipped else not failed
-        if told:
+        if self._verbose if skipped else not failed:
             self.detail(_words(row, skipped=skipped))
         if self._json_lines:
+            line = json.dumps({**row, "skipped": skipped}, sort_keys=True)
             try:
-                self._print_data(json.dumps({**row, "skipped": skipped}, sort_keys=True))
+                if self._data_beside_bar:
+                    with self._lock:
+                        self._print("", bar=False)
+                        click.echo(line)
+                        self._print("")
+                else:
+                    click.echo(line)
             except BrokenPipeError:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise Interrupted(signal.SIGPIPE) from None
-
-    def _print_data(self, line: str) -> None:
-        if not self._data_beside_bar:
-            click.echo(line)
-            return
-        with self._lock:
-            self._print("", bar=False)
-            click.echo(line)
-            self._print("")
 
     def _tick(self) -> None:
         """Draw the bar, and say now and then how far the run is, until it is over."""
@@ -222,9 +220,6 @@ def _words(row: Row, *, skipped: bool) -> str:
     parts = ["already done" if row["status"] == "ok" else "failed before"] if skipped else []
     parts += [f"{row['error']['stage']}: {row['error']['message']}"] if row["error"] else []
     parts += [f"{entry['label']} {entry['probability']:.2f}" for entry in row["predictions"][:1]]
-    states = [entry["state"] for entry in row["maps"]]
-    parts += [
-        f"{states.count(state)} {state} {'map' if states.count(state) == 1 else 'maps'}"
-        for state in dict.fromkeys(states)
-    ]
+    states = Counter(entry["state"] for entry in row["maps"])
+    parts += [f"{n} {state} {'map' if n == 1 else 'maps'}" for state, n in states.items()]
     return f"{row['path']}: {', '.join(parts)}"

@@ -9,9 +9,8 @@ from typing import Any
 import click
 
 from cam_cli.cli.options import RunCommand, model_options, resolve_options
-from cam_cli.cli.table import table
+from cam_cli.cli.table import remark, table
 from cam_cli.quiet import native_chatter_silenced
-from cam_cli.text import escaped
 
 
 @click.command(cls=RunCommand)
@@ -30,8 +29,8 @@ def layers(everything: bool, as_json: bool, **options: Any) -> None:
     network = load_network(config.model, overrides=Overrides(**config.model_settings()))
     found = describe_layers(trace(network.model, network.input_shape), network.tokens)
     auto = network.default_layer or choose_layer(found).path
-    for remark in network.remarks:
-        click.echo(f"smoothcam: {escaped(remark)}", err=True)
+    for text in network.remarks:
+        remark(text)
     infos = [info for info in found if everything or info.grid is not None]
     if as_json:
         for info in infos:
@@ -41,10 +40,10 @@ def layers(everything: bool, as_json: bool, **options: Any) -> None:
     rows = [
         (
             "*" if info.path == auto else "",
-            escaped(info.path),
-            escaped(info.kind),
-            "x".join(str(n) for n in info.shape),
-            "x".join(str(n) for n in info.grid or ()),
+            info.path,
+            info.kind,
+            "x".join(map(str, info.shape)),
+            "x".join(map(str, info.grid or ())),
             info.suitability,
         )
         for info in infos

@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
+from cam_cli.cli.table import Command
 from cam_cli.config import SECTIONS, SETTINGS, Resolved, Setting, flag_name, resolve
 from cam_cli.methods import METHODS
 from cam_cli.models.bundled import bundled_models, layer_names
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 _FILE_KINDS = {"FILE": "file", "FOLDER|URL": "dir", "NAME|PATH": "file"}
 """What a shell completes by itself, by metavar."""
@@ -46,11 +45,7 @@ def model_options(command: Command) -> Command:
 
 
 def resolve_options(options: Mapping[str, Any]) -> Resolved:
-    """Return the settings that a command's `run_options` arguments, environment and YAML file add up to.
-
-    Raises:
-        ConfigError: see `cam_cli.config.resolve`.
-    """
+    """Return the settings that a command's `run_options` arguments, environment and YAML file add up to (see `resolve`)."""
     flags = {key: value for key, value in options.items() if key != "config_file"}
     return resolve(flags, os.environ, options["config_file"])
 

@@ -34,9 +34,10 @@ _NO_MEMORY = "it needs more memory than a decoder may use; shrink the image, or 
 class DecodeSettings:
     """How files become inputs.
 
-    size: rows and columns of the network's input. picture_size: the most pixels a side of the pictures may have; None: the
-    picture is the image as it was decoded.
-    max_pixels: the most pixels an image may have.
+    Args:
+        size: rows and columns of the network's input.
+        picture_size: the most pixels a side of the pictures may have; None: the picture is the image as it was decoded.
+        max_pixels: the most pixels an image may have.
     """
 
     size: tuple[int, int]
@@ -136,11 +137,11 @@ def decode_image(path: Location, known: str | None, how: DecodeSettings) -> Deco
     return Decoded(source, digest, image, error, time.perf_counter() - started)
 
 
-def _read(path: Location, told: FileStat | Stat | None = None) -> tuple[bytes, FileStat | Stat | None]:
+def _read(path: Location, source: FileStat | Stat | None) -> tuple[bytes, FileStat | Stat | None]:
     """Return a file's bytes, and what was said of it before they were read; wait for no writer at a pipe's other end."""
     try:
         if isinstance(path, Url):
-            return Store(path.protocol).read(path), told
+            return Store(path.protocol).read(path), source
         _check_regular(path.stat())  # to open a device may do something
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         with open(file, "rb", buffering=0) as stream:  # noqa: PTH123 - a descriptor, which Path cannot open
@@ -185,7 +186,5 @@ def _failure(error: Exception, stage: str) -> Failure:
 
     if isinstance(error, MemoryError):
         return Failure(stage=stage, type="MemoryError", message=_NO_MEMORY)
-    if isinstance(error, ImageError):
-        stage = error.stage
-    kind = type(error).__name__
-    return Failure(stage=stage, type=kind, message=one_line(error))
+    stage = error.stage if isinstance(error, ImageError) else stage
+    return Failure(stage=stage, type=type(error).__name__, message=one_line(error))

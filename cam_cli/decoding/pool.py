@@ -52,16 +52,13 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
             self._idle.put(decoder)
         self._threads = ThreadPoolExecutor(workers, "decoder", initializer=_leave_signals_to_the_main_thread)
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def start(self) -> None:
         """Start the processes that are not running, without waiting for them."""
         for _ in self._decoders:
             self._threads.submit(self._lend, _Decoder.start)  # if that fails, the first job tries again and raises
 
     def decode(
-        self, jobs: Iterable[tuple[T, Location, str | None]], how: DecodeSettings, ahead: int = 8
+        self, jobs: Iterable[tuple[T, Location, str | None]], settings: DecodeSettings, ahead: int = 8
     ) -> Iterator[tuple[T, Decoded]]:
         """Yield what becomes of each job, in their order, while the next ones are worked on.
 
@@ -76,16 +73,18 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
         waiting: deque[tuple[T, Future[Decoded]]] = deque()
         try:
             for token, path, known in jobs:
-                waiting.append((token, self._threads.submit(self._lend, _Decoder.open, path, known, how)))
+                waiting.append((token, self._threads.submit(self._lend, _Decoder.open, path, known, settings)))
                 if len(waiting) > ahead:
-                    yield _result(*waiting.popleft())
+                    token, future = waiting.popleft()
+                    yield token, future.result()
             while waiting:
-                yield _result(*waiting.popleft())
+                token, future = waiting.popleft()
+                yield token, future.result()
         finally:
             for _, future in waiting:
                 future.cancel()
 
-    def close(self) -> None:
+    def __exit__(self, *_: object) -> None:
         """End the processes at once, whatever they are doing."""
         for decoder in self._decoders:
             decoder.kill()
@@ -152,7 +151,7 @@ class _Decoder:
         """End the process and return its exit code; see `_Process.end`."""
         with self._lock:
             process, self._process = self._process, None
-        return process.end() if process is not None else None
+        return process.end() if process else None
 
     def _ready(self) -> _Process:
         reason = ""
@@ -252,12 +251,8 @@ def _leave_signals_to_the_main_thread() -> None:
 
 def _environment() -> dict[str, str]:
     """Return variables that give a process the import path of this one, and one thread for its arithmetic."""
-    found = {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUTF8": str(sys.flags.utf8_mode)}
-    return found | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-
-
-def _result(token: T, future: Future[Decoded]) -> tuple[T, Decoded]:
-    return token, future.result()
+    paths = {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUTF8": str(sys.flags.utf8_mode)}
+    return paths | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 def _failed(kind: str, message: str) -> Decoded:

@@ -86,7 +86,7 @@ class Executor(AbstractContextManager["Executor"], Protocol):
         """
 
     def explain(self, tasks: Iterable[Task]) -> Iterator[Result]:
-        """Yield what became of every task, in any order; to be called while signals are deferred.
+        """Yield what became of every task, in any order. Call it while signals are deferred.
 
         Where a signal stops the run, what is explained already is still yielded, and nothing else is begun.
 

@@ -25,27 +25,21 @@ being explained, one whose files are being written, and a few images that are de
 
 
 class Worker:
-    """Holds the model and explains images, as many at a time as a pass takes.
-
-    Raises:
-        UsageError, ModelError: as `resolve` and `Explainer` do.
-    """
+    """Holds the model and explains images, as many at a time as a pass takes; raises what `resolve` and `Explainer` do."""
 
     def __init__(self, inputs: PlanInputs) -> None:
         config = inputs.config
         choose_device(config.device)
         cache = Cache(cache_folder(os.environ) if config.cache else None, inputs.key)
-        self.resolved = resolve(inputs, cache)
-        self.plan = plan = self.resolved.plan
-        analysis = self.resolved.analysis
-        request = request_of(config)
+        self.resolved = resolved = resolve(inputs, cache)
+        plan, analysis = resolved.plan, resolved.analysis
         self._targets = plan.targets.count
         self._explainer = Explainer(
-            self.resolved.open_model, analysis, request, self._targets, config.batch, plan.precision, cache
+            resolved.open_model, analysis, request_of(config), self._targets, config.batch, plan.precision, cache
         )
         self._tuner = BatchSizeTuner(self._explainer, cache, MOST_BYTES) if config.batch is None else None
         self.decode_settings = DecodeSettings(
-            analysis.input_shape[:2], self.resolved.preprocessing, config.picture_size, config.max_pixels
+            analysis.input_shape[:2], resolved.preprocessing, config.picture_size, config.max_pixels
         )
 
     @property
