@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,21 @@ def resolve_options(options: Mapping[str, Any]) -> Resolved:
 
 def _with_flags(command: Command, settings: Iterable[Setting]) -> Command:
     for setting in reversed(list(settings)):
-        command = _option(setting)(command)
+        flag = flag_name(setting.key)
+        if isinstance(setting.default, bool):
+            both = f"{flag}/{flag_name(setting.key, False)}"
+            option = click.option(both, setting.key, default=None, help=setting.flag_help)
+        else:
+            option = click.option(
+                *filter(None, [setting.short]),
+                flag,
+                setting.key,
+                metavar=setting.metavar,
+                multiple=bool(setting.many),
+                type=_SettingText(),
+                help=setting.flag_help,
+            )
+        command = option(command)
     config = click.option(
         "-c",
         "--config",
@@ -62,22 +76,6 @@ def _with_flags(command: Command, settings: Iterable[Setting]) -> Command:
         help="YAML file of settings (see `config init`); flags and SMOOTHCAM_* variables win over it.",
     )
     return config(command)
-
-
-def _option(setting: Setting) -> Callable[[Command], Command]:
-    flag = flag_name(setting.key)
-    if isinstance(setting.default, bool):
-        both = f"{flag}/{flag_name(setting.key, False)}"
-        return click.option(both, setting.key, default=None, help=setting.flag_help)
-    return click.option(
-        *filter(None, [setting.short]),
-        flag,
-        setting.key,
-        metavar=setting.metavar,
-        multiple=bool(setting.many),
-        type=_SettingText(),
-        help=setting.flag_help,
-    )
 
 
 class _SettingText(click.types.StringParamType):

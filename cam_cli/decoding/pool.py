@@ -111,7 +111,7 @@ class _Decoder:
 
     def start(self) -> _Process:
         """Return the process, started if none is running; it may not be ready yet."""
-        if self._process is not None and not self._process.alive:
+        if self._process and self._process.has_ended():
             self.discard()
         with self._lock:
             if self._closed:
@@ -148,7 +148,7 @@ class _Decoder:
                 self._process.kill()
 
     def discard(self) -> int | None:
-        """End the process and return its exit code; see `_Process.end`."""
+        """End the process; see `_Process.end`."""
         with self._lock:
             process, self._process = self._process, None
         return process.end() if process else None
@@ -194,13 +194,10 @@ class _Process:
         self._killed = False
         self._patience = 0.0
 
-    @property
-    def alive(self) -> bool:
-        """Whether it has not ended yet."""
-        return self._popen.poll() is None
+    def has_ended(self) -> bool:
+        return self._popen.poll() is not None
 
     def wait_until_ready(self) -> None:
-        """Wait until it says that it is ready."""
         if not self._ready:
             self._patience = _START_SECONDS
             self._read(1)

@@ -40,6 +40,7 @@ def publish_map(
         files[kind] = file_name(name, kind)
         write_new(folder / files[kind], data)
     finite = saliency.state != "nonfinite"
+    noise_is_lost = METHODS[saliency.method].noise and saliency.head is Head.AFFINE
     return MapRecord(
         layer=saliency.layer,
         method=saliency.method,
@@ -51,7 +52,7 @@ def publish_map(
         max=float(saliency.values.max()) if finite else None,
         derivatives="exact" if saliency.exact else "approximate",
         head=saliency.head.value,
-        noise=_noise(saliency),
+        noise="no effect, affine head" if noise_is_lost else f"{saliency.samples} samples",
         guarded_cells=saliency.guarded_cells,
         noise_effect=saliency.noise_effect,
         standard_error=saliency.standard_error,
@@ -129,12 +130,6 @@ def _drawn(saliency: SaliencyMap) -> NDArray[np.float32]:
 
 def _selection(chosen: Selection) -> SelectionRecord:
     return SelectionRecord(filters=chosen.filters, region=chosen.region, subset=chosen.subset, top=chosen.top)
-
-
-def _noise(saliency: SaliencyMap) -> str:
-    if METHODS[saliency.method].noise and saliency.head is Head.AFFINE:
-        return "no effect, affine head"
-    return f"{saliency.samples} samples"
 
 
 def _target(index: int, labels: Labels) -> TargetRecord:

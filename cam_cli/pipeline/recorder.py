@@ -88,22 +88,18 @@ class Recorder:
         manifest = self.plan.manifest(record, result.task.targets, status="failed", error=failure)
         stamp: Stamp | None = None
         try:
-            stamp = self._put(self.store.stage(), image, manifest)
+            staged = self.store.stage()
+            try:
+                manifest.write(staged)
+            except OSError as error:
+                raise self.store.refused(error) from error
+            stamp = self.store.publish(staged, image.relative, self._made_before(image))
+        except FileNotFoundError as error:
+            raise self.store.stopped_by(error) from error
         except ImageError as error:
             if str(error) != failure.message:
                 self.reporter.warn(f"{printable(image.path)}: {error}")
         self._finish(manifest, result.source or stat_of(image.path), stamp)
-
-    def _put(self, staged: Path, image: ImageFile, manifest: Manifest) -> Stamp:
-        """Publish the manifest of a failed image."""
-        try:
-            manifest.write(staged)
-        except OSError as error:
-            raise self.store.refused(error) from error
-        try:
-            return self.store.publish(staged, image.relative, self._made_before(image))
-        except FileNotFoundError as error:
-            raise self.store.stopped_by(error) from error
 
     def _made_before(self, image: ImageFile) -> list[str]:
         """Return the names of the files that earlier runs made for an image."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from cam_cli.decoding.image import stat_of
@@ -57,7 +58,10 @@ class Resume:
             row = self._read(key, path, written) if written is not None else self._without_folder(row)
         if row is None:
             return Verdict(NEW)
-        if self.plan is None or row["fingerprint"] != self.plan.fingerprint(row["sha256"], self._targets(image)):
+        targets: tuple[int, ...] = ()
+        with suppress(ImageError):
+            targets = self.plan.targets.of(image.relative) if self.plan else ()
+        if self.plan is None or row["fingerprint"] != self.plan.fingerprint(row["sha256"], targets):
             return Verdict(OTHERWISE, row)
         if row["status"] == "failed":
             if self.retry_failed:
@@ -68,12 +72,6 @@ class Resume:
         if row.get("source") != (source and source.record()):
             return Verdict(TOUCHED, row)
         return Verdict(None, row)
-
-    def _targets(self, image: ImageFile) -> tuple[int, ...]:
-        try:
-            return self.plan.targets.of(image.relative) if self.plan else ()
-        except ImageError:
-            return ()
 
     def _read(self, key: str, path: str, written: Stamp) -> Row | None:
         manifest = self.store.manifest(key)
