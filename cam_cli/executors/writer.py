@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from cam_cli.config import RunConfig
 from cam_cli.engine.explain import Explanation
@@ -13,7 +12,7 @@ from cam_cli.executors.artefacts import predictions, publish_joint, publish_map
 from cam_cli.executors.executor import Ready, Result
 from cam_cli.models.labels import Labels
 from cam_cli.plan.plan import Plan
-from cam_cli.results.manifest import ImageRecord, Manifest
+from cam_cli.results.manifest import ImageRecord
 from cam_cli.results.store import ResultStore
 from cam_cli.text import printable
 
@@ -39,18 +38,15 @@ class Writer:
             SmoothcamError: nothing can be written.
         """
         try:
-            try:
-                staged, manifest = self._write(ready, explanation, seconds)
-            except FileNotFoundError:
-                staged, manifest = self._write(ready, explanation, seconds)
+            with self.store.writing():
+                try:
+                    return self._write(ready, explanation, seconds)
+                except FileNotFoundError:
+                    return self._write(ready, explanation, seconds)
         except ImageError as error:
             return ready.failed(error)
-        except OSError as error:
-            raise self.store.stopped_by(error) from error
-        image = ready.image
-        return Result(ready.task, ready.decoded.source, image.sha256, image.notes, manifest=manifest, staged=staged)
 
-    def _write(self, ready: Ready, explanation: Explanation, seconds: float) -> tuple[Path, Manifest]:
+    def _write(self, ready: Ready, explanation: Explanation, seconds: float) -> Result:
         task, image = ready.task, ready.image
         staged = self.store.stage()
         started = time.perf_counter()
@@ -74,4 +70,4 @@ class Writer:
         )
         manifest.write(staged)
         self.store.send(staged, task.image.relative)
-        return staged, manifest
+        return Result(task, ready.decoded.source, image.sha256, image.notes, manifest=manifest, staged=staged)

@@ -116,10 +116,8 @@ class Recorder:
     def _append(self, row: Row, source: FileStat | Stat | None) -> None:
         stat: dict[str, int | str] | None = {**source.record()} if source else None
         now = datetime.now(UTC).isoformat(timespec="microseconds")
-        try:
+        with self.store.writing():
             self.rows.append({**row, "source": stat, "finished": now})
-        except OSError as error:
-            raise self.store.stopped_by(error) from error
 
     def _tell_notes(self, result: Result) -> None:
         """Report what a user should know about an image; after the first few, in detail only."""

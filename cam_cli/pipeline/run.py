@@ -124,10 +124,8 @@ def explain_run(
         finally:
             tell = reporter.warn if stats.exit_code else reporter.say  # cron mails only what a quiet run says
             tell(f"{stats.summary(time.monotonic() - started)}; see {printable(config.output)}/")
-            try:
+            with store.writing():
                 rows.sync()
-            except OSError as error:
-                raise store.stopped_by(error) from error
             ended = {"state": state, "finished": _now(), "totals": stats.totals()}
             store.write_run_record(record.model_copy(update=ended))
         if config.sheet:

@@ -182,11 +182,8 @@ class DiskResultStore(ResultStore):
 
     @override
     def _write(self, name: str, data: bytes) -> Path:
-        try:
-            with contextlib.suppress(FileExistsError):
-                self._work.mkdir()
+        with self.writing():
+            self._work.mkdir(exist_ok=True)
             with whole(self.path / name, self._work) as stream:
                 stream.write(data)
-        except OSError as error:
-            raise self.stopped_by(error) from error
         return self.path / name

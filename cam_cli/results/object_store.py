@@ -97,10 +97,8 @@ class ObjectResultStore(ResultStore):
 
     @override
     def open_index(self) -> ObjectIndexWriter:
-        try:
+        with self.writing():
             return ObjectIndexWriter(self._store, self._url, self._shard, self._index_sizes(), self._check_lock)
-        except OSError as error:
-            raise self.stopped_by(error) from error
 
     @override
     def key(self, relative: PurePosixPath) -> str:
@@ -209,10 +207,8 @@ class ObjectResultStore(ResultStore):
     @override
     def _write(self, name: str, data: bytes) -> Url:
         self._check_lock()
-        try:
+        with self.writing():
             self._store.put(self._url.child(name), data)
-        except OSError as error:
-            raise self.stopped_by(error) from error
         return self._url.child(name)
 
     def _index_sizes(self) -> dict[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
@@ -115,10 +115,8 @@ class ResultStore(ABC):
         """Return an empty folder for one image's files; raises SmoothcamError if it cannot be made."""
         assert self._work is not None
         staged = self._work / f"{self._mark}.{next(self._numbers)}"
-        try:
+        with self.writing():
             staged.mkdir(parents=self._work.parent.is_dir())
-        except OSError as error:
-            raise self.stopped_by(error) from error
         return staged
 
     @abstractmethod
@@ -150,6 +148,14 @@ class ResultStore(ABC):
             f"cannot write to {self._where(error)}: {error.strerror}. What is finished stays; the same command goes on "
             "from there"
         )
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Have an OSError in the context end the run; see `stopped_by`."""
+        try:
+            yield
+        except OSError as error:
+            raise self.stopped_by(error) from error
 
     def write_run_record(self, record: RunRecord) -> None:
         """Write run.json; raises SmoothcamError if it cannot be written."""
