@@ -307,7 +307,7 @@ class Setting:
     def yaml_help(self) -> str:
         """The text for a YAML file, with other settings named by their keys."""
         keys = {flag_name(key): key for key in SETTINGS}
-        text = re.sub(r"--[a-z][a-z0-9-]*", lambda found: keys[found[0]], self.text)
+        text = re.sub(r"--[a-z][a-z0-9-]*", lambda match: keys[match[0]], self.text)
         return text if self.default is not None else f"{text.removesuffix('.')}; null: {self.unset}."
 
 

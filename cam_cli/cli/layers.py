@@ -27,11 +27,11 @@ def layers(everything: bool, as_json: bool, **options: Any) -> None:
         from cam_cli.models.load import Overrides, load_network
 
     network = load_network(config.model, overrides=Overrides(**config.model_settings()))
-    found = describe_layers(trace(network.model, network.input_shape), network.tokens)
-    auto = network.default_layer or choose_layer(found).path
+    described = describe_layers(trace(network.model, network.input_shape), network.tokens)
+    auto = network.default_layer or choose_layer(described).path
     for text in network.remarks:
         remark(text)
-    infos = [info for info in found if everything or info.grid is not None]
+    infos = [info for info in described if everything or info.grid is not None]
     if as_json:
         for info in infos:
             row = asdict(info) | {"suitability": info.suitability, "auto": info.path == auto}

@@ -55,7 +55,7 @@ class FileStat:
     ctime_ns: int
 
     @classmethod
-    def told(cls, status: os.stat_result) -> FileStat:
+    def of(cls, status: os.stat_result) -> FileStat:
         """Return what a file's status says."""
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
@@ -69,7 +69,7 @@ def stat_of(path: Location) -> FileStat | Stat | None:
     try:
         if isinstance(path, Url):
             return path.stat or Store(path.protocol).stat(path)
-        return FileStat.told(os.stat(path))  # noqa: PTH116 - one an image, also of a million that are finished
+        return FileStat.of(os.stat(path))  # noqa: PTH116 - one an image, also of a million that are finished
     except (OSError, ValueError):
         return None
 
@@ -111,7 +111,7 @@ class Decoded:
     seconds: float = 0.0
 
 
-def decode_image(path: Location, known: str | None, how: DecodeSettings) -> Decoded:
+def decode_image(path: Location, known: str | None, settings: DecodeSettings) -> Decoded:
     """Read a file once, and make an image ready of it; whatever is wrong with it is in the result.
 
     Args:
@@ -129,9 +129,9 @@ def decode_image(path: Location, known: str | None, how: DecodeSettings) -> Deco
         digest = hashlib.sha256(data).hexdigest()
         if digest != known:
             stage = "decode"
-            decoded = decode(data, max_pixels=how.max_pixels, enough=_OVERSAMPLING * max(how.size))
+            decoded = decode(data, max_pixels=settings.max_pixels, enough=_OVERSAMPLING * max(settings.size))
             stage = "fit"
-            image = _prepare(digest, decoded, data, how)
+            image = _prepare(digest, decoded, data, settings)
     except Exception as problem:  # noqa: BLE001 - decoders fail in every way there is, and each is this image's failure
         error = _failure(problem, stage)
     return Decoded(source, digest, image, error, time.perf_counter() - started)
@@ -148,7 +148,7 @@ def _read(path: Location, source: FileStat | Stat | None) -> tuple[bytes, FileSt
             status = os.fstat(file)
             _check_regular(status)
             os.set_blocking(file, True)
-            return stream.read(), FileStat.told(status)
+            return stream.read(), FileStat.of(status)
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror or error}", stage="read") from error
     except ValueError as error:
@@ -160,19 +160,19 @@ def _check_regular(status: os.stat_result) -> None:
         raise ImageError("not a regular file", stage="read")
 
 
-def _prepare(sha256: str, decoded: RgbImage, data: bytes, how: DecodeSettings) -> DecodedImage:
+def _prepare(sha256: str, decoded: RgbImage, data: bytes, settings: DecodeSettings) -> DecodedImage:
     """Fit an image to the network and shrink it to the size of the pictures, so that the large original is not kept.
 
     The size of the pictures does not change the input: if they need more pixels, the image is decoded again.
     """
-    x, box = fit(decoded, how.size, how.preprocessing)
+    x, box = fit(decoded, settings.size, settings.preprocessing)
     if not np.isfinite(x).all():
         raise ImageError("the network's input is not finite with these values of mean and std", stage="fit")
     height, width = decoded.pixels.shape[:2]
-    if how.picture_size is not None:
-        width, height = picture_size(decoded.width, decoded.height, how.picture_size)
+    if settings.picture_size is not None:
+        width, height = picture_size(decoded.width, decoded.height, settings.picture_size)
     if width > decoded.pixels.shape[1]:
-        decoded = decode(data, max_pixels=how.max_pixels, enough=min(width, height))
+        decoded = decode(data, max_pixels=settings.max_pixels, enough=min(width, height))
     picture = decoded.pixels
     if picture.shape[:2] != (height, width):
         shrunk = Image.fromarray(picture).resize((width, height), Image.Resampling.HAMMING, reducing_gap=2.0)

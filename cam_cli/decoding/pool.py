@@ -120,13 +120,13 @@ class _Decoder:
                 self._process = _Process()
             return self._process
 
-    def open(self, path: Location, known: str | None, how: DecodeSettings) -> Decoded:
+    def open(self, path: Location, known: str | None, settings: DecodeSettings) -> Decoded:
         """Return what becomes of a file; if its decoder hangs or dies, that is the failure of this file."""
         alarm = min(2 * self._timeout + 10, _LONGEST_ALARM)
         for _ in range(2):
             process = self._ready()
             try:
-                opened: Decoded = process.answer((path, known, how, alarm), self._timeout)
+                opened: Decoded = process.answer((path, known, settings, alarm), self._timeout)
             except TimeoutError:
                 process.kill()
                 self.discard()

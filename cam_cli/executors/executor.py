@@ -32,11 +32,6 @@ class Task:
     targets: tuple[int, ...]
     known: Row | None = None
 
-    @property
-    def known_sha256(self) -> str | None:
-        """The sha256 of bytes that need not be decoded."""
-        return self.known["sha256"] if self.known else None
-
 
 @dataclass(frozen=True)
 class Result:

@@ -56,19 +56,18 @@ class LocalExecutor(Executor):
     @override
     def explain(self, tasks: Iterable[Task]) -> Iterator[Result]:
         batch: list[Ready] = []
-        jobs = ((task, task.image.path, task.known_sha256) for task in tasks)
         ahead = max(_FEWEST_AHEAD, self._worker.images_in_a_pass)
-        decoding = self.decoders.decode(jobs, self._worker.decode_settings, ahead)
+        decoding = self._worker.decode(self.decoders, tasks, ahead)
         try:
             while True:
                 with self.interruption.interruptible():
-                    task, decoded = next(decoding, (None, None))
-                if task is None or decoded is None:
+                    decoded = next(decoding, None)
+                if decoded is None:
                     break
-                if decoded.image is None:
-                    yield Result(task, decoded.source, decoded.sha256, failure=decoded.error)
+                if isinstance(decoded, Result):
+                    yield decoded
                     continue
-                batch.append(Ready(task, decoded, decoded.image))
+                batch.append(decoded)
                 if self._worker.is_full(batch):
                     yield from self._explain(batch)
                     batch = []

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from cam_cli.decoding.image import DecodeSettings
+from cam_cli.decoding.pool import DecoderPool
 from cam_cli.engine.device import choose_device
 from cam_cli.engine.explain import Explainer, Explanation, Subject
 from cam_cli.errors import SmoothcamError
 from cam_cli.executors.batch_size import BatchSizeTuner
-from cam_cli.executors.executor import Ready, Result
+from cam_cli.executors.executor import Ready, Result, Task
 from cam_cli.plan.cache import Cache, cache_folder
 from cam_cli.plan.plan import PlanInputs
 from cam_cli.plan.resolve import request_of, resolve
@@ -38,7 +39,7 @@ class Worker:
             resolved.open_model, analysis, request_of(config), self._targets, config.batch, plan.precision, cache
         )
         self._tuner = BatchSizeTuner(self._explainer, cache, MOST_BYTES) if config.batch is None else None
-        self.decode_settings = DecodeSettings(
+        self._decode_settings = DecodeSettings(
             analysis.input_shape[:2], resolved.preprocessing, config.picture_size, config.max_pixels
         )
 
@@ -46,6 +47,15 @@ class Worker:
     def images_in_a_pass(self) -> int:
         """How many images a pass takes; fewer once the memory has run out."""
         return self._explainer.images_in_a_pass
+
+    def decode(self, decoders: DecoderPool, tasks: Iterable[Task], ahead: int) -> Iterator[Ready | Result]:
+        """Yield each task with its decoded image, or its result if there is nothing to explain; see `DecoderPool.decode`."""
+        jobs = ((task, task.image.path, task.known["sha256"] if task.known else None) for task in tasks)
+        for task, decoded in decoders.decode(jobs, self._decode_settings, ahead):
+            if decoded.image is None:
+                yield Result(task, decoded.source, decoded.sha256, failure=decoded.error)
+            else:
+                yield Ready(task, decoded, decoded.image)
 
     def is_full(self, batch: Sequence[Ready]) -> bool:
         """Return True if a pass takes no other image beside these."""

@@ -77,7 +77,7 @@ def read_targets(texts: Sequence[str], table: Path | None, labels: Labels, class
 
 
 def _read_table(path: Path, labels: Labels, classes: int) -> dict[str, tuple[int, ...]]:
-    found: dict[str, tuple[int, ...]] = {}
+    targets: dict[str, tuple[int, ...]] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
@@ -86,9 +86,9 @@ def _read_table(path: Path, labels: Labels, classes: int) -> dict[str, tuple[int
             for row in reader:
                 image = str(PurePosixPath(row["path"] or ""))
                 try:
-                    found[image] = found.get(image, ()) + labels.resolve(row["target"] or "", classes)
+                    targets[image] = targets.get(image, ()) + labels.resolve(row["target"] or "", classes)
                 except UsageError as error:
                     raise UsageError(f"{path}:{reader.line_num}: {error}") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"targets '{path}' cannot be read: {error}") from None
-    return found
+    return targets

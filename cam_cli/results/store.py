@@ -63,11 +63,11 @@ class ResultStore(ABC):
     def last_run(self) -> RunRecord | None:
         """Return the record of this shard's last run, or else of another shard's; None if there is none."""
         own = run_file(self._shard)
-        if (found := self._record(own)).is_of_a_run:
-            return found
+        if (record := self._record(own)).is_of_a_run:
+            return record
         with suppress(OSError):
             others = (self._record(name) for name in self._run_files() if name != own)
-            return next((found for found in others if found.is_of_a_run), None)
+            return next((other for other in others if other.is_of_a_run), None)
         return None
 
     def run_records(self) -> Iterator[tuple[Shard, RunRecord]]:

@@ -82,12 +82,11 @@ class Actor:
         results: list[Result] = []
         warnings: list[str] = []
         batch: list[Ready] = []
-        jobs = ((task, task.image.path, task.known_sha256) for task in tasks)
-        for task, decoded in self._decoders.decode(jobs, self._worker.decode_settings, len(tasks)):
-            if decoded.image is None:
-                results.append(Result(task, decoded.source, decoded.sha256, failure=decoded.error))
+        for decoded in self._worker.decode(self._decoders, tasks, len(tasks)):
+            if isinstance(decoded, Result):
+                results.append(decoded)
             else:
-                batch.append(Ready(task, decoded, decoded.image))
+                batch.append(decoded)
         with self._engine:
             explain = batch and not self._stopping
             explained = list(self._worker.explain(batch, warnings.append)) if explain else []
