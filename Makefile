@@ -50,7 +50,7 @@ faults: $(VENV)/test
 	$(VENV)/bin/python tests/faults/run.py
 
 test-long: $(VENV)/test
-	$(VENV)/bin/python -m pytest -m "long or not long"
+	TESTS_LONG=1 $(VENV)/bin/python -m pytest -m "long or not long"
 
 # Installs exactly the lower bounds of pyproject.toml, and runs the demo and the core of the tests.
 test-lowest: $(TOOLS)/ready

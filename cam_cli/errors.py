@@ -1,4 +1,4 @@
-"""Everything smoothcam raises on purpose, and the exit code each kind ends the command with.
+"""Every error that smoothcam raises on purpose, and the exit codes of the command.
 
     SmoothcamError            1   something fatal that no other kind describes
     ├── UsageError            2   what was asked cannot be: a path, layer, filter, neuron or class
@@ -14,17 +14,31 @@ A message says what is wrong, where, and what to do next, in one line.
 
 from __future__ import annotations
 
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Every exit code of the command; a signal ends it with 128 and the number of the signal."""
+
+    DONE = 0
+    FATAL = 1
+    USAGE = 2
+    SOME_FAILED = 3
+    NO_IMAGES = 4
+    BOUND_CROSSED = 5
+    LOCKED = 11
+
 
 class SmoothcamError(Exception):
     """Base of all errors whose message is written for the person at the terminal."""
 
-    exit_code = 1
+    exit_code = ExitCode.FATAL
 
 
 class UsageError(SmoothcamError):
     """A request that cannot be met as it stands."""
 
-    exit_code = 2
+    exit_code = ExitCode.USAGE
 
 
 class ConfigError(UsageError):
@@ -47,7 +61,7 @@ class ModelError(SmoothcamError):
 class ImageError(SmoothcamError):
     """One image that cannot be explained; `stage` is the step that failed (`read`, `decode`, `fit`)."""
 
-    exit_code = 3
+    exit_code = ExitCode.SOME_FAILED
 
     def __init__(self, message: str, stage: str) -> None:
         super().__init__(message)
@@ -57,7 +71,7 @@ class ImageError(SmoothcamError):
 class NoImagesError(SmoothcamError):
     """No image was found in what the command was given."""
 
-    exit_code = 4
+    exit_code = ExitCode.NO_IMAGES
 
 
 class TooManyFailuresError(SmoothcamError):
@@ -67,4 +81,4 @@ class TooManyFailuresError(SmoothcamError):
 class RunLockedError(SmoothcamError):
     """Another process holds the lock of the run folder, or of the same shard."""
 
-    exit_code = 11
+    exit_code = ExitCode.LOCKED

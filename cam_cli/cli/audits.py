@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 
 from cam_cli.cli.table import Command, remark
+from cam_cli.errors import ExitCode
 
 Bounds = Mapping[str, float]
-CROSSED = 5
 
 
 def bounds_option(command: Command) -> Command:
@@ -34,7 +34,10 @@ def bounds_option(command: Command) -> Command:
 
 
 def audited(
-    bounds: Bounds | None, figures: Mapping[str, float], warn: Callable[[str], None] = remark, otherwise: int = 0
+    bounds: Bounds | None,
+    figures: Mapping[str, float],
+    warn: Callable[[str], None] = remark,
+    otherwise: int = ExitCode.DONE,
 ) -> int:
     """Warn of each bound that is crossed, a line each, and return exit code 5 if any is, else `otherwise`.
 
@@ -47,7 +50,7 @@ def audited(
     lines = crossed(bounds or {}, figures)
     for line in lines.values():
         warn(line)
-    return CROSSED if lines else otherwise
+    return ExitCode.BOUND_CROSSED if lines else otherwise
 
 
 def crossed(bounds: Bounds, figures: Mapping[str, float]) -> dict[str, str]:

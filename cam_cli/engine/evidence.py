@@ -58,7 +58,9 @@ class RunningSums:
         top = np.maximum(self._top, np.where(live > 0, told, -np.inf))
         keep, gain = _factors(self._mass > 0, self._top, top), _factors(live > 0, told, top)
         if self._sums or self._only:
-            self._sums = self._sums or list(formulas.derivatives_of_exp(*self._only))
+            if not self._sums:
+                first, *others = formulas.derivatives_of_exp(*self._only)
+                self._sums = [first.copy(), *others]  # the first is the caller's array, and the sums change below
             for cells in _blocks(*self._sums[0].shape):
                 powers = formulas.derivatives_of_exp(*(d[:, cells] for d in added))
                 for total, power in zip(self._sums, powers, strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from cam_cli.errors import ExitCode
 from cam_cli.results.manifest import Row
 from cam_cli.results.run_record import Totals
 
@@ -32,11 +33,11 @@ class Stats:
         return self.explained + self.skipped + self.failed
 
     @property
-    def exit_code(self) -> int:
-        """0 all done, 3 finished but some images failed or folders could not be read, 4 nothing matched."""
+    def exit_code(self) -> ExitCode:
+        """How the run went: all done, some images failed or folders could not be read, or no image was met."""
         if self.images == 0 and not self.outside_shard:
-            return 4
-        return 3 if self.failed or self.unreadable_folders else 0
+            return ExitCode.NO_IMAGES
+        return ExitCode.SOME_FAILED if self.failed or self.unreadable_folders else ExitCode.DONE
 
     def figures(self) -> dict[str, float]:
         """Return what an audit can bound: the shares of failed images and of blank maps."""

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar, get_args
 
-from cam_cli.errors import UsageError
+from cam_cli.errors import ExitCode, UsageError
 from cam_cli.results.index import Index
 from cam_cli.results.run_record import RunRecord
 from cam_cli.results.shard import Shard
@@ -128,9 +128,10 @@ class Summary:
         return all(division.complete for division in self.current)
 
     @property
-    def exit_code(self) -> int:
-        """0 when all is complete and nothing failed, else 3."""
-        return 0 if self.complete and not self.failed and not self.unreadable_folders else 3
+    def exit_code(self) -> ExitCode:
+        """How the runs went: all is complete and nothing failed, or not."""
+        done = self.complete and not self.failed and not self.unreadable_folders
+        return ExitCode.DONE if done else ExitCode.SOME_FAILED
 
     def record(self) -> dict[str, Any]:
         """Return this as `smoothcam summarize --format json` prints it."""

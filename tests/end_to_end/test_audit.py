@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from conftest import Command, write_card
 from hypothesis import given
 from hypothesis import strategies as st
+from launcher import COMMAND
 from PIL import Image
 
 from cam_cli.cli.audits import crossed
@@ -122,7 +124,7 @@ def bin_folder(tmp_path: Path) -> Path:
     folder = tmp_path / "bin"
     folder.mkdir()
     command = folder / "smoothcam"
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m cam_cli "$@"\n')
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -c {shlex.quote(COMMAND)} "$@"\n')
     command.chmod(0o755)
     return folder
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from launcher import COMMAND
 from PIL import Image
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -82,7 +83,9 @@ def site(tmp_path: Path, model_file: Path) -> Site:
         folder.mkdir(parents=True)
     command = programs / "smoothcam"
     python = shlex.quote(sys.executable)
-    command.write_text(f'#!/bin/sh\nPYTHONPATH={shlex.quote(str(REPOSITORY))} exec {python} -m cam_cli "$@"\n')
+    command.write_text(
+        f'#!/bin/sh\nPYTHONPATH={shlex.quote(str(REPOSITORY))} exec {python} -c {shlex.quote(COMMAND)} "$@"\n'
+    )
     command.chmod(0o755)
     shutil.copy(CONFIGS / "nightly.sh", programs)
     config = f"model: {model_file}\nlayers: conv1\nwrite: raw\n"

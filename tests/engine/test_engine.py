@@ -12,6 +12,7 @@ import numpy as np
 import oracle
 import pytest
 import tensorflow as tf
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import Array, Options, SmallNetwork
@@ -81,6 +82,26 @@ def image() -> np.ndarray:
     return np.random.default_rng(1).uniform(-1, 1, SHAPE).astype(np.float32)
 
 
+class Twin:
+    """The network in Keras, whose traced passes are kept from one test to the next."""
+
+    def __init__(self, network: SmallNetwork) -> None:
+        self.model = keras_twin(network)
+        self.analysis = analyse(trace(self.model, SHAPE), LAYERS)
+        self._kept: dict[str, bytes] = {}
+
+    def load(self, name: str) -> bytes | None:
+        return self._kept.get(name)
+
+    def save(self, name: str, contents: bytes) -> None:
+        self._kept[name] = contents
+
+
+@pytest.fixture(scope="module")
+def twin(network: SmallNetwork) -> Twin:
+    return Twin(network)
+
+
 SELECTIONS = (
     Selection(),
     Selection(filters=(0,)),
@@ -95,7 +116,7 @@ SELECTIONS = (
 @pytest.mark.parametrize(("score", "numerator"), [("exp", "second"), ("logit", "second"), ("exp", "first")])
 @pytest.mark.parametrize("scale", ["range", "absolute"])
 def test_every_method_and_selection_equals_the_oracle(
-    network: SmallNetwork, image: np.ndarray, nsamples: int, score: str, numerator: str, scale: str
+    network: SmallNetwork, image: np.ndarray, twin: Twin, nsamples: int, score: str, numerator: str, scale: str
 ) -> None:
     request = Request(
         methods=("smoothgradcam++", "gradcam++", "gradcam"),
@@ -106,7 +127,8 @@ def test_every_method_and_selection_equals_the_oracle(
         alpha_numerator=numerator,
         seed=11,
     )
-    found = explainer(keras_twin(network), LAYERS, request).explain([Subject(image, "cat", (CLASS,))])[0]
+    engine = Explainer(twin.model, twin.anatomy, request, graphs=twin)
+    found = engine.explain([Subject(image, "cat", (CLASS,))])[0]
     x = image.astype(np.float64)
     np.testing.assert_allclose(found.logits, network.logits(x), rtol=1e-5, atol=1e-5)
     drawn = noises("cat", 11, nsamples)
@@ -258,7 +280,7 @@ def test_noise_follows_identity_and_seed(network: SmallNetwork, image: np.ndarra
     assert not np.allclose(run("a", 0), run("a", 1), rtol=1e-3)
 
 
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=examples(8))
 @given(shift=st.floats(-1e4, 1e4))
 def test_a_constant_on_all_logits_leaves_the_map(shift: float) -> None:
     network = SmallNetwork.random(7)

@@ -10,13 +10,14 @@ from math import factorial
 import numpy as np
 import oracle
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import Array, Layer, Options, SmallNetwork
 
 pytestmark = pytest.mark.pure
 
-few = settings(deadline=None, max_examples=15, derandomize=True)
+few = settings(deadline=None, max_examples=examples(15), derandomize=True)
 seeds = st.integers(0, 10_000)
 LAYERS: tuple[Layer, ...] = ("conv1", "conv2")
 STENCIL = np.arange(-4, 5)

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ SQUARE = (9, 9, 3)
 CLASSES = 4
 LAYERS = ("conv1", "conv2")
 GRIDS = {"conv1": (10, 8, 4), "conv2": (5, 4, 6)}
-few = settings(max_examples=3, deadline=None, derandomize=True)
+few = settings(max_examples=examples(3), deadline=None, derandomize=True)
 seeds = st.integers(0, 2**16)
 layers = keras.layers
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import skimage.measure
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -309,7 +310,7 @@ corner = st.floats(-4, 16, allow_nan=False)
 
 
 @given(st.lists(st.tuples(corner, corner), min_size=3, max_size=8))
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_a_polygon_holds_the_pixels_whose_centres_it_holds(corners: list[tuple[float, float]]) -> None:
     width, height = SIZE
     mask = Polygons((tuple(np.ravel(corners)),)).mask(SIZE)

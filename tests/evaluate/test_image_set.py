@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from benchmarks.image_set import ACTIVITIES, PACKAGES, MissingError, assemble, webp_files
 from benchmarks.scenes import STRANGERS, Known, composites, mosaics
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
@@ -23,7 +24,7 @@ def encoded(image: Image.Image, **how: object) -> bytes:
     return buffer.getvalue()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(
     st.lists(st.tuples(st.integers(1, 40), st.booleans(), st.sampled_from(["RGB", "RGBA"])), max_size=4),
     st.lists(st.binary(max_size=60), min_size=5, max_size=5),

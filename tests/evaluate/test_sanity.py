@@ -18,8 +18,8 @@ from cam_cli.engine.explain import Explainer, Request, Subject
 from cam_cli.errors import ModelError, UsageError
 from cam_cli.evaluate.records import Sanity
 from cam_cli.evaluate.sanity import sanity
-from cam_cli.images.decode import Photo
-from cam_cli.images.fit import Box, Preprocessing, fit
+from cam_cli.images.decode import RgbImage
+from cam_cli.images.fit import InputBox, Preprocessing, fit
 from cam_cli.metrics.comparison import spearman
 from cam_cli.metrics.stability import jpeg, shifted, stability
 from cam_cli.models.calls import trace, walk
@@ -237,9 +237,9 @@ def image() -> Array:
     return made
 
 
-def grey(pixels: Array) -> tuple[Array, Box]:
+def grey(pixels: Array) -> tuple[Array, InputBox]:
     """The image itself as the network's input."""
-    return pixels.astype(np.float32), Box(0, 0, pixels.shape[1], pixels.shape[0])
+    return pixels.astype(np.float32), InputBox(0, 0, pixels.shape[1], pixels.shape[0])
 
 
 def test_a_map_of_the_pixels_moves_with_them_and_is_moved_back() -> None:
@@ -267,8 +267,8 @@ def test_a_map_is_moved_back_by_an_images_pixel_whatever_its_grid() -> None:
     def explain(x: Array, seed: int, n: int) -> list[list[Array]]:
         return [[np.asarray(x[8:40:2, 4:36:2, 0])] for x in x]
 
-    def fit_middle(pixels: Array) -> tuple[Array, Box]:
-        return pixels.astype(np.float32), Box(4, 8, 36, 40)
+    def fit_middle(pixels: Array) -> tuple[Array, InputBox]:
+        return pixels.astype(np.float32), InputBox(4, 8, 36, 40)
 
     draw = np.random.default_rng(0)
     pixels = np.repeat(draw.integers(0, 255, (48, 40, 1)), 3, axis=2).astype(np.uint8)
@@ -302,8 +302,8 @@ def test_the_engine_is_steadier_with_more_noise_samples() -> None:
         found = engines[n].explain([Subject(one, f"seed {seed}", (0,)) for one in x])
         return [[m.values for m in one.maps] for one in found]
 
-    def fitted(pixels: Array) -> tuple[Array, Box]:
-        return fit(Photo(pixels, pixels.shape[1], pixels.shape[0], ()), SHAPE[:2], how)
+    def fitted(pixels: Array) -> tuple[Array, InputBox]:
+        return fit(RgbImage(pixels, pixels.shape[1], pixels.shape[0], ()), SHAPE[:2], how)
 
     few: list[Any] = [*stability(image(), fitted, explain, 0, 1)]
     many: list[Any] = [*stability(image(), fitted, explain, 0, 8)]

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pytest
 from conftest import Command, Ended
+from examples import examples
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -93,7 +94,7 @@ def _apart(paths: list[PurePosixPath]) -> list[PurePosixPath]:
 trees = st.lists(relatives, min_size=1, max_size=10).map(_apart)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @example([PurePosixPath(f"sheet.jpg{'~' * count}") for count in range(4)], SHARDS[0])
 @given(trees, st.sampled_from(SHARDS))
 def test_no_image_shares_a_place_with_another_or_with_the_runs_own_files(
@@ -148,7 +149,7 @@ def begun(folder: DiskResultStore) -> Iterator[None]:
             folder.write_sheet(b"sheet")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @example([PurePosixPath(name) for name in (*OWN, "manifest.json", "run.json~")], SHARDS[0])
 @given(trees, st.sampled_from(SHARDS))
 def test_every_image_comes_to_its_own_place_and_nowhere_else(images: list[PurePosixPath], shard: Shard) -> None:
@@ -209,7 +210,7 @@ IN_THE_PLACE = IN_THE_WAY | {
 }
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(relatives, st.data())
 def test_what_no_run_made_is_neither_replaced_nor_followed(image: PurePosixPath, data: st.DataObject) -> None:
     with scratch() as top:

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from examples import examples
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -121,7 +122,7 @@ def test_the_walk_does_not_run_ahead_of_its_reader(tmp_path: Path) -> None:
 NAME = st.binary(min_size=1, max_size=12).filter(lambda b: not {0, 47} & set(b) and not b.startswith(b"."))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.sets(NAME, min_size=1, max_size=6))
 def test_any_name_the_file_system_allows_passes_through(
     tmp_path_factory: pytest.TempPathFactory, given_names: set[bytes]
@@ -193,7 +194,7 @@ def walked(file: str, folder: str) -> bool:
     return inside != file and not any(p.startswith(".") for p in inside.split("/")) and inside.endswith(".jpg")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(TREES, GLOBS)
 def test_a_glob_stands_for_what_the_standard_library_matches(
     tmp_path_factory: pytest.TempPathFactory, tree: set[str], pattern: str
@@ -211,7 +212,7 @@ def test_a_glob_stands_for_what_the_standard_library_matches(
     assert names([root / pattern], root) == expected
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(TREES, st.lists(GLOBS, min_size=1, max_size=3))
 def test_what_is_excluded_is_what_the_standard_library_matches_with_hidden_names(
     tmp_path_factory: pytest.TempPathFactory, tree: set[str], patterns: list[str]
@@ -235,7 +236,7 @@ def test_what_is_excluded_is_what_the_standard_library_matches_with_hidden_names
     assert names([], root, lists=[root / file for file in files], exclude=patterns) == list(filter(kept, files))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(TREES, st.data())
 def test_paths_that_overlap_yield_together_what_each_yields_alone_and_nothing_twice(
     tmp_path_factory: pytest.TempPathFactory, tree: set[str], data: st.DataObject

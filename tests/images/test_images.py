@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile
@@ -34,7 +35,7 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def photo_of(pixels: np.ndarray) -> RgbImage:
+def decoded_of(pixels: np.ndarray) -> RgbImage:
     return decode(encoded(Image.fromarray(pixels), "PNG"))
 
 
@@ -68,7 +69,7 @@ SAVED = {
 
 
 def attempt(data: bytes, **options: int) -> RgbImage | None:
-    """Return the photo, or None where it was refused in the one allowed way."""
+    """Return the decoded, or None where it was refused in the one allowed way."""
     try:
         return decode(data, **options)
     except ImageError as error:
@@ -83,9 +84,9 @@ def test_a_file_cut_anywhere_is_refused_unless_every_pixel_is_there(name: str) -
     data = SAVED[name]
     whole = decode(data).pixels
     cuts = {*range(1, len(data), max(1, len(data) // 60)), *range(len(data) - 12, len(data))}
-    accepted = [photo for cut in cuts if (photo := attempt(data[:cut]))]
-    for photo in accepted:
-        np.testing.assert_array_equal(photo.pixels, whole)
+    accepted = [decoded for cut in cuts if (decoded := attempt(data[:cut]))]
+    for decoded in accepted:
+        np.testing.assert_array_equal(decoded.pixels, whole)
     checksums_and_end_marker = 20
     assert len(accepted) <= checksums_and_end_marker
 
@@ -109,15 +110,15 @@ def test_an_empty_file_says_so() -> None:
     assert "empty" in refusal(b"")
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(st.sampled_from(sorted(SAVED)), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=6))
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_damaged_bytes_give_a_photo_or_an_image_error(name: str, hits: list[tuple[float, int]]) -> None:
+def test_damaged_bytes_give_an_image_or_an_image_error(name: str, hits: list[tuple[float, int]]) -> None:
     data = bytearray(SAVED[name])
     for where, value in hits:
         data[min(int(where * len(data)), len(data) - 1)] = value
-    photo = attempt(bytes(data), max_pixels=1_000_000)
-    assert photo is None or photo.pixels.shape == (photo.height, photo.width, 3)
+    decoded = attempt(bytes(data), max_pixels=1_000_000)
+    assert decoded is None or decoded.pixels.shape == (decoded.height, decoded.width, 3)
 
 
 def test_a_huge_image_is_refused_from_its_header() -> None:
@@ -184,13 +185,13 @@ UNDO = {
 
 @pytest.mark.parametrize("orientation", UNDO)
 @pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"})])
-def test_photos_stand_upright(orientation: int, kind: str, options: dict[str, str]) -> None:
+def test_images_stand_upright(orientation: int, kind: str, options: dict[str, str]) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = np.ascontiguousarray(UNDO[orientation](PIXELS))
-    photo = decode(encoded(Image.fromarray(stored), kind, exif=exif, **options))
-    np.testing.assert_array_equal(photo.pixels, PIXELS)
-    assert (photo.width, photo.height) == (40, 24)
+    decoded = decode(encoded(Image.fromarray(stored), kind, exif=exif, **options))
+    np.testing.assert_array_equal(decoded.pixels, PIXELS)
+    assert (decoded.width, decoded.height) == (40, 24)
 
 
 @pytest.mark.parametrize(
@@ -207,18 +208,18 @@ def test_bad_exif_is_ignored(exif: bytes) -> None:
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_sixteen_bit_grey_is_scaled_not_clipped(kind: str) -> None:
     deep = np.linspace(0, 65535, 32 * 32).round().astype(np.uint16).reshape(32, 32)
-    photo = decode(encoded(Image.fromarray(deep), kind))
-    assert np.abs(photo.pixels[..., 0] - deep / 257.0).max() <= 0.501
-    assert photo.notes == ("16-bit grey reduced to 8 bits",)
+    decoded = decode(encoded(Image.fromarray(deep), kind))
+    assert np.abs(decoded.pixels[..., 0] - deep / 257.0).max() <= 0.501
+    assert decoded.notes == ("16-bit grey reduced to 8 bits",)
 
 
 @pytest.mark.parametrize("values", [np.linspace(-3e5, 9e5, 400), np.linspace(0.25, 0.5, 400)])
 def test_other_deep_greys_use_their_own_range(values: np.ndarray) -> None:
     grid = values.reshape(20, 20).astype(np.int32 if values.max() > 1 else np.float32)
-    photo = decode(encoded(Image.fromarray(grid), "TIFF"))
+    decoded = decode(encoded(Image.fromarray(grid), "TIFF"))
     expected = np.linspace(0, 255, 400).reshape(20, 20)
-    assert np.abs(photo.pixels[..., 1] - expected).max() <= 0.51
-    assert "own range" in photo.notes[0]
+    assert np.abs(decoded.pixels[..., 1] - expected).max() <= 0.51
+    assert "own range" in decoded.notes[0]
 
 
 def test_floats_that_are_not_finite_are_drawn_dark_or_refused() -> None:
@@ -243,36 +244,36 @@ def transparent(mode: str) -> bytes:
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB"])
 def test_transparent_parts_show_white_paper(mode: str) -> None:
-    photo = decode(transparent(mode))
+    decoded = decode(transparent(mode))
     opaque = np.array([76] * 3 if mode == "LA" else [255, 0, 0])
-    assert np.abs(photo.pixels[:, :10].astype(int) - opaque).max() <= 1
-    assert (photo.pixels[:, 10:] == 255).all()
-    assert photo.notes == ("transparent parts laid over white",)
+    assert np.abs(decoded.pixels[:, :10].astype(int) - opaque).max() <= 1
+    assert (decoded.pixels[:, 10:] == 255).all()
+    assert decoded.notes == ("transparent parts laid over white",)
 
 
 def test_an_opaque_alpha_channel_is_not_worth_a_note() -> None:
-    photo = decode(encoded(Image.fromarray(PIXELS).convert("RGBA"), "PNG"))
-    assert photo.notes == ()
-    np.testing.assert_array_equal(photo.pixels, PIXELS)
+    decoded = decode(encoded(Image.fromarray(PIXELS).convert("RGBA"), "PNG"))
+    assert decoded.notes == ()
+    np.testing.assert_array_equal(decoded.pixels, PIXELS)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
 def test_of_a_film_the_first_frame_is_taken(kind: str) -> None:
     shades = [Image.new("RGB", (20, 20), (level, level, level)) for level in (10, 120, 240)]
     options = {"lossless": True} if kind == "WEBP" else {}
-    photo = decode(encoded(shades[0], kind, save_all=True, append_images=shades[1:], **options))
-    assert (photo.pixels == 10).all()
-    assert photo.notes == ("first of 3 frames",)
+    decoded = decode(encoded(shades[0], kind, save_all=True, append_images=shades[1:], **options))
+    assert (decoded.pixels == 10).all()
+    assert decoded.notes == ("first of 3 frames",)
 
 
 @pytest.mark.parametrize("ink", [(0, 0, 0, 0), (255, 0, 0, 0), (0, 0, 255, 0), (0, 0, 0, 255)])
 @pytest.mark.parametrize("profile", [None, b"junk", ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()])
 def test_cmyk_inks_keep_their_colour(ink: tuple[int, int, int, int], profile: bytes | None) -> None:
     data = encoded(Image.new("CMYK", (32, 32), ink), "JPEG", icc_profile=profile)
-    photo = decode(data)
+    decoded = decode(data)
     seen = np.array([255 - min(255, part + ink[3]) for part in ink[:3]])
-    assert np.abs(photo.pixels[16, 16].astype(int) - seen).max() <= 6
-    assert "without a usable profile" in photo.notes[0]
+    assert np.abs(decoded.pixels[16, 16].astype(int) - seen).max() <= 6
+    assert "without a usable profile" in decoded.notes[0]
 
 
 def profile_in_which_cyan_ink_is_red() -> bytes:
@@ -291,9 +292,9 @@ def profile_in_which_cyan_ink_is_red() -> bytes:
 
 def test_the_embedded_cmyk_profile_decides_what_ink_looks_like() -> None:
     image = Image.new("CMYK", (32, 32), (255, 0, 0, 0))
-    photo = decode(encoded(image, "JPEG", icc_profile=profile_in_which_cyan_ink_is_red()))
-    assert np.abs(photo.pixels[16, 16].astype(int) - (255, 0, 0)).max() <= 16
-    assert photo.notes == ("CMYK converted to RGB through its embedded profile",)
+    decoded = decode(encoded(image, "JPEG", icc_profile=profile_in_which_cyan_ink_is_red()))
+    assert np.abs(decoded.pixels[16, 16].astype(int) - (255, 0, 0)).max() <= 16
+    assert decoded.notes == ("CMYK converted to RGB through its embedded profile",)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "YCbCr", "LAB"])
@@ -303,15 +304,15 @@ def test_every_mode_ends_as_rgb_near_the_original(mode: str) -> None:
         grey, ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
     )
     image = lab if mode == "LAB" else grey.convert(mode)
-    photo = decode(encoded(image, "TIFF"))
-    assert np.abs(photo.pixels.astype(int) - np.asarray(grey)).max() <= 3
+    decoded = decode(encoded(image, "TIFF"))
+    assert np.abs(decoded.pixels.astype(int) - np.asarray(grey)).max() <= 3
 
 
 def test_tiny_images_carry_a_warning() -> None:
     data = encoded(Image.new("RGB", (300, 15)), "PNG")
-    photo = decode(data)
-    assert "300 x 15" in photo.notes[0]
-    assert not photo.pixels.flags.writeable
+    decoded = decode(data)
+    assert "300 x 15" in decoded.notes[0]
+    assert not decoded.pixels.flags.writeable
 
 
 def test_unreadable_paths_fail_at_the_reading_stage(tmp_path: Path) -> None:
@@ -335,28 +336,28 @@ def test_unreadable_paths_fail_at_the_reading_stage(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("resample", ["bilinear", "bicubic", "lanczos"])
 def test_stretch_is_pillows_own_resize(resample: str) -> None:
-    x, box = fit(photo_of(PIXELS), (30, 50), Preprocessing(resample=resample))
+    x, box = fit(decoded_of(PIXELS), (30, 50), Preprocessing(resample=resample))
     expected = Image.fromarray(PIXELS).resize((50, 30), Image.Resampling[resample.upper()])
     np.testing.assert_array_equal(x, np.asarray(expected, np.float32))
     assert (box.left, box.top, box.right, box.bottom) == (0, 0, 40, 24)
 
 
 def test_channels_and_normalisation_are_in_the_networks_order() -> None:
-    photo = photo_of(np.full((20, 20, 3), (10, 20, 30), np.uint8))
-    x, _ = fit(photo, (8, 8), Preprocessing(channels="bgr", mean=(30, 10, 10), std=(1, 2, 4)))
+    decoded = decoded_of(np.full((20, 20, 3), (10, 20, 30), np.uint8))
+    x, _ = fit(decoded, (8, 8), Preprocessing(channels="bgr", mean=(30, 10, 10), std=(1, 2, 4)))
     np.testing.assert_allclose(x[0, 0], [0, 5, 0])
-    grey, _ = fit(photo, (8, 8), Preprocessing(channels="grey", mean=(8,), std=(2,)))
+    grey, _ = fit(decoded, (8, 8), Preprocessing(channels="grey", mean=(8,), std=(2,)))
     assert grey.shape == (8, 8, 1)
     assert abs(grey[0, 0, 0] - (0.299 * 10 + 0.587 * 20 + 0.114 * 30 - 8) / 2) <= 0.3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 64), st.integers(1, 64), st.floats(0.01, 1))
 def test_boxes_hold_their_promises(width: int, height: int, rows: int, columns: int, fraction: float) -> None:
-    photo = photo_of(np.full((height, width, 3), 200, np.uint8))
+    decoded = decoded_of(np.full((height, width, 3), 200, np.uint8))
     for kind in ("stretch", "crop", "letterbox"):
         how = Preprocessing(fit=kind, mean=(50.0,), std=(2.0,), crop_fraction=fraction)
-        x, box = fit(photo, (rows, columns), how)
+        x, box = fit(decoded, (rows, columns), how)
         assert x.shape == (rows, columns, 3)
         assert x.dtype == np.float32
         across, down = box.right - box.left, box.bottom - box.top
@@ -386,11 +387,11 @@ def test_boxes_hold_their_promises(width: int, height: int, rows: int, columns: 
 )
 def test_impossible_fits_are_refused(size: tuple[int, int], how: Preprocessing) -> None:
     with pytest.raises(ImageError) as caught:
-        fit(photo_of(PIXELS), size, how)
+        fit(decoded_of(PIXELS), size, how)
     assert caught.value.stage == "fit"
 
 
-def smooth_photo(width: int, height: int) -> Image.Image:
+def smooth_image(width: int, height: int) -> Image.Image:
     small = np.random.default_rng(1).integers(0, 256, (9, 12, 3), dtype=np.uint8)
     return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
 
@@ -399,9 +400,9 @@ def smooth_photo(width: int, height: int) -> Image.Image:
     ("enough", "scale"), [(None, 1), (801, 1), (800, 1), (400, 2), (399, 2), (200, 4), (100, 8), (10, 8)]
 )
 def test_a_large_jpeg_is_read_at_the_least_size_that_is_enough(enough: int | None, scale: int) -> None:
-    photo = decode(encoded(smooth_photo(1200, 800), "JPEG"), enough=enough)
-    assert (photo.width, photo.height) == (1200, 800)
-    assert photo.pixels.shape == (800 // scale, 1200 // scale, 3)
+    decoded = decode(encoded(smooth_image(1200, 800), "JPEG"), enough=enough)
+    assert (decoded.width, decoded.height) == (1200, 800)
+    assert decoded.pixels.shape == (800 // scale, 1200 // scale, 3)
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
@@ -409,16 +410,16 @@ def test_a_large_jpeg_is_read_at_the_least_size_that_is_enough(enough: int | Non
 def test_reduced_size_changes_neither_the_input_nor_its_place(orientation: int, kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = encoded(smooth_photo(1208, 808), "JPEG", exif=exif, quality=95)
+    data = encoded(smooth_image(1208, 808), "JPEG", exif=exif, quality=95)
     whole, reduced = decode(data), decode(data, enough=100)
     assert (whole.width, whole.height) == (reduced.width, reduced.height) == whole.pixels.shape[1::-1]
     assert reduced.pixels.size < whole.pixels.size / 30
     how = Preprocessing(fit=kind)  # type: ignore[arg-type]
-    (x, box), (small_x, small_box) = (fit(photo, (40, 50), how) for photo in (whole, reduced))
+    (x, box), (small_x, small_box) = (fit(decoded, (40, 50), how) for decoded in (whole, reduced))
     assert np.abs(small_x - x).mean() < 1.5
     assert small_box == box
 
 
 @pytest.mark.parametrize(("kind", "width"), [("PNG", 400), ("JPEG", 401)])
 def test_other_formats_and_uneven_sizes_are_read_whole(kind: str, width: int) -> None:
-    assert decode(encoded(smooth_photo(width, 300), kind), enough=10).pixels.shape == (300, width, 3)
+    assert decode(encoded(smooth_image(width, 300), kind), enough=10).pixels.shape == (300, width, 3)

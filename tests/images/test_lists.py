@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from examples import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -52,7 +53,7 @@ def as_stdin(monkeypatch: pytest.MonkeyPatch, raw: io.RawIOBase) -> None:
 NAMES = st.lists(st.binary(min_size=1, max_size=8).filter(lambda b: not {0, 47} & set(b) and b != b"."), max_size=8)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(NAMES, st.booleans(), st.integers(1, 9))
 @example([b" a ", b"'b\"", b"c\nd", b"e\r", b"#f", b"-g", b"\xff\xfe", b"\xef\xbb\xbf"], True, 1)
 def test_a_nul_list_gives_back_every_name(
@@ -65,7 +66,7 @@ def test_a_nul_list_gives_back_every_name(
         assert [os.fsencode(path) for path in listed("-", nul=True)] == names
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(NAMES, st.sampled_from([b"\n", b"\r\n"]), st.booleans())
 @example([b" a ", b"'b\"", b"#f", b"-g", b"\xff\xfe", b"c d", b"\t"], b"\n", True)
 def test_a_list_of_lines_gives_back_every_name_without_line_ends(

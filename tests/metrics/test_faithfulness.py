@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ Array = NDArray[Any]
 SHAPE = (8, 7, 3)
 STEPS = 14  # divides the 56 pixels
 seeds = st.integers(0, 10_000)
-some = settings(deadline=None, max_examples=25)
+some = settings(deadline=None, max_examples=examples(25))
 
 
 def faithfulness(x: Array, saliency: Array, *args: Any, **kwargs: Any) -> dict[str, float]:

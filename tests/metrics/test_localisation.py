@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cam_cli.evaluate.bootstrap import Interval, interval
 from cam_cli.metrics.localisation import localise, pointing_game
 from cam_cli.metrics.signals import border_energy, centre_of_attention, entropy, signals, spread
-from cam_cli.render.upsample import place
+from cam_cli.render.upsample import upsample
 
 Array = NDArray[Any]
 SHAPE = (9, 13)
@@ -187,14 +187,14 @@ def test_signals_of_maps_that_are_known() -> None:
 def test_signals_do_not_depend_on_the_size_of_the_image() -> None:
     values = np.random.default_rng(3).random((7, 7)).astype(np.float32)
     small, large = (
-        signals(values, place(values, (0, 0, width, width * 0.75), (width, round(width * 0.75))))
+        signals(values, upsample(values, (0, 0, width, width * 0.75), (width, round(width * 0.75))))
         for width in (120, 960)
     )
     assert small == pytest.approx(large, abs=3e-3)
 
 
 def test_where_the_network_did_not_look_is_no_energy() -> None:
-    placed = place(np.ones((4, 4), np.float32), (20, 0, 60, 40), (80, 40))
+    placed = upsample(np.ones((4, 4), np.float32), (20, 0, 60, 40), (80, 40))
     assert border_energy(placed) == pytest.approx(0.2)
     assert centre_of_attention(placed) == pytest.approx((0.5, 0.5))
     assert spread(placed) == pytest.approx(spread(np.nan_to_num(placed)) or 0)

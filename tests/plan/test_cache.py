@@ -245,6 +245,22 @@ def test_passes_grow_for_as_long_as_that_pays(
     assert fresh.images_in_a_pass == settled
 
 
+def test_passes_do_not_grow_past_the_memory_that_their_images_may_take(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However fast large passes are: what waits is bounded in bytes, so that memory does not follow the machine's speed."""
+    engine = Timed({2**k: 0.5**k for k in range(9)})
+    monkeypatch.setattr("cam_cli.executors.batch_size.time.perf_counter", lambda: engine.now)
+    tuner = BatchSizeTuner(engine, cache, most_bytes=1000)  # type: ignore[arg-type]
+    nothing = Subject(np.zeros((1, 1, 1), np.float32), "")
+    for _ in range(BEFORE + PASSES * 10):
+        tuner.note_bytes([10, 90, 20])
+        tuner.explain([nothing] * engine.images_in_a_pass)
+    assert max(engine.tried) == engine.images_in_a_pass == 8
+    tuner.note_bytes([400])
+    assert engine.images_in_a_pass == 2, "larger images make passes smaller, also once a size is settled"
+
+
 def test_maps_do_not_depend_on_how_many_images_share_a_pass(model_file: Path) -> None:
     from cam_cli.engine.analysis import analyse
     from cam_cli.models.calls import trace

@@ -7,6 +7,7 @@ import io
 import cv2
 import numpy as np
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -14,17 +15,19 @@ from PIL import Image
 from cam_cli.images.decode import decode
 from cam_cli.images.fit import Preprocessing, fit
 from cam_cli.render.colour import COLORMAPS, table
+from cam_cli.render.encode import ENCODERS, read_picture
 from cam_cli.render.picture import drawn, heatmap, overlay, placard
 from cam_cli.render.png import png
 from cam_cli.render.sheet import Cell, contact_sheet
 from cam_cli.render.size import picture_size
 from cam_cli.render.text import cut, font
 from cam_cli.render.upsample import upsample
+from cam_cli.results.layout import PICTURE_FORMATS
 
 pytestmark = pytest.mark.pure
 
 RNG = np.random.default_rng(3)
-PHOTO = RNG.integers(0, 256, (30, 40, 3), dtype=np.uint8)
+NOISE = RNG.integers(0, 256, (30, 40, 3), dtype=np.uint8)
 SIDE = st.integers(1, 20)
 
 
@@ -59,7 +62,7 @@ def test_an_empty_box_is_refused(box: tuple[float, float, float, float]) -> None
         upsample(np.ones((2, 2), np.float32), box, (5, 5))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.sampled_from(["stretch", "crop", "letterbox"]),
     st.tuples(st.integers(60, 200), st.integers(60, 200)),
@@ -67,10 +70,10 @@ def test_an_empty_box_is_refused(box: tuple[float, float, float, float]) -> None
     st.floats(0.25, 0.75),
     st.floats(0.25, 0.75),
 )
-def test_a_dot_in_the_photo_reaches_the_network_and_comes_back(
-    kind: str, photo_size: tuple[int, int], size: tuple[int, int], u: float, v: float
+def test_a_dot_in_the_image_reaches_the_network_and_comes_back(
+    kind: str, image_size: tuple[int, int], size: tuple[int, int], u: float, v: float
 ) -> None:
-    width, height = photo_size
+    width, height = image_size
     x, y = width * u, height * v
     across, down = np.arange(width) + 0.5 - x, np.arange(height) + 0.5 - y
     spot = np.exp(-(across[None] ** 2 + down[:, None] ** 2) / (2 * 5.0**2))
@@ -146,13 +149,13 @@ def test_heatmaps_show_an_outside_and_shift_no_colour_by_more_than_a_step() -> N
         assert drawn[i].tolist() in table("viridis")[max(0, i - 1) : i + 2].tolist()
 
 
-def test_overlays_leave_the_photo_alone_where_the_map_is_zero() -> None:
+def test_overlays_leave_the_image_alone_where_the_map_is_zero() -> None:
     values = np.zeros((30, 40), np.float32)
     values[:, 20:] = 1
-    drawn = np.asarray(overlay(PHOTO, values, "inferno", 0.6)).astype(int)
-    np.testing.assert_array_equal(drawn[:, :20], PHOTO[:, :20])
+    drawn = np.asarray(overlay(NOISE, values, "inferno", 0.6)).astype(int)
+    np.testing.assert_array_equal(drawn[:, :20], NOISE[:, :20])
     colour = table("inferno")[255].astype(float)
-    luma = PHOTO[:, 20:] @ np.array([0.299, 0.587, 0.114])
+    luma = NOISE[:, 20:] @ np.array([0.299, 0.587, 0.114])
     assert np.abs(drawn[:, 20:] - (0.6 * colour + 0.4 * luma[..., None])).max() <= 1
 
 
@@ -170,11 +173,11 @@ def test_more_heat_shows_more_colour(opacity: float) -> None:
 def test_what_the_network_never_saw_is_dark_and_grey() -> None:
     values = np.full((30, 40), 0, np.float32)
     values[:, 30:] = np.nan
-    drawn = np.asarray(overlay(PHOTO, values, "inferno", 0.6)).astype(int)
+    drawn = np.asarray(overlay(NOISE, values, "inferno", 0.6)).astype(int)
     outside = drawn[:, 30:]
     assert (np.ptp(outside, axis=-1) == 0).all()
     assert outside.max() <= 0.4 * 255 + 1
-    np.testing.assert_array_equal(drawn[:, :30], PHOTO[:, :30])
+    np.testing.assert_array_equal(drawn[:, :30], NOISE[:, :30])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (17, 9), (60, 60), (640, 480), (2000, 90)])
@@ -204,6 +207,18 @@ def test_pngs_lose_nothing(mode: str, width: int, height: int, seed: int) -> Non
     np.testing.assert_array_equal(np.asarray(read.convert("RGB")), np.asarray(image.convert("RGB")))
     by_opencv = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
     np.testing.assert_array_equal(by_opencv, np.asarray(image.convert("RGB")))
+
+
+def test_each_picture_format_that_a_run_names_is_written_and_read_back() -> None:
+    assert set(ENCODERS) == set(PICTURE_FORMATS)
+    for encode in ENCODERS.values():
+        assert read_picture(encode(Image.fromarray(NOISE))).size == (40, 30)
+
+
+@pytest.mark.parametrize("data", [b"", b"GIF89a", png(Image.new("L", (9, 9)))[:50]])
+def test_a_damaged_picture_of_a_run_is_an_os_error(data: bytes) -> None:
+    with pytest.raises(OSError, match=r"."):
+        read_picture(data)
 
 
 @given(st.text(max_size=120), st.integers(0, 400), st.integers(8, 40))

@@ -24,13 +24,14 @@ from conftest import Command
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from run_trees import read_manifest
 from webdriver import MISSING, Browser, browser
 
 from cam_cli.metrics.table import SUSPICIOUS
 from cam_cli.report.gather import WORRIES, Entry
 from cam_cli.report.page import write_page
 from cam_cli.results.index import Index
-from cam_cli.results.manifest import Manifest, read_manifest
+from cam_cli.results.manifest import Manifest
 
 HOSTILE = "<img src=x onerror=alert(1)>.jpg"
 MOSTLY_HARMLESS = 'a/b & c\'s "image" %41#1?.png'

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -131,7 +132,7 @@ def understood(data: bytes) -> tuple[list[Row], int]:
     return good, len(lines) - len(good)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(contents, min_size=1, max_size=3), st.data())
 def test_every_complete_row_is_found_and_nothing_else(files: list[bytes], data: st.DataObject) -> None:
     expected: dict[str, Row] = {}
@@ -292,7 +293,7 @@ def test_an_index_is_read_while_another_process_appends(tmp_path: Path) -> None:
     assert len(found(tmp_path)) == 300
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(contents, st.sampled_from([0, 1, 70_000, 200_000]), st.lists(rows, min_size=1, max_size=3))
 def test_after_a_torn_end_new_rows_stand_on_lines_of_their_own(content: bytes, extra: int, new: list[Row]) -> None:
     content += b"x" * extra

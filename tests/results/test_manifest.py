@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import write_card
+from examples import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -67,7 +68,7 @@ def test_a_manifest_survives_the_disk(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(60), deadline=None)
 @given(
     st.one_of(
         st.binary(max_size=200),
@@ -84,7 +85,7 @@ def test_garbage_is_no_manifest_and_no_crash(tmp_path: Path, garbage: bytes) -> 
     assert read_manifest(tmp_path) is None
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(40), deadline=None)
 @given(st.data())
 def test_half_a_manifest_or_one_of_another_version_is_none(tmp_path: Path, data: st.DataObject) -> None:
     whole = to_json(record().model_dump(mode="json"))
@@ -203,7 +204,7 @@ def test_file_names_are_safe_whatever_a_layer_is_called(saliency: SaliencyMap) -
     assert name != "manifest.json"
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(maps, st.sampled_from(sorted(METHODS)), layer_names, selections)
 def test_no_two_maps_of_a_run_share_a_file_name(first: SaliencyMap, method: str, layer: str, other: Selection) -> None:
     one = (first.layer, first.method, first.selection)

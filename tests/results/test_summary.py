@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from conftest import Command
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -179,7 +180,7 @@ def test_missing_shards_are_one_line_on_stderr(form: str, tmp_path: Path, smooth
     assert ended.code == 3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.integers(2, 12).flatmap(
         lambda n: st.tuples(

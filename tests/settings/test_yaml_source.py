@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -212,7 +213,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 yaml_like = st.text(alphabet="ab01 :-,[]{}&*!?|>'\"#%@\\\n\t~<=\x07\u2028é", max_size=60)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.one_of(yaml_like.map(str.encode), st.binary(max_size=60)))
 def test_any_bytes_give_a_tree_or_one_line(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
