@@ -136,7 +136,9 @@ class _Decoder:
             else:
                 return opened
             if code != -signal.SIGALRM:  # it goes off while the whole run is suspended: try again
-                return _failed("DecoderCrash", f"the process that decoded it {_ended(code)}; {_advice(code)}")
+                memory = "the memory may have run out: use fewer workers, or shrink the image"
+                advice = memory if code == -signal.SIGKILL else "repair the file, or leave it out"
+                return _failed("DecoderCrash", f"the process that decoded it {_ended(code)}; {advice}")
         slow = f"reading and decoding took longer than {self._timeout:g} s; repair the file, or raise image_timeout"
         return _failed("DecoderHang", slow)
 
@@ -164,9 +166,8 @@ class _Decoder:
             try:
                 process.wait_until_ready()
             except (OSError, EOFError):
-                reason = (
-                    f"it {_ended(self.discard())}; `{sys.executable} -m cam_cli.decoding.child </dev/null` may show why"
-                )
+                command = f"{sys.executable} -m cam_cli.decoding.child </dev/null"
+                reason = f"it {_ended(self.discard())}; `{command}` may show why"
             else:
                 return process
         raise SmoothcamError(f"no process to decode images in can be started: {reason}")
@@ -204,7 +205,7 @@ class _Process:
             self._ready = True
 
     def answer(self, job: tuple[Location, str | None, DecodeSettings, float], seconds: float) -> Any:
-        """Return its answer to a job; see `decoder.serve`."""
+        """Return its answer to a job; see `child.serve`."""
         self._patience = seconds
         self._socket.sendall(pickle.dumps(job))
         sizes, rest = pickle.loads(self._read(int.from_bytes(self._read(8))))
@@ -264,9 +265,3 @@ def _ended(code: int | None) -> str:
     with suppress(ValueError):
         return f"was killed by {signal.Signals(-code).name}"
     return f"was killed by signal {-code}"
-
-
-def _advice(code: int | None) -> str:
-    if code == -signal.SIGKILL:
-        return "the memory may have run out: use fewer workers, or shrink the image"
-    return "repair the file, or leave it out"

@@ -80,7 +80,12 @@ class Worker:
             self._tuner.note_bytes(ready.image.nbytes for ready in batch)
         started = time.perf_counter()
         rows, halvings = self._explainer.rows_in_a_pass, self._explainer.halvings
-        subjects = [Subject(ready.image.x, ready.image.sha256, self._padded(ready.task.targets)) for ready in batch]
+        subjects = []
+        for image, targets in ((ready.image, ready.task.targets) for ready in batch):
+            padding = targets[-1:] * (
+                self._targets - len(targets)
+            )  # a pass has as many for each; one met twice is one map
+            subjects.append(Subject(image.x, image.sha256, targets + padding))
         try:
             explanations = (self._tuner or self._explainer).explain(subjects)
         except SmoothcamError:
@@ -96,7 +101,3 @@ class Worker:
             warn(f"out of memory: passes of {self._explainer.rows_in_a_pass} rows instead of {rows} from here on")
         share = (time.perf_counter() - started) / len(batch)
         yield from ((ready, explanation, share) for ready, explanation in zip(batch, explanations, strict=True))
-
-    def _padded(self, targets: tuple[int, ...]) -> tuple[int, ...]:
-        """Repeat the last target: every image of a pass has the same number, and a class met twice gives one map."""
-        return targets + targets[-1:] * (self._targets - len(targets))

@@ -12,7 +12,7 @@ from cam_cli.pipeline.discover import discovery_for
 from cam_cli.pipeline.resume import FAILED, TOUCHED, Resume, Verdict
 from cam_cli.plan.plan import PlanInputs, plan_from
 from cam_cli.reporter import Reporter
-from cam_cli.results.index import Index, path_hash
+from cam_cli.results.index import Index, hash64
 from cam_cli.results.shard import Shard
 from cam_cli.results.store import result_store_at
 from cam_cli.storage.location import Location
@@ -53,7 +53,7 @@ def dry_run(paths: Sequence[Location], config: RunConfig, reporter: Reporter) ->
         resume = Resume(store, index, plan, config.retry_failed)
         for image in images:
             path = printable(image.relative)
-            if not shard.owns(path_hash(path)):
+            if not shard.owns(hash64(path)):
                 counts["other shards"] += 1
                 continue
             verdict = resume.judge(image)

@@ -14,7 +14,7 @@ from cam_cli.pipeline.recorder import Recorder
 from cam_cli.pipeline.resume import TOUCHED, Resume
 from cam_cli.pipeline.stats import Stats
 from cam_cli.plan.plan import Plan
-from cam_cli.results.index import path_hash
+from cam_cli.results.index import hash64
 from cam_cli.results.shard import Shard
 from cam_cli.text import printable
 
@@ -61,7 +61,7 @@ class Loop:
         """Yield what is to be explained, and record what is finished or fails without being read."""
         for image in images:
             path = printable(image.relative)
-            if not self.shard.owns(path_hash(path)):
+            if not self.shard.owns(hash64(path)):
                 self.stats.outside_shard += 1
                 continue
             self.stats.meet(path)

@@ -29,7 +29,7 @@ from cam_cli.pipeline.resume import Resume
 from cam_cli.pipeline.stats import Stats
 from cam_cli.plan.plan import Plan, PlanInputs, plan_from
 from cam_cli.reporter import Reporter
-from cam_cli.results.index import Index, path_hash
+from cam_cli.results.index import Index, hash64
 from cam_cli.results.run_record import PlanRecord, RunRecord, versions
 from cam_cli.results.shard import Shard
 from cam_cli.results.store import ResultStore, result_store_at
@@ -150,7 +150,7 @@ def _count_in_background(discovery: Discovery, shard: Shard, reporter: Reporter)
     def count() -> None:
         try:
             images = discovery.images(lambda *_: None)
-            reporter.expect(sum(shard.owns(path_hash(printable(image.relative))) for image in images))
+            reporter.expect(sum(shard.owns(hash64(printable(image.relative))) for image in images))
         except SmoothcamError:
             pass  # the run meets the same mistake, and tells it
 

@@ -32,9 +32,9 @@ _MICROSECOND = timedelta(microseconds=1)
 _ROW = TypeAdapter(IndexRow)
 
 
-def path_hash(path: str) -> int:
-    """Return the hash of an image's path as its row has it, 0..2**64 - 1; the index and the shards go by it."""
-    return int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest(), "big")
+def hash64(text: str) -> int:
+    """Return a hash of a text, 0..2**64 - 1; index and shards go by that of an image's path as its row has it."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big")
 
 
 class Index(AbstractContextManager["Index"]):
@@ -62,7 +62,7 @@ class Index(AbstractContextManager["Index"]):
                 except (ValueError, TypeError):  # no row; a time without its zone
                     self.skipped_lines += 1
                     continue
-                hashed = path_hash(row["path"])
+                hashed = hash64(row["path"])
                 if keep(hashed):
                     hashes.append(hashed)
                     finished.append(when)
@@ -89,7 +89,7 @@ class Index(AbstractContextManager["Index"]):
 
     def row(self, path: str) -> IndexRow | None:
         """Return the row of an image by its path, as rows have it; None if there is none."""
-        wanted = path_hash(path)
+        wanted = hash64(path)
         at = int(self._hashes.searchsorted(np.uint64(wanted)))
         if at < len(self._hashes) and int(self._hashes[at]) == wanted:
             with suppress(OSError, ValueError):
