@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -55,7 +57,7 @@ class Loop:
             lost = [result.task for result in explained if not self._record(result)]
             for result in self.executor.explain(lost):  # somebody removed the staging folder with their files
                 if not self._record(result):
-                    raise self.recorder.stopped_by_loss(result)
+                    raise self.recorder.store.stopped_by(OSError(errno.ENOENT, os.strerror(errno.ENOENT)))
 
     def _tasks(self, images: Iterable[ImageFile]) -> Iterator[Task]:
         """Yield what is to be explained, and record what is finished or fails without being read."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from cam_cli.decoding.image import FileStat, stat_of
-from cam_cli.errors import ImageError, SmoothcamError
+from cam_cli.errors import ImageError
 from cam_cli.executors.executor import Result, failure_of
 from cam_cli.images.find import ImageFile
 from cam_cli.interruption import Interrupted, Interruption
@@ -61,11 +59,6 @@ class Recorder:
             self.reporter.image(without_index_fields(row), skipped=skipped)
         except Interrupted as reason:
             self.interruption.stop(reason)
-
-    def stopped_by_loss(self, result: Result) -> SmoothcamError:
-        """Return the error that ends a run whose staged files are removed again and again."""
-        missing = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), result.staged)
-        return self.store.stopped_by(missing)
 
     def _record_explained(self, result: Result, manifest: Manifest, staged: Path) -> bool:
         try:
