@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from cam_cli.images.formats import IMAGE_EXTENSIONS
 from cam_cli.images.globs import is_glob
 from cam_cli.images.lists import listed
 from cam_cli.images.tree import FileTree, LocalTree, StoreTree
-from cam_cli.results.store import run_folders_in
+from cam_cli.results.store import is_run_folder
 from cam_cli.storage.location import Location, Url
 from cam_cli.storage.store import Store
 from cam_cli.text import printable
@@ -70,7 +71,7 @@ class Discovery:
             extensions=self.extensions,
             exclude=self.config.exclude,
             prune=(self.config.output,),
-            prune_if=run_folders_in(self.tree),
+            prune_if=partial(is_run_folder, self.tree),
             on_error=on_error,
         )
 

@@ -214,17 +214,13 @@ def result_store_at(location: Location, shard: Shard) -> ResultStore:
     return DiskResultStore(location, shard)
 
 
-def run_folders_in(tree: FileTree) -> Callable[[Any], bool]:
-    """Return a function that tells whether a run made a folder; the pictures in it are no images to explain."""
-
-    def made_by_a_run(folder: Any) -> bool:
-        try:
-            if isinstance(tree, StoreTree):
-                names = [entry.name for entry in tree.store.peek(folder) if entry.stat is not None]
-            else:
-                names = [entry.name for entry in folder.iterdir()] if (folder / LOCK).is_file() else []
-        except OSError:
-            return False
-        return LOCK in names and any(RUN.fullmatch(name) for name in names)
-
-    return made_by_a_run
+def is_run_folder(tree: FileTree, folder: Any) -> bool:
+    """Return True if a run made a folder; the pictures in it are no images to explain."""
+    try:
+        if isinstance(tree, StoreTree):
+            names = [entry.name for entry in tree.store.peek(folder) if entry.stat is not None]
+        else:
+            names = [entry.name for entry in folder.iterdir()] if (folder / LOCK).is_file() else []
+    except OSError:
+        return False
+    return LOCK in names and any(RUN.fullmatch(name) for name in names)
