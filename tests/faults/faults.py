@@ -125,7 +125,7 @@ FAULTS = (
     Fault(
         "retry-failed-ignored",
         "--retry-failed tries no failed image again.",
-        (Edit(r"if self\._retry_failed:", "if False:"),),
+        (Edit(r"if self\._?retry_failed:", "if False:"),),
         ("tests/pipeline/test_resume.py",),
     ),
     # exit codes and streams

@@ -39,8 +39,8 @@ MOST_OF_THE_RUN = 1024 * MIB
 """Resident bytes of the process that holds the network: TensorFlow takes some 700 MiB."""
 
 MOST_GROWTH_OF_THE_RUN = 128 * MIB
-"""Resident bytes that it may take on top once it has explained an image: for the few photos that wait for it, at most 1024 x 1024 pixels by
-then, and one's pictures. One photo of MAX_PIXELS decoded there would need more."""
+"""Resident bytes that it may take on top once it has explained an image: for the few photos that wait for it, at most
+1024 x 1024 pixels by then, and one's pictures. One photo of MAX_PIXELS decoded there would need more."""
 
 ENDINGS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif"}
 Draw = random.Random
