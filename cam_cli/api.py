@@ -21,7 +21,7 @@ from cam_cli.engine.tracing import Noise
 from cam_cli.errors import UsageError
 from cam_cli.methods import families
 from cam_cli.models.calls import trace
-from cam_cli.models.grid import Tokens
+from cam_cli.models.card import Tokens
 from cam_cli.models.layers import choose_layer, choose_scales, describe_layers, find_layer
 from cam_cli.render.upsample import upsample
 

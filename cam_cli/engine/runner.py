@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -75,13 +76,10 @@ def compile_pass(
 ) -> PassRunner:
     """Compile a pass, or load it from the cache; the model is only opened if it is not there.
 
-    Args:
-        precision: `float32`, or `bfloat16` for products and convolutions.
-
     Raises:
         UsageError: bfloat16 for a model that cannot be frozen. ModelError: as `trace_pass` does.
     """
-    name = f"{spec.digest()}-{precision}"
+    name = f"{hashlib.sha256(repr(spec).encode()).hexdigest()}-{precision}"
     known = cache.load(name) if cache else None
     if known is not None:
         return PassRunner(FrozenGraph.from_bytes(known).function(spec), spec)

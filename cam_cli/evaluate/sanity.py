@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from cam_cli.evaluate.records import Sanity, Survival
 from cam_cli.methods import families
 from cam_cli.metrics.comparison import spearman
 from cam_cli.models.calls import trace
-from cam_cli.models.grid import Tokens
+from cam_cli.models.card import Tokens
 from cam_cli.models.layers import choose_scales, describe_layers
 from cam_cli.models.randomise import layers_with_weights, randomised
 
@@ -30,8 +30,6 @@ SURVIVES = 0.5
 
 Maps = dict[tuple[str, str, int], NDArray[np.float32]]
 """The maps of an image by layer, method and target."""
-
-_Correlations = Mapping[tuple[str, str, int], float | None]
 
 
 def maps_of(explanation: Explanation) -> Maps:
@@ -94,19 +92,19 @@ def sanity(
 
     compared = {paths[math.ceil(len(paths) * (stage + 1) / stages) - 1] for stage in range(stages)}
     before = maps(model)
-    found: dict[str, list[_Correlations]] = {}
+    found: dict[str, list[dict[tuple[str, str, int], float | None]]] = {}
     for path, copy in randomised(model, shape, seed=0):
         if path in compared:
             after = maps(copy)
             found[path] = [{k: spearman(b[k], a[k]) for k in b} for b, a in zip(before, after, strict=True)]
-    kinds = dict.fromkeys((layer, method) for layer, method, _ in before[0])
-    survivals = (_survival(layer, method, list(found.values()), limit) for layer, method in kinds)
+    survivals = []
+    for kind in dict.fromkeys((layer, method) for layer, method, _ in before[0]):
+        own = [
+            [{t: r for (*of, t), r in image.items() if (*of,) == kind} for image in stage] for stage in found.values()
+        ]
+        known = [[r for image in stage for r in image.values() if r is not None] for stage in own]
+        means = tuple(sum(stage) / len(stage) if stage else None for stage in known)
+        survives = means[-1] is not None and means[-1] > limit
+        layer, method = kind
+        survivals.append(Survival(layer=layer, method=method, stages=means, images=tuple(own[-1]), survives=survives))
     return Sanity(stages=tuple(found), survivals=tuple(survivals))
-
-
-def _survival(layer: str, method: str, stages: list[list[_Correlations]], limit: float) -> Survival:
-    own = [[{t: r for (at, by, t), r in image.items() if (at, by) == (layer, method)} for image in s] for s in stages]
-    known = [[r for image in stage for r in image.values() if r is not None] for stage in own]
-    means = tuple(sum(stage) / len(stage) if stage else None for stage in known)
-    survives = means[-1] is not None and means[-1] > limit
-    return Survival(layer=layer, method=method, stages=means, images=tuple(own[-1]), survives=survives)

@@ -80,8 +80,7 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, enough: int | None = No
             image.load()
             rgb, notes = to_rgb(image)
             orientation = _orientation(image)
-            upright = rgb.transpose(_TURNS[orientation]) if orientation in _TURNS else rgb
-            pixels = np.asarray(upright)
+            pixels = np.asarray(rgb.transpose(_TURNS[orientation]) if orientation in _TURNS else rgb)
     except (ImageError, MemoryError):
         raise
     except UnidentifiedImageError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -42,19 +43,11 @@ def _from_deep_grey(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
 
 
 def _from_cmyk(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
-    profile = image.info.get("icc_profile")
-    if profile:
-        try:
-            rgb = ImageCms.profileToProfile(
-                image,
-                ImageCms.ImageCmsProfile(io.BytesIO(profile)),
-                ImageCms.createProfile("sRGB"),
-                outputMode="RGB",
-            )
-        except (ImageCms.PyCMSError, OSError):
-            rgb = None
-        if rgb is not None:
-            return rgb, ("CMYK converted to RGB through its embedded profile",)
+    if profile := image.info.get("icc_profile"):
+        with suppress(ImageCms.PyCMSError, OSError):
+            own, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+            if rgb := ImageCms.profileToProfile(image, own, srgb, outputMode="RGB"):
+                return rgb, ("CMYK converted to RGB through its embedded profile",)
     return image.convert("RGB"), ("CMYK converted to RGB without a usable profile: colours are approximate",)
 
 

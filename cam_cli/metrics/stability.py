@@ -84,17 +84,13 @@ def _moved_back(values: Array, box: InputBox) -> NDArray[Any]:
 
     NaN where it would be read more than half a cell past the last centre, which is off the map.
     """
-    rows, columns = values.shape
-    up, left = rows / (box.bottom - box.top), columns / (box.right - box.left)
-    by_row = _read_at(np.asarray(values, np.float64), up)
-    return _read_at(by_row.T, left).T
-
-
-def _read_at(values: NDArray[np.float64], offset: float) -> NDArray[np.float64]:
-    last = len(values) - 1
-    wanted = np.arange(len(values)) + offset
-    at = np.minimum(wanted, last)
-    below = np.floor(at).astype(np.intp)
-    share = (at - below)[:, None]
-    read = values[below] * (1 - share) + values[np.minimum(below + 1, last)] * share
-    return np.where((wanted <= last + 0.5)[:, None], read, np.nan)
+    moved = np.asarray(values, np.float64)
+    for side in (box.bottom - box.top, box.right - box.left):
+        last = len(moved) - 1
+        wanted = np.arange(len(moved)) + len(moved) / side
+        at = np.minimum(wanted, last)
+        below = np.floor(at).astype(np.intp)
+        share = (at - below)[:, None]
+        read = moved[below] * (1 - share) + moved[np.minimum(below + 1, last)] * share
+        moved = np.where((wanted <= last + 0.5)[:, None], read, np.nan).T
+    return moved

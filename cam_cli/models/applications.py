@@ -31,13 +31,14 @@ _TORCH = InputCard(fit="crop", channels="rgb", mean=(123.675, 116.28, 103.53), s
 _MINUS_ONE_TO_ONE = InputCard(fit="crop", channels="rgb", mean=(127.5,), std=(127.5,))
 _RESCALES_INSIDE = InputCard(fit="crop", channels="rgb")
 _FAMILIES = {
-    **dict.fromkeys(("vgg16", "vgg19", "resnet"), _CAFFE),
-    **dict.fromkeys(("densenet",), _TORCH),
-    **dict.fromkeys(
-        ("inception_v3", "inception_resnet_v2", "mobilenet", "mobilenet_v2", "nasnet", "resnet_v2", "xception"),
-        _MINUS_ONE_TO_ONE,
-    ),
-    **dict.fromkeys(("convnext", "efficientnet", "efficientnet_v2", "mobilenet_v3"), _RESCALES_INSIDE),
+    family: card
+    for card, families in {
+        _CAFFE: "vgg16 vgg19 resnet",
+        _TORCH: "densenet",
+        _MINUS_ONE_TO_ONE: "inception_v3 inception_resnet_v2 mobilenet mobilenet_v2 nasnet resnet_v2 xception",
+        _RESCALES_INSIDE: "convnext efficientnet efficientnet_v2 mobilenet_v3",
+    }.items()
+    for family in families.split()
 }
 """The preprocessing of each family: the centre crop of the usual evaluation, channel order, mean and standard deviation."""
 
@@ -53,14 +54,11 @@ def applications() -> dict[str, Callable[..., keras.Model]]:
 
 
 def load_application(name: str, weights: Path | Literal["imagenet"] | None) -> tuple[keras.Model, ModelCard]:
-    """Build a network of keras.applications with its 1000 ImageNet classes.
+    """Build a network of keras.applications with its 1000 ImageNet classes, and a card: input size, preprocessing, labels.
 
     Args:
         name: a key of `applications()`.
         weights: a weights file; `imagenet` for those that Keras downloads and caches; None for random ones.
-
-    Returns:
-        The model, and a card with its input size, preprocessing and labels.
 
     Raises:
         ModelError: the weights cannot be downloaded, or do not fit.
@@ -72,11 +70,8 @@ def load_application(name: str, weights: Path | Literal["imagenet"] | None) -> t
         load_weights(model, weights)
     rows, columns = model.input_shape[1:3]
     size = (rows, columns) if rows and columns else _DEFAULT_SIZE
-    card = ModelCard(
-        name=name,
-        input=_FAMILIES[_family(build)].model_copy(update={"size": size}),
-        source=f"keras.applications.{build.__name__}",
-    )
+    fed = _FAMILIES[_family(build)].model_copy(update={"size": size})
+    card = ModelCard(name=name, input=fed, source=f"keras.applications.{build.__name__}")
     return model, card.model_copy(update={"labels": imagenet_labels()})
 
 

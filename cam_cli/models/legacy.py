@@ -59,8 +59,7 @@ def modernise(entry: dict[str, Any]) -> dict[str, Any]:
     if isinstance(layers := config.get("layers"), list):
         config["layers"] = [*_input_of(kind, layers), *map(modernise, layers)]
         config = _without_slashes(config)
-        alone = {key: ends[0] for key in _ENDS if isinstance(ends := config.get(key), list) and len(ends) == 1}
-        config |= alone
+        config |= {key: ends[0] for key in _ENDS if isinstance(ends := config.get(key), list) and len(ends) == 1}
     return {**entry, "config": config}
 
 

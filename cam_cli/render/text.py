@@ -22,8 +22,7 @@ def font(size: float) -> ImageFont.FreeTypeFont:
 
 def _one_line(text: str) -> str:
     """Return `text` as one line that any font can be asked to draw: odd characters become `?`."""
-    drawn = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
-    return drawn[:_LONGEST]
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))[:_LONGEST]
 
 
 def cut(text: str, width: float, face: ImageFont.FreeTypeFont) -> str:

@@ -67,9 +67,10 @@ def map_thumbnail(image: ImageResult, record: MapRecord, pixels: NDArray[np.uint
     It is made from the overlay or the heatmap that the run wrote. If there are only raw maps, it is drawn over
     `pixels`, (height, width, 3) uint8 RGB, the image at about `side`.
     """
-    name = record.files.overlay or record.files.heatmap
-    if record.state != "ok" or name is not None:
-        return file_thumbnail(image.folder / name, side) if record.state == "ok" and name is not None else None
+    if record.state != "ok":
+        return None
+    if name := record.files.overlay or record.files.heatmap:
+        return file_thumbnail(image.folder / name, side)
     values = image.values(record)
     if pixels is None or values is None:
         return None

@@ -127,7 +127,7 @@ def test_every_method_and_selection_equals_the_oracle(
         alpha_numerator=numerator,
         seed=11,
     )
-    engine = Explainer(twin.model, twin.anatomy, request, graphs=twin)
+    engine = Explainer(twin.model, twin.analysis, request, graphs=twin)
     found = engine.explain([Subject(image, "cat", (CLASS,))])[0]
     x = image.astype(np.float64)
     np.testing.assert_allclose(found.logits, network.logits(x), rtol=1e-5, atol=1e-5)
