@@ -3,8 +3,6 @@
 Images are preprocessed arrays. For files, folders and records use the command line, or `cam_cli.pipeline.run.explain_run`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import warnings
 from collections.abc import Sequence

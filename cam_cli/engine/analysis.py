@@ -4,8 +4,6 @@ Every Keras model becomes a graph. In it a softmax is found whether it was writt
 of its own or inside a subclass.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum

@@ -4,8 +4,6 @@ xplique brings the methods; smoothcam passes it the score (the logit, whatever t
 TensorFlow and xplique are imported when a `Baselines` is made.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import logging

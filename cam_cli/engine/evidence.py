@@ -3,8 +3,6 @@
 Arrays are processed in blocks of cells that fit into a core's cache, because memory limits the speed of these sums.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Explains preprocessed images: the same passes serve every layer, target, method and selection."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Callable, Sequence

@@ -3,8 +3,6 @@
 TensorFlow's own optimiser does not fold a batch norm after a depthwise convolution, nor one that a gradient passes.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any

@@ -4,8 +4,6 @@
 operations here are vectorised, on a CPU and on a GPU.
 """
 
-from __future__ import annotations
-
 import math
 
 import tensorflow as tf

@@ -1,7 +1,5 @@
 """Runs passes through the network: NumPy arrays in, NumPy arrays out. All that is above this module knows no other runtime."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -90,6 +88,7 @@ def compile_pass(
         return PassRunner(traced, spec)
     if precision == "bfloat16":
         traced = traced.in_bfloat16()
-    if cache and traced.portable:
+    calls_python = any("PyFunc" in node.op for node in traced.definition.node)  # of this process alone
+    if cache and not calls_python:
         cache.save(name, traced.to_bytes())
     return PassRunner(traced.function(spec), spec)

@@ -1,7 +1,5 @@
 """Probabilities of one class for many inputs, in passes of one fixed size, through the same graph as explanations."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras
@@ -39,8 +37,7 @@ class Scorer:
     def __call__(self, x: NDArray[Any], target: int) -> NDArray[np.float64]:
         """Return the probability of a class for inputs (N, H, W, C), preprocessed: (N,), 0..1; NaN if a logit is not finite.
 
-        Raises:
-            UsageError: a target that is no class of this model.
+        Raises UsageError for a target that is no class of this model.
         """
         if not 0 <= target < self.classes:
             raise UsageError(f"class {target} does not exist: the model has {self.classes} classes")

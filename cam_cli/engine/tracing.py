@@ -93,11 +93,6 @@ class FrozenGraph:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
-    @property
-    def portable(self) -> bool:
-        """False if it calls Python functions, which do not exist in another process."""
-        return not any("PyFunc" in node.op for node in self.definition.node)
-
     def to_bytes(self) -> bytes:
         """Return this as the contents of a file."""
         names = json.dumps({"inputs": self.inputs, "outputs": self.outputs})

@@ -1,7 +1,5 @@
 """A trial of whether bfloat16 is worth using on this machine."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

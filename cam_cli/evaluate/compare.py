@@ -1,7 +1,5 @@
 """Two runs over the same images, side by side: what the network says, where it looks, and what went wrong since."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from typing import Literal

@@ -1,7 +1,5 @@
 """One run, evaluated: metrics of every map, and their means for each layer and method."""
 
-from __future__ import annotations
-
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

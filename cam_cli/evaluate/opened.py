@@ -1,7 +1,5 @@
 """A run's model, opened again as the run opened it, wherever the command is started now."""
 
-from __future__ import annotations
-
 import json
 import os
 from dataclasses import asdict, dataclass

@@ -3,8 +3,6 @@
 Adebayo et al. 2018, "Sanity checks for saliency maps", arXiv 1810.03292, section 3.1.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Image files under the paths a person named, one at a time, in an order no machine changes."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,11 +35,11 @@ def find_images(
 ) -> Iterator[ImageFile]:
     """Yield every image that `paths` name, each once, in the order given; then every image on the lists.
 
-    A path that is not a folder is always yielded, whatever its ending and even if it is missing, so that
-    reading it tells why it failed. Folders are walked one at a time, their own files before their subfolders,
-    sorted bytewise by name; hidden files and folders are skipped; links to folders are followed unless they
-    lead back to a folder they lie in. A path that does not exist and holds wildcards is a glob: the files it
-    matches are yielded whatever their ending, the folders it matches are walked, both in the order of a walk.
+    A path that is not a folder is always yielded, whatever its ending and even if it is missing: reading it tells why it failed.
+    Folders are walked one at a time, their own files before their subfolders, sorted bytewise by name. Hidden files and
+    folders are skipped. Links to folders are followed unless they lead back to a folder they lie in. A path that does not exist
+    and holds wildcards is a glob: the files it matches are yielded whatever their ending, the folders it matches are walked,
+    both in the order of a walk.
 
     Args:
         paths: files, folders and globs, in any form. An image that several of them reach is yielded by the one that starts

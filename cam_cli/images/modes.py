@@ -1,7 +1,5 @@
 """From every pixel format a file can hold to 8-bit RGB, keeping what a person would see."""
 
-from __future__ import annotations
-
 import io
 from contextlib import suppress
 
@@ -14,8 +12,7 @@ from cam_cli.errors import ImageError
 def to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     """Convert a loaded Pillow image to mode RGB; also note each change that lost or added something.
 
-    Raises:
-        ImageError: stage `decode`; a floating-point image without a finite value.
+    Raises ImageError, stage `decode`, for a floating-point image without a finite value.
     """
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
         return _from_deep_grey(image)

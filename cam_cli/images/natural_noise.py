@@ -1,7 +1,5 @@
 """Noise with the spectrum of natural images, for trials without an image file."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

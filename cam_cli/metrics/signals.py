@@ -3,8 +3,6 @@
 Energy is the positive part of a map: values below 0 and NaN have none. A map without energy is blank.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np

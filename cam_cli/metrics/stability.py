@@ -1,7 +1,5 @@
 """How much of a map is left if only the noise or an invisible change of the image differs."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable, Sequence
 from typing import Any, Final

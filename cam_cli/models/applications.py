@@ -1,7 +1,5 @@
 """The networks of keras.applications by name, with the preprocessing that their weights were trained for."""
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import io

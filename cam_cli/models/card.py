@@ -1,7 +1,5 @@
 """Model cards: what a model file does not say about itself. The bundled models have cards of the same format."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal
 

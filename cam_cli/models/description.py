@@ -4,8 +4,6 @@ Keras builds whatever a description names, and its safe mode refuses what is kno
 may be named. (Keras 3.15.1 in safe mode lets a Lambda layer call any function of Keras, also one that writes files.)
 """
 
-from __future__ import annotations
-
 import json
 import zipfile
 from collections.abc import Iterator

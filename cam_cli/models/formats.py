@@ -1,7 +1,5 @@
 """Recognise the format of a model file by its content, not by its name."""
 
-from __future__ import annotations
-
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """The grid of a layer: which part of the image each of its values belongs to, for feature maps and for tokens."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any

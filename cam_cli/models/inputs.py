@@ -1,7 +1,5 @@
 """The input of a model: its size, channels and preprocessing, from the flags, the card and the model itself."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -120,11 +118,7 @@ def _preprocessing(
 
 
 def rescales_its_input(model: keras.Model, shape: tuple[int, int, int]) -> bool:
-    """Return True if a Rescaling or Normalization layer, at any depth, acts on the input and not on learned features.
-
-    Raises:
-        ModelError: the model does not take an input of this shape, (H, W, C).
-    """
+    """Return True if a Rescaling or Normalization layer, at any depth, acts on the input and not on learned features."""
     paths = [path for path, layer in walk(model) if type(layer).__name__ in ("Rescaling", "Normalization")]
     if not paths:
         return False

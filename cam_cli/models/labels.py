@@ -1,7 +1,5 @@
 """Class names, and the texts by which a user may name a class."""
 
-from __future__ import annotations
-
 import csv
 import difflib
 import hashlib

@@ -1,7 +1,5 @@
 """The layers of a model: their description, lookup by name, and the choice of `auto`."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -144,10 +142,7 @@ def choose_layer(infos: Sequence[LayerInfo]) -> LayerInfo:
 
     It is the last bottleneck with feature maps larger than 1x1 that is the output of an activation function. If there is none,
     it is the last such bottleneck that cannot be negative, then the last one of any sign. In a transformer it is the last
-    bottleneck of tokens that the score still reads.
-
-    Raises:
-        ModelError: the model has no feature maps.
+    bottleneck of tokens that the score still reads. Raises ModelError if the model has no feature maps.
     """
     usable = [i for i in infos if i.grid and i.grid != (1, 1) and i.bottleneck and i.read]
     if usable and usable[-1].tokens:
@@ -176,8 +171,7 @@ def choose_scales(infos: Sequence[LayerInfo]) -> tuple[str, str] | None:
 def find_layer(layers: Collection[str], name: str) -> str:
     """Return the path that a name means: a path such as `backbone/Conv_1`, or the end of one path only.
 
-    Raises:
-        UsageError: no such layer, or several.
+    Raises UsageError if there is no such layer, or several.
     """
     if name in layers:
         return name

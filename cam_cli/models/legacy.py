@@ -1,7 +1,5 @@
 """Translate model descriptions that Keras 2 wrote into the form that Keras 3 reads."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Iterator

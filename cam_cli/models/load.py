@@ -1,7 +1,5 @@
 """Load a model by name, with its input, preprocessing and class names."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass

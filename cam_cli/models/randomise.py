@@ -1,7 +1,5 @@
 """A copy of a model whose weights are shuffled layer by layer from the top, as Adebayo et al. 2018 test maps."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -42,9 +40,6 @@ def layers_with_weights(model: keras.Model, input_shape: tuple[int, int, int]) -
     """Return the paths of the layers that run and have weights of their own, the last to run first.
 
     Weights of the model itself, which a subclass may have, come last, under the model's name.
-
-    Raises:
-        ModelError: the model does not take an image of this shape, (H, W, C).
     """
     traced = trace(model, input_shape)
     when = {op.name: number for number, op in enumerate(traced.output.graph.get_operations())}

@@ -1,7 +1,5 @@
 """Where a model comes from, found without TensorFlow: its file, its card, and the digests that identify it."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Several classes on one image: each pixel in the colour of the class that claims it, with a legend."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

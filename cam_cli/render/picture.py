@@ -1,7 +1,5 @@
 """One map, one picture: the heatmap, the overlay, and the placard for a map that cannot be drawn."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw

@@ -1,7 +1,5 @@
 """Short texts cut or shrunk to fit a picture."""
 
-from __future__ import annotations
-
 from bisect import bisect_right
 
 from PIL import ImageFont

@@ -1,7 +1,5 @@
 """The page's data of each image: a short row to sort and filter by, and a detail that is read when somebody looks."""
 
-from __future__ import annotations
-
 import base64
 import json
 import os

@@ -1,7 +1,5 @@
 """One HTML file that needs nothing but itself: markup, style, script and data, written image by image."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Two runs side by side on one page: the images that changed most, with both overlays."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
@@ -21,11 +19,7 @@ _SIDE = 320
 
 
 def write_comparison(comparison: Comparison, before: RunReader, after: RunReader, path: Path) -> None:
-    """Write the page: one file, which needs no network and no script.
-
-    Raises:
-        UsageError: it cannot be written.
-    """
+    """Write the page: one file, which needs no network and no script; raises UsageError if it cannot be written."""
     try:
         with whole(path) as file:
             for part in _page(comparison, before, after):

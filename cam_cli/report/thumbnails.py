@@ -1,7 +1,5 @@
 """Small pictures of images and overlays, as text that an HTML file can hold."""
 
-from __future__ import annotations
-
 import base64
 import io
 from dataclasses import dataclass
@@ -35,13 +33,11 @@ class Detail:
     cells: int
 
 
-_DETAILS = ((300, Detail(384, 4, 64 * 64)), (2_000, Detail(240, 3, 32 * 32)))
-_LEAST = Detail(160, 1, 20 * 20)
-
-
 def detail_for(images: int) -> Detail:
     """Return how much of each of so many images a page can hold and still be opened."""
-    return next((detail for most, detail in _DETAILS if images <= most), _LEAST)
+    if images <= 300:
+        return Detail(384, 4, 64 * 64)
+    return Detail(240, 3, 32 * 32) if images <= 2_000 else Detail(160, 1, 20 * 20)
 
 
 def thumbnail(picture: Image.Image, side: int) -> str:
