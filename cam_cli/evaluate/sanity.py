@@ -23,9 +23,6 @@ from cam_cli.models.card import Tokens
 from cam_cli.models.layers import choose_scales, describe_layers
 from cam_cli.models.randomise import layers_with_weights, randomised
 
-STAGES = 3
-SURVIVES = 0.5
-
 Maps = dict[tuple[str, str, int], NDArray[np.float32]]
 """The maps of an image by layer, method and target."""
 
@@ -42,8 +39,8 @@ def sanity(
     request: Request,
     targets: Sequence[Sequence[int]],
     *,
-    stages: int = STAGES,
-    limit: float = SURVIVES,
+    stages: int = 3,
+    limit: float = 0.5,
     tokens: Tokens | None = None,
 ) -> Sanity:
     """Compare the maps of some images under the network with those under copies of it that are randomised from the top down.

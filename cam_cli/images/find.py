@@ -35,7 +35,7 @@ def find_images(
 ) -> Iterator[ImageFile]:
     """Yield every image that `paths` name, each once, in the order given; then every image on the lists.
 
-    A path that is not a folder is always yielded, whatever its ending and even if it is missing: reading it tells why it failed.
+    A path that is not a folder is always yielded, whatever its ending and even if it is missing: reading it tells why it fails.
     Folders are walked one at a time, their own files before their subfolders, sorted bytewise by name. Hidden files and
     folders are skipped. Links to folders are followed unless they lead back to a folder they lie in. A path that does not exist
     and holds wildcards is a glob: the files it matches are yielded whatever their ending, the folders it matches are walked,

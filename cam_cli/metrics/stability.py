@@ -27,8 +27,6 @@ Pixels = NDArray[np.uint8]
 Fit = Callable[[Pixels], tuple[Array, InputBox]]
 Explain = Callable[[Array, int, int], Sequence[Sequence[Array]]]
 
-JPEG_QUALITY = 75
-
 
 def stability(pixels: Pixels, fit: Fit, explain: Explain, seed: int, n: int) -> list[dict[str, float | None]]:
     """Compare an image's maps with its maps after changes that should not matter.
@@ -64,7 +62,7 @@ def stability(pixels: Pixels, fit: Fit, explain: Explain, seed: int, n: int) -> 
     ]
 
 
-def jpeg(pixels: Pixels, quality: int = JPEG_QUALITY) -> Pixels:
+def jpeg(pixels: Pixels, quality: int = 75) -> Pixels:
     """Return an image (rows, columns, 3) as it comes back from a JPEG file."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=quality)

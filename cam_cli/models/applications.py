@@ -21,9 +21,6 @@ from cam_cli.models.source import imagenet_labels
 from cam_cli.quiet import native_chatter_silenced
 from cam_cli.text import first_line
 
-_DOWNLOAD_TIMEOUT = 30.0
-"""Seconds without a byte after which a download is given up."""
-
 _CAFFE = InputCard(fit="crop", channels="bgr", mean=(103.939, 116.779, 123.68))
 _TORCH = InputCard(fit="crop", channels="rgb", mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 _MINUS_ONE_TO_ONE = InputCard(fit="crop", channels="rgb", mean=(127.5,), std=(127.5,))
@@ -39,8 +36,6 @@ _FAMILIES = {
     for family in families.split()
 }
 """The preprocessing of each family: the centre crop of the usual evaluation, channel order, mean and standard deviation."""
-
-_DEFAULT_SIZE = (224, 224)
 
 
 @cache
@@ -67,7 +62,7 @@ def load_application(name: str, weights: Path | Literal["imagenet"] | None) -> t
     if isinstance(weights, Path):
         load_weights(model, weights)
     rows, columns = model.input_shape[1:3]
-    size = (rows, columns) if rows and columns else _DEFAULT_SIZE
+    size = (rows, columns) if rows and columns else (224, 224)
     fed = _FAMILIES[_family(build)].model_copy(update={"size": size})
     card = ModelCard(name=name, input=fed, source=f"keras.applications.{build.__name__}")
     return model, card.model_copy(update={"labels": imagenet_labels()})
@@ -88,7 +83,7 @@ def _family(build: Callable[..., keras.Model]) -> str:
 
 def _with_downloaded_weights(name: str) -> keras.Model:
     timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT)
+    socket.setdefaulttimeout(30.0)  # seconds without a byte
     try:
         with redirect_stdout(io.StringIO()):  # Keras's progress bar
             return applications()[name](weights="imagenet")

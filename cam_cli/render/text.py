@@ -8,7 +8,6 @@ PAPER = (24, 24, 26)
 INK = (226, 226, 226)
 SMALLEST = 8
 _LONGEST = 400
-_ELLIPSIS = "..."
 
 
 def font(size: float) -> ImageFont.FreeTypeFont:
@@ -29,8 +28,8 @@ def cut(text: str, width: float, face: ImageFont.FreeTypeFont) -> str:
     if face.getlength(line) <= width:
         return line
     lengths = range(1, len(line))
-    fits = bisect_right(lengths, width, key=lambda length: face.getlength(line[:length].rstrip() + _ELLIPSIS))
-    return line[:fits].rstrip() + _ELLIPSIS if fits else ""
+    fits = bisect_right(lengths, width, key=lambda length: face.getlength(line[:length].rstrip() + "..."))
+    return line[:fits].rstrip() + "..." if fits else ""
 
 
 def fitted(text: str, width: float, largest: int) -> tuple[str, ImageFont.FreeTypeFont]:

@@ -16,9 +16,6 @@ from cam_cli.results.files import read_regular
 from cam_cli.results.manifest import MapRecord
 from cam_cli.results.reader import ImageResult
 
-_QUALITY = 60
-_EFFORT = 2
-
 
 @dataclass(frozen=True)
 class Detail:
@@ -45,7 +42,7 @@ def thumbnail(picture: Image.Image, side: int) -> str:
     small = picture.convert("RGB")
     small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
     buffer = io.BytesIO()
-    small.save(buffer, "WEBP", quality=_QUALITY, method=_EFFORT)
+    small.save(buffer, "WEBP", quality=60, method=2)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
