@@ -80,11 +80,9 @@ class Labels:
 
 
 def read_labels(path: Path) -> Labels:
-    """Read class names from a file.
+    """Read class names from a CSV file with the column `name` and, optionally, `index`, `wnid` and `synonyms`.
 
-    Args:
-        path: a CSV file with the column `name` and, optionally, `index`, `wnid` and `synonyms`; or plain text with one name
-            a line, in the order of the output.
+    Plain text with one name a line, in the order of the output, is read too.
 
     Raises:
         UsageError: the file cannot be read, or its indices are not 0, 1, 2, ...

@@ -21,14 +21,8 @@ def write_page(
 ) -> None:
     """Write the page, one image at a time.
 
-    The data are blocks of JSON: `about`, then for each image its detail, which is read when it is looked at, and for every few
-    hundred images their rows, which are read at once; `closing` comes last.
-
-    Args:
-        stream: the file.
-        about: what is known of the run beforehand.
-        entries: the images.
-        closing: returns what is known of the run when all entries are written.
+    The data are blocks of JSON. `about` is known beforehand and comes first. Then follow for each image its detail, which is read
+    when it is looked at, and for every few hundred images their rows, which are read at once. The result of `closing` comes last.
 
     Raises:
         OSError: it cannot be written.
