@@ -21,8 +21,9 @@ def write_page(
 ) -> None:
     """Write the page, one image at a time.
 
-    The data are blocks of JSON. `about` is known beforehand and comes first. Then follow for each image its detail, which is read
-    when it is looked at, and for every few hundred images their rows, which are read at once. The result of `closing` comes last.
+    The data are blocks of JSON. `about` is known beforehand and comes first. Then follow the detail of each image, which is
+    read when it is looked at, and the rows of every few hundred images, which are read at once. The result of `closing`
+    comes last.
 
     Raises:
         OSError: it cannot be written.
