@@ -21,8 +21,9 @@ def write_page(
 ) -> None:
     """Write the page, one image at a time.
 
-    The data are blocks of JSON. `about` is known beforehand and comes first. Then follow for each image its detail, which is read
-    when it is looked at, and for every few hundred images their rows, which are read at once. The result of `closing` comes last.
+    The data are blocks of JSON. `about` is known beforehand and comes first. Then follow for each image its detail, which is
+    read when it is looked at, and for every few hundred images their rows, which are read at once. The result of `closing`,
+    which is called when all images are written, comes last.
 
     Raises:
         OSError: it cannot be written.
