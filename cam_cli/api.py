@@ -3,8 +3,6 @@
 Images are preprocessed arrays. For files, folders and records use the command line, or `cam_cli.pipeline.run.explain_run`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import warnings
 from collections.abc import Sequence
@@ -21,7 +19,7 @@ from cam_cli.engine.tracing import Noise
 from cam_cli.errors import UsageError
 from cam_cli.methods import families
 from cam_cli.models.calls import trace
-from cam_cli.models.grid import Tokens
+from cam_cli.models.card import Tokens
 from cam_cli.models.layers import choose_layer, choose_scales, describe_layers, find_layer
 from cam_cli.render.upsample import upsample
 

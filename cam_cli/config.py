@@ -248,14 +248,11 @@ class RunConfig(BaseModel):
         if self.fail_fast and self.max_failures:
             raise KeyedError("fail_fast", f"contradicts max_failures {self.max_failures}; leave one of them out")
         if self.on and not isinstance(self.output, Path):
-            raise KeyedError(
-                "output",
-                f"{self.output} is no folder, and actors on Ray write to one that all machines share; take shards",
-            )
+            why = "is no folder, and actors on Ray write to one that all machines share; take shards"
+            raise KeyedError("output", f"{self.output} {why}")
         if self.on and self.device.startswith("gpu:"):
-            raise KeyedError(
-                "device", f"{self.device} does not go with Ray, which gives each actor a GPU of its own; take gpu"
-            )
+            why = "does not go with Ray, which gives each actor a GPU of its own; take gpu"
+            raise KeyedError("device", f"{self.device} {why}")
         if [*self.files_from, *self.files_from0].count(Path("-")) > 1:
             key = "files_from0" if Path("-") in self.files_from0 else "files_from"
             raise KeyedError(key, "reads stdin a second time, which can be read once only; leave all but one `-` out")
@@ -275,9 +272,13 @@ class RunConfig(BaseModel):
 class Setting:
     """What is known of a setting besides its type and its checks.
 
-    text: what it does, with other settings named by their flags. section: out of `SECTIONS`. words: values to offer for
-    completion. unset: what the default None or () stands for. many: the flag is repeatable, and a variable holds one value a
-    line (`lines`) or separates them by commas. counts: it can change a result, so it is in the fingerprint.
+    Args:
+        text: what it does, with other settings named by their flags.
+        section: out of `SECTIONS`.
+        words: values to offer for completion.
+        unset: what the default None or () stands for.
+        many: the flag is repeatable, and a variable holds one value a line (`lines`) or separates them by commas.
+        counts: it can change a result, so it is in the fingerprint.
     """
 
     key: str
@@ -295,18 +296,18 @@ class Setting:
     @property
     def flag_help(self) -> str:
         """The text for `--help`, with the default."""
-        default: object = self.unset
-        if isinstance(self.default, bool):
-            default = flag_name(self.key, self.default).removeprefix("--")
-        elif self.default not in (None, ()):
-            default = ",".join(self.default) if isinstance(self.default, tuple) else self.default
+        default = self.unset if self.default in (None, ()) else self.default
+        if isinstance(default, bool):
+            default = flag_name(self.key, default).removeprefix("--")
+        elif isinstance(default, tuple):
+            default = ",".join(default)
         return f"{self.text.removesuffix('.')}{'; repeatable' if self.many else ''}. [default: {default}]"
 
     @property
     def yaml_help(self) -> str:
         """The text for a YAML file, with other settings named by their keys."""
         keys = {flag_name(key): key for key in SETTINGS}
-        text = re.sub(r"--[a-z][a-z0-9-]*", lambda found: keys[found[0]], self.text)
+        text = re.sub(r"--[a-z][a-z0-9-]*", lambda match: keys[match[0]], self.text)
         return text if self.default is not None else f"{text.removesuffix('.')}; null: {self.unset}."
 
 

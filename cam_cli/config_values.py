@@ -45,8 +45,8 @@ def _words(value: object) -> list[object]:
 def _filters(value: object) -> tuple[int, ...]:
     numbers: set[int] = set()
     for part in map(str, _words(value)):
-        found = re.fullmatch(r"([0-9]{1,5})(?:\s*-\s*([0-9]{1,5}))?", part)
-        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        match = re.fullmatch(r"([0-9]{1,5})(?:\s*-\s*([0-9]{1,5}))?", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if last < first:
             raise ValueError(f"must be numbers and rising ranges such as 0,3,10-12, not {part!r}")
         numbers.update(range(first, last + 1))
@@ -59,16 +59,16 @@ def _subset(value: object) -> tuple[tuple[int, int], ...] | str:
     if isinstance(value, str) and re.fullmatch(r"\s*top\s*:\s*[1-9][0-9]{0,4}\s*", value):
         return re.sub(r"\s", "", value)
     items = re.sub(r"\s*,\s*", ",", value).split() if isinstance(value, str) else value
-    found = []
+    pairs = []
     for item in items if isinstance(items, list | tuple) else [items]:
         text = ",".join(map(str, item)) if isinstance(item, list | tuple) else str(item)
-        pair = re.fullmatch(r"([0-9]{1,5})\s*,\s*([0-9]{1,5})", text)
-        if not pair:
+        match = re.fullmatch(r"([0-9]{1,5})\s*,\s*([0-9]{1,5})", text)
+        if not match:
             raise ValueError(f"must be row,column pairs such as '0,10 12,12' or [[0, 10], [12, 12]], not {text!r}")
-        found.append((int(pair[1]), int(pair[2])))
-    if not found:
+        pairs.append((int(match[1]), int(match[2])))
+    if not pairs:
         raise ValueError("must name at least one row,column pair, such as '0,10'; leave it out for all")
-    return tuple(found)
+    return tuple(pairs)
 
 
 def _samples(value: object) -> object:
@@ -82,10 +82,10 @@ def _samples(value: object) -> object:
 
 def _input_size(value: object) -> object:
     text = "x".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    found = re.fullmatch(r"([1-9][0-9]{0,4})(?:\s*x\s*([1-9][0-9]{0,4}))?", text)
-    if not found:
+    match = re.fullmatch(r"([1-9][0-9]{0,4})(?:\s*x\s*([1-9][0-9]{0,4}))?", text)
+    if not match:
         raise ValueError(f"must be height x width in pixels, such as 224x224 or 224, not {text!r}")
-    return int(found[1]), int(found[2] or found[1])
+    return int(match[1]), int(match[2] or match[1])
 
 
 def _path(value: object) -> object:
@@ -114,8 +114,8 @@ def _glob(value: object) -> object:
 
 
 def _shard(value: object) -> str:
-    found = re.fullmatch(r"\s*([0-9]{1,9})\s*/\s*([0-9]{1,9})\s*", str(value))
-    index, count = (int(found[1]), int(found[2])) if found else (1, 0)
+    match = re.fullmatch(r"\s*([0-9]{1,9})\s*/\s*([0-9]{1,9})\s*", str(value))
+    index, count = (int(match[1]), int(match[2])) if match else (1, 0)
     if index == 0 < count <= MOST_SHARDS:
         raise ValueError(
             f"counts from 1: 1/{count} to {count}/{count}; for a Slurm array that counts from 0, take --array=1-{count} or "
@@ -137,7 +137,7 @@ def _bounds(value: object) -> dict[str, float]:
     if not isinstance(value, dict):
         raise ValueError("must be a mapping of bounds such as max_failed: 1%")
     known = [f"{side}_{name}" for name in BOUNDED for side in ("max", "min")]
-    found = {}
+    bounds = {}
     for rule, bound in value.items():
         if rule not in known:
             hint = near(str(rule), known) or f"; it bounds, by max_ and min_, {', '.join(BOUNDED)}"
@@ -145,16 +145,16 @@ def _bounds(value: object) -> dict[str, float]:
         number = re.fullmatch(r"(-?[0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(%?)", str(bound).strip())
         if not number:
             raise ValueError(f"must bound {rule} by a number or a percentage such as 2%, not {bound!r}")
-        found[rule] = float(number[1]) / (100 if number[2] else 1)
-    return found
+        bounds[rule] = float(number[1]) / (100 if number[2] else 1)
+    return bounds
 
 
 def _matching(pattern: str, wanted: str) -> BeforeValidator:
     def check(value: object) -> str:
-        found = re.fullmatch(pattern, str(value).strip())
-        if not found:
+        match = re.fullmatch(pattern, str(value).strip())
+        if not match:
             raise ValueError(f"must be {wanted}, not {value!r}")
-        return found[0]
+        return match[0]
 
     return BeforeValidator(check)
 

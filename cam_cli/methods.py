@@ -3,8 +3,6 @@
 A new method is one row here and one formula: in `engine/methods.py`, or in `engine/baselines.py` for a peer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal

@@ -195,13 +195,12 @@ class _Builder:
         if isinstance(node, yaml.ScalarNode):
             return None if node.tag == _NULL else str(node.value)
         self._open.add(id(node))
-        value: object
-        if isinstance(node, yaml.MappingNode):
-            value = self.mapping(node, loc)
-        else:
-            value = [self._value(item, (*loc, index)) for index, item in enumerate(node.value)]
-        self._open.discard(id(node))
-        return value
+        try:
+            if isinstance(node, yaml.MappingNode):
+                return self.mapping(node, loc)
+            return [self._value(item, (*loc, index)) for index, item in enumerate(node.value)]
+        finally:
+            self._open.discard(id(node))
 
 
 def _key(node: yaml.Node) -> str:
@@ -300,8 +299,7 @@ def _phrase(node: _Schema, schema: _Schema) -> str:
     """Return what a JSON Schema node asks for, in words."""
     node = _plain(node, schema)
     if "anyOf" in node:
-        options = [_phrase(option, schema) for option in node["anyOf"] if option.get("type") != "null"]
-        return " or ".join(options)
+        return " or ".join(_phrase(option, schema) for option in node["anyOf"] if option.get("type") != "null")
     if choices := node.get("enum") or ([node["const"]] if "const" in node else []):
         return f"one of {', '.join(map(str, choices))}" if len(choices) > 1 else str(choices[0])
     kind = node.get("type")
@@ -326,5 +324,5 @@ def _bounds(node: _Schema) -> str:
         "maximum": "of at most",
         "exclusiveMaximum": "below",
     }
-    said = [f"{word} {node[name]}" for name, word in words.items() if name in node]
-    return f" {' and '.join(said)}" if said else ""
+    bounds = [f"{word} {node[name]}" for name, word in words.items() if name in node]
+    return f" {' and '.join(bounds)}" if bounds else ""

@@ -135,8 +135,8 @@ class Command:
             self._code = self.launcher.order({"ask": self.pid})
         return self._code
 
-    def ended(self) -> int:
-        await_that(lambda: self.poll() is not None)
+    def ended(self, patience: float = PATIENCE) -> int:
+        await_that(lambda: self.poll() is not None, patience=patience)
         assert self._code is not None
         return self._code
 
@@ -149,8 +149,8 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("SMOOTHCAM_")}
 
 
-def await_that(happened: Callable[[], object], pause: float = 0.002) -> None:
-    end = time.monotonic() + PATIENCE
+def await_that(happened: Callable[[], object], pause: float = 0.002, patience: float = PATIENCE) -> None:
+    end = time.monotonic() + patience
     while not happened():
         assert time.monotonic() < end
         time.sleep(pause)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
+from cam_cli.cli.table import Command, remark
 from cam_cli.errors import ExitCode
-from cam_cli.text import escaped
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 Bounds = Mapping[str, float]
 
 
@@ -35,14 +33,10 @@ def bounds_option(command: Command) -> Command:
     )(command)
 
 
-def _to_stderr(line: str) -> None:
-    click.echo(f"smoothcam: {escaped(line)}", err=True)
-
-
 def audited(
     bounds: Bounds | None,
     figures: Mapping[str, float],
-    warn: Callable[[str], None] = _to_stderr,
+    warn: Callable[[str], None] = remark,
     otherwise: int = ExitCode.DONE,
 ) -> int:
     """Warn of each bound that is crossed, a line each, and return exit code 5 if any is, else `otherwise`.
@@ -64,8 +58,8 @@ def crossed(bounds: Bounds, figures: Mapping[str, float]) -> dict[str, str]:
     lines = {}
     for rule, bound in bounds.items():
         side, _, name = rule.partition("_")
-        found = figures.get(name)
-        if found is not None and (found > bound if side == "max" else found < bound):
+        figure = figures.get(name)
+        if figure is not None and (figure > bound if side == "max" else figure < bound):
             relation = "at most" if side == "max" else "at least"
-            lines[rule] = f"audit: {rule}: {found:.4g} found, {relation} {bound:.4g} allowed"
+            lines[rule] = f"audit: {rule}: {figure:.4g} found, {relation} {bound:.4g} allowed"
     return lines

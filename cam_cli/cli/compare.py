@@ -66,18 +66,16 @@ def compare(before: Path, after: Path, worst: int, html: Path | None, form: str,
 
 def _tables(comparison: Comparison, worst: int) -> Iterator[str]:
     yield table(("", "images"), [(name, str(number)) for name, number in comparison.counts().items()])
-    found = [(words, getattr(comparison.totals, name)) for name, words in _MEANS.items()]
-    means = [(words, f"{i.mean:.3f}", f"{i.low:.3f} to {i.high:.3f}") if i else (words, "", "") for words, i in found]
+    totals = [(words, getattr(comparison.totals, name)) for name, words in _MEANS.items()]
+    means = [(words, f"{i.mean:.3f}", f"{i.low:.3f} to {i.high:.3f}") if i else (words, "", "") for words, i in totals]
     yield table(("mean over the images of each one's worst map", "mean", "95% interval"), means)
     if rows := [_row(image) for image in comparison.images[:worst]]:
         yield table(("worst first", "A", "B", "correlation", "what"), rows)
 
 
 def _row(image: ImageChange) -> tuple[str, ...]:
-    classes = (
-        "" if target is None else target.label or str(target.index)
-        for target in (image.predicted_before, image.predicted_after)
-    )
+    predicted = (image.predicted_before, image.predicted_after)
+    classes = ("" if target is None else target.label or str(target.index) for target in predicted)
     correlation = "" if image.correlation is None else f"{image.correlation:.3f}"
     remarks = [*image.changes(), *([] if image.same_image else ["other image"])]
     return (image.path, *classes, correlation, ", ".join(remarks))

@@ -47,11 +47,10 @@ def check(context: click.Context, files: tuple[Path, ...]) -> None:
     for file in files:
         try:
             resolve({}, {}, file)
+            click.echo(f"{shown_if_odd(file)}: ok")
         except ConfigError as error:
             failed = True
             click.echo(escaped(str(error)), err=True)
-        else:
-            click.echo(f"{shown_if_odd(file)}: ok")
     if failed:
         context.exit(ConfigError.exit_code)
 

@@ -10,7 +10,9 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +33,7 @@ _FRAME = 0.2
 """Seconds between two drawings of the bar."""
 
 
+@dataclass(kw_only=True)
 class Console:
     """Shows a run on stderr and in a log file and, when asked, writes one line of JSON for each image to stdout.
 
@@ -44,31 +47,26 @@ class Console:
         UsageError: the log file cannot be opened.
     """
 
-    def __init__(
-        self,
-        *,
-        json_lines: bool = False,
-        quiet: bool = False,
-        verbose: bool = False,
-        progress_every: float = 30.0,
-        log_file: Path | None = None,
-    ) -> None:
-        self._json_lines = json_lines
-        self._quiet = quiet
-        self._verbose = verbose
-        self._every = min(progress_every, threading.TIMEOUT_MAX)
-        self._log = _opened(log_file) if log_file else None
+    json_lines: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    progress_every: float = 30.0
+    log_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        self._every = min(self.progress_every, threading.TIMEOUT_MAX)
+        self._log = _opened(self.log_file) if self.log_file else None
         self._progress = Progress()
         self._lock = threading.RLock()
         self._over = threading.Event()
         self._ticker: threading.Thread | None = None
         self._stderr = _own_stderr()
-        self._live = not quiet and _is_terminal(self._stderr)
+        self._live = not self.quiet and _is_terminal(self._stderr)
         self._data_beside_bar = self._live and _is_terminal(sys.stdout)
         self._bar = _Bar(self._stderr, live=self._live)
 
     def __enter__(self) -> Console:
-        if self._log is not None or not self._quiet:
+        if self._log is not None or not self.quiet:
             self._ticker = threading.Thread(target=self._tick, name="progress", daemon=True)
             self._ticker.start()
         return self
@@ -83,7 +81,7 @@ class Console:
             self._live = False
             self._print("")
             if error is not None:
-                self._tell("info", str(self._progress), shown=self._verbose)
+                self._tell("info", str(self._progress), shown=self.verbose)
                 named = "" if isinstance(error, SmoothcamError) else f"{type(error).__name__}: "
                 self._note("error", f"{named}{error}")
             if self._log is not None:
@@ -95,7 +93,7 @@ class Console:
 
     def say(self, text: str) -> None:
         """Take a line for a person; a quiet run keeps it for the log."""
-        self._tell("info", text, shown=not self._quiet)
+        self._tell("info", text, shown=not self.quiet)
 
     def warn(self, text: str) -> None:
         """Take a line about something that went wrong; it is always shown."""
@@ -103,7 +101,7 @@ class Console:
 
     def detail(self, text: str) -> None:
         """Take a line for a person who wants to know more."""
-        self._tell("detail", text, shown=self._verbose)
+        self._tell("detail", text, shown=self.verbose)
 
     def where(self) -> None:
         """Say how far the run is, also in a quiet one."""
@@ -124,24 +122,21 @@ class Console:
         failed = row["status"] == "failed"
         with self._lock:
             self._progress.count(row["path"], failed=failed, skipped=skipped)
-        told = self._verbose if skipped else not failed
-        if told:
+        if self.verbose if skipped else not failed:
             self.detail(_words(row, skipped=skipped))
-        if self._json_lines:
+        if self.json_lines:
+            line = json.dumps({**row, "skipped": skipped}, sort_keys=True)
             try:
-                self._print_data(json.dumps({**row, "skipped": skipped}, sort_keys=True))
+                if self._data_beside_bar:
+                    with self._lock:
+                        self._print("", bar=False)
+                        click.echo(line)
+                        self._print("")
+                else:
+                    click.echo(line)
             except BrokenPipeError:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise Interrupted(signal.SIGPIPE) from None
-
-    def _print_data(self, line: str) -> None:
-        if not self._data_beside_bar:
-            click.echo(line)
-            return
-        with self._lock:
-            self._print("", bar=False)
-            click.echo(line)
-            self._print("")
 
     def _tick(self) -> None:
         """Draw the bar, and say now and then how far the run is, until it is over."""
@@ -152,7 +147,7 @@ class Console:
                     self._print("")
                 if time.monotonic() >= due:
                     due = time.monotonic() + self._every
-                    self._tell("info", str(self._progress), shown=not (self._quiet or self._live))
+                    self._tell("info", str(self._progress), shown=not (self.quiet or self._live))
 
     def _tell(self, level: str, text: str, *, shown: bool) -> None:
         with self._lock:
@@ -222,9 +217,6 @@ def _words(row: Row, *, skipped: bool) -> str:
     parts = ["already done" if row["status"] == "ok" else "failed before"] if skipped else []
     parts += [f"{row['error']['stage']}: {row['error']['message']}"] if row["error"] else []
     parts += [f"{entry['label']} {entry['probability']:.2f}" for entry in row["predictions"][:1]]
-    states = [entry["state"] for entry in row["maps"]]
-    parts += [
-        f"{states.count(state)} {state} {'map' if states.count(state) == 1 else 'maps'}"
-        for state in dict.fromkeys(states)
-    ]
+    states = Counter(entry["state"] for entry in row["maps"])
+    parts += [f"{n} {state} {'map' if n == 1 else 'maps'}" for state, n in states.items()]
     return f"{row['path']}: {', '.join(parts)}"

@@ -11,7 +11,7 @@ import click
 
 from cam_cli.cli.audits import Bounds, audited, bounds_option
 from cam_cli.cli.locations import LocalRun
-from cam_cli.cli.table import csv_table, format_option, table
+from cam_cli.cli.table import csv_table, format_option, remark, table
 from cam_cli.quiet import native_chatter_silenced
 
 if TYPE_CHECKING:
@@ -93,14 +93,14 @@ def evaluate(
         if faithfulness or stability:
             metrics = model_metrics(opened, faithfulness, with_stability=stability)
     what = {"faithfulness": faithfulness, "stability": stability}
-    found = evaluate_run(saved, annotations, metrics, what, checked, _progress(quiet=quiet))
+    evaluation = evaluate_run(saved, annotations, metrics, what, checked, _progress(quiet=quiet))
     if form == "json":
         with (run / EVALUATION).open("rb") as written:
             for line in written:
                 click.echo(line, nl=False)
     elif not quiet:
-        click.echo(_csv(found) if form == "csv" else "\n".join(_tables(found)), nl=False)
-    return audited(bounds, found.figures())
+        click.echo(_csv(evaluation) if form == "csv" else "\n".join(_tables(evaluation)), nl=False)
+    return audited(bounds, evaluation.figures())
 
 
 def _progress(*, quiet: bool) -> Callable[[int], None]:
@@ -110,32 +110,28 @@ def _progress(*, quiet: bool) -> Callable[[int], None]:
         nonlocal shown
         if not quiet and time.monotonic() - shown >= _PROGRESS_EVERY:
             shown = time.monotonic()
-            click.echo(f"smoothcam: {done:,} images evaluated", err=True)
+            remark(f"{done:,} images evaluated")
 
     return on_progress
 
 
-def _csv(found: Evaluation) -> str:
+def _csv(evaluation: Evaluation) -> str:
     head = ("layer", "method", "metric", "mean", "low", "high", "images")
-    return csv_table(head, ([getattr(total, name) for name in head] for total in found.totals))
+    return csv_table(head, ([getattr(total, name) for name in head] for total in evaluation.totals))
 
 
-def _tables(found: Evaluation) -> Iterator[str]:
-    yield f"failed images: {found.failed:.1%}   blank maps: {found.blank:.1%}\n"
+def _tables(evaluation: Evaluation) -> Iterator[str]:
+    yield f"failed images: {evaluation.failed:.1%}   blank maps: {evaluation.blank:.1%}\n"
     totals = (
         (t.layer, t.method, t.metric, f"{t.mean:.3f}", f"{t.low:.3f} to {t.high:.3f}", str(t.images))
-        for t in found.totals
+        for t in evaluation.totals
     )
     yield f"{table(('layer', 'method', 'metric', 'mean', '95% interval', 'images'), totals)}\n"
-    if found.sanity:
+    if sanity := evaluation.sanity:
+        remarks = {True: "SURVIVES a randomised model: it hardly depends on what was learned", False: ""}
         survivals = (
-            (
-                one.layer,
-                one.method,
-                *("" if value is None else f"{value:.2f}" for value in one.stages),
-                "SURVIVES a randomised model: it hardly depends on what was learned" if one.survives else "",
-            )
-            for one in found.sanity.survivals
+            (s.layer, s.method, *("" if v is None else f"{v:.2f}" for v in s.stages), remarks[s.survives])
+            for s in sanity.survivals
         )
-        stages = (f"down to {stage}" for stage in found.sanity.stages)
+        stages = (f"down to {stage}" for stage in sanity.stages)
         yield f"{table(('layer', 'method', *stages, ''), survivals)}\n"

@@ -57,14 +57,8 @@ def explain(
         raise UsageError("--quiet and --verbose contradict each other; leave one out")
     settings = resolve_options(options)
     config = settings.config
-    console = Console(
-        json_lines=json_lines,
-        quiet=quiet,
-        verbose=verbose,
-        progress_every=config.progress_every,
-        log_file=config.log_file,
-    )
-    with console:
+    shown = {"json_lines": json_lines, "quiet": quiet, "verbose": verbose}
+    with Console(**shown, progress_every=config.progress_every, log_file=config.log_file) as console:
         if dry_run:
             return _preview(paths, config, console, as_json=json_lines)
 
@@ -77,13 +71,11 @@ def explain(
 
 
 def _preview(paths: tuple[Location, ...], config: RunConfig, console: Console, *, as_json: bool) -> int:
-    from cam_cli.pipeline.dry_run import DryRun
+    from cam_cli.pipeline.dry_run import dry_run
 
-    dry_run = DryRun(paths, config, console)
-    for planned in dry_run.images():
+    for planned in dry_run(paths, config, console):
         line = f"{planned.action}\t{escaped(planned.path)}\t{escaped(planned.reason)}"
         click.echo(json.dumps(asdict(planned), sort_keys=True) if as_json else line)
-    console.say(dry_run.summary())
     return 0
 
 

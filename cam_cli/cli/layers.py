@@ -9,9 +9,8 @@ from typing import Any
 import click
 
 from cam_cli.cli.options import RunCommand, model_options, resolve_options
-from cam_cli.cli.table import table
+from cam_cli.cli.table import remark, table
 from cam_cli.quiet import native_chatter_silenced
-from cam_cli.text import escaped
 
 
 @click.command(cls=RunCommand)
@@ -28,11 +27,11 @@ def layers(everything: bool, as_json: bool, **options: Any) -> None:
         from cam_cli.models.load import Overrides, load_network
 
     network = load_network(config.model, overrides=Overrides(**config.model_settings()))
-    found = describe_layers(trace(network.model, network.input_shape), network.tokens)
-    auto = network.default_layer or choose_layer(found).path
-    for remark in network.remarks:
-        click.echo(f"smoothcam: {escaped(remark)}", err=True)
-    infos = [info for info in found if everything or info.grid is not None]
+    described = describe_layers(trace(network.model, network.input_shape), network.tokens)
+    auto = network.default_layer or choose_layer(described).path
+    for text in network.remarks:
+        remark(text)
+    infos = [info for info in described if everything or info.grid is not None]
     if as_json:
         for info in infos:
             row = asdict(info) | {"suitability": info.suitability, "auto": info.path == auto}
@@ -41,10 +40,10 @@ def layers(everything: bool, as_json: bool, **options: Any) -> None:
     rows = [
         (
             "*" if info.path == auto else "",
-            escaped(info.path),
-            escaped(info.kind),
-            "x".join(str(n) for n in info.shape),
-            "x".join(str(n) for n in info.grid or ()),
+            info.path,
+            info.kind,
+            "x".join(map(str, info.shape)),
+            "x".join(map(str, info.grid or ())),
             info.suitability,
         )
         for info in infos

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
+from cam_cli.cli.table import Command
 from cam_cli.config import SECTIONS, SETTINGS, Resolved, Setting, flag_name, resolve
 from cam_cli.methods import METHODS
 from cam_cli.models.bundled import bundled_models, layer_names
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 _FILE_KINDS = {"FILE": "file", "FOLDER|URL": "dir", "NAME|PATH": "file"}
 """What a shell completes by itself, by metavar."""
@@ -46,18 +45,28 @@ def model_options(command: Command) -> Command:
 
 
 def resolve_options(options: Mapping[str, Any]) -> Resolved:
-    """Return the settings that a command's `run_options` arguments, environment and YAML file add up to.
-
-    Raises:
-        ConfigError: see `cam_cli.config.resolve`.
-    """
+    """Return the settings that a command's `run_options` arguments, environment and YAML file add up to (see `resolve`)."""
     flags = {key: value for key, value in options.items() if key != "config_file"}
     return resolve(flags, os.environ, options["config_file"])
 
 
 def _with_flags(command: Command, settings: Iterable[Setting]) -> Command:
     for setting in reversed(list(settings)):
-        command = _option(setting)(command)
+        flag = flag_name(setting.key)
+        if isinstance(setting.default, bool):
+            both = f"{flag}/{flag_name(setting.key, False)}"
+            option = click.option(both, setting.key, default=None, help=setting.flag_help)
+        else:
+            option = click.option(
+                *filter(None, [setting.short]),
+                flag,
+                setting.key,
+                metavar=setting.metavar,
+                multiple=bool(setting.many),
+                type=_SettingText(),
+                help=setting.flag_help,
+            )
+        command = option(command)
     config = click.option(
         "-c",
         "--config",
@@ -67,22 +76,6 @@ def _with_flags(command: Command, settings: Iterable[Setting]) -> Command:
         help="YAML file of settings (see `config init`); flags and SMOOTHCAM_* variables win over it.",
     )
     return config(command)
-
-
-def _option(setting: Setting) -> Callable[[Command], Command]:
-    flag = flag_name(setting.key)
-    if isinstance(setting.default, bool):
-        both = f"{flag}/{flag_name(setting.key, False)}"
-        return click.option(both, setting.key, default=None, help=setting.flag_help)
-    return click.option(
-        *filter(None, [setting.short]),
-        flag,
-        setting.key,
-        metavar=setting.metavar,
-        multiple=bool(setting.many),
-        type=_SettingText(),
-        help=setting.flag_help,
-    )
 
 
 class _SettingText(click.types.StringParamType):

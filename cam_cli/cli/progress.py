@@ -48,11 +48,10 @@ class Progress:
         self._latest = now
 
     def _mark(self, now: float) -> None:
-        if self._marks and now - self._marks[-1][0] < _SLOT:
-            return
-        self._marks.append((now, self._worked))
-        while len(self._marks) > _FEWEST_MARKS and now - self._marks[0][0] > _WINDOW:
-            self._marks.popleft()
+        if not self._marks or now - self._marks[-1][0] >= _SLOT:
+            self._marks.append((now, self._worked))
+            while len(self._marks) > _FEWEST_MARKS and now - self._marks[0][0] > _WINDOW:
+                self._marks.popleft()
 
     @property
     def rate(self) -> float | None:
@@ -83,7 +82,7 @@ class Progress:
     @property
     def brief(self) -> str:
         """A few words to stand beside a bar: `1,204/10,000 images, 3 failed, 2.1/s, 1 h 10 min left`."""
-        return ", ".join([self._counted("/"), *self._failures(), *self._tuner("/s")])
+        return ", ".join([self._counted("/"), *self._failures(), *self._speed("/s")])
 
     def __str__(self) -> str:
         """Return one line: `1,204 of 10,000 images, 3 failed, 2.1 images/s, 1 h 10 min left, last sub/x.jpg`."""
@@ -91,7 +90,7 @@ class Progress:
             return "no image is finished yet"
         parts = [self._counted(" of ")]
         parts += [f"{self.skipped:,} already done"] if self.skipped else []
-        parts += [*self._failures(), *self._tuner(" images/s")]
+        parts += [*self._failures(), *self._speed(" images/s")]
         parts += [f"last {self.last}"] if self.last else []
         return ", ".join(parts)
 
@@ -102,14 +101,13 @@ class Progress:
 
     def _counted(self, of: str) -> str:
         total = self._known_total
-        return (
-            f"{self.done:,}{'' if total is None else f'{of}{total:,}'} image{'' if (total or self.done) == 1 else 's'}"
-        )
+        of_total = "" if total is None else f"{of}{total:,}"
+        return f"{self.done:,}{of_total} image{'' if (total or self.done) == 1 else 's'}"
 
     def _failures(self) -> list[str]:
         return [f"{self.failed:,} failed"] if self.failed else []
 
-    def _tuner(self, unit: str) -> list[str]:
+    def _speed(self, unit: str) -> list[str]:
         rate, left = self.rate, self.seconds_left
         parts = [(f"{rate:.2g}" if rate < 10 else f"{rate:,.0f}") + unit] if rate else []
         return parts + ([f"{duration(left)} left"] if left else [])

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from cam_cli.cli.locations import LocalRun
-from cam_cli.text import escaped
+from cam_cli.cli.table import remark
 
 
 @click.command()
@@ -43,8 +43,8 @@ def report(run: Path, output: Path | None, quiet: bool) -> int:
         done = write_report(run, output, on_progress)
     images = f"{done.images:,} image{'' if done.images == 1 else 's'}"
     if not quiet:
-        click.echo(f"smoothcam: report: {escaped(str(done.path))} ({images}, {done.size / 1e6:.1f} MB)", err=True)
+        remark(f"report: {done.path} ({images}, {done.size / 1e6:.1f} MB)")
     if done.left_out:
-        remark = f"{done.left_out:,} more are in the index, but their folders are not there or cannot be read"
-        click.echo(f"smoothcam: {remark}; run `smoothcam explain` again", err=True)
+        missing = "more are in the index, but their folders are not there or cannot be read"
+        remark(f"{done.left_out:,} {missing}; run `smoothcam explain` again")
     return 0

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
 from cam_cli.cli.locations import LocationParam
-from cam_cli.cli.table import table
+from cam_cli.cli.table import csv_table, format_option, remark, table
 from cam_cli.storage.location import Location
-from cam_cli.text import cell, escaped, ranges
+from cam_cli.text import ranges
 
 if TYPE_CHECKING:
     from cam_cli.results.summary import State, Summary
@@ -28,14 +26,7 @@ _WORDS: dict[State, str] = {
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=LocationParam(), metavar="RUN...")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json", "csv"]),
-    default="table",
-    show_default=True,
-    help="A table to read, one JSON object, or CSV with one value a line.",
-)
+@format_option("table", "json", "csv", help="A table to read, one JSON object, or CSV with one value a line.")
 def summarize(runs: tuple[Location, ...], form: str) -> int:
     """Add up the output folders RUN... of one dataset, with all their shards, and name the shards that are missing.
 
@@ -53,15 +44,12 @@ def summarize(runs: tuple[Location, ...], form: str) -> int:
     if form == "json":
         click.echo(json.dumps(summary.record(), sort_keys=True))
     elif form == "csv":
-        text = io.StringIO()
-        lines = csv.writer(text, lineterminator="\n")
-        lines.writerow(("section", "key", "subkey", "measure", "value"))
-        lines.writerows([cell(value) for value in line] for line in _values(summary))
-        click.echo(text.getvalue(), nl=False)
+        head = ("section", "key", "subkey", "measure", "value")
+        click.echo(csv_table(head, _values(summary)), nl=False)
     else:
         click.echo("\n\n".join(_tables(summary)))
-    for remark in _remarks(summary):
-        click.echo(f"smoothcam: {escaped(remark)}", err=True)
+    for text in _remarks(summary):
+        remark(text)
     return summary.exit_code
 
 
@@ -100,15 +88,15 @@ def _tables(summary: Summary) -> Iterator[str]:
             runs.append((f"{run.shard}/{division.count}", state, _text(run.images), seconds, run.folder))
         if division.current and (missing := division.shards("missing")):
             runs.append((f"{ranges(missing)}/{division.count}", "missing", "", "", ""))
-    yield _table(("shard", "state", "images", "seconds", "folder"), runs)
+    yield table(("shard", "state", "images", "seconds", "folder"), runs)
     if summary.failures:
         rows = [(f.stage, f.type, str(f.images), "  ".join(f.examples)) for f in summary.failures]
-        yield _table(("failed at", "error", "images", "such as"), rows)
+        yield table(("failed at", "error", "images", "such as"), rows)
     if summary.maps:
         maps = [(m.layer, m.method, str(m.ok), str(m.blank), str(m.nonfinite)) for m in summary.maps]
-        yield _table(("layer", "method", "maps ok", "blank", "not finite"), maps)
+        yield table(("layer", "method", "maps ok", "blank", "not finite"), maps)
     if summary.classes:
-        yield _table(("class", "label", "images"), [(str(c.index), c.label, str(c.images)) for c in summary.classes])
+        yield table(("class", "label", "images"), [(str(c.index), c.label, str(c.images)) for c in summary.classes])
 
 
 def _values(summary: Summary) -> Iterator[tuple[str, str, str, str, object]]:
@@ -134,10 +122,6 @@ def _values(summary: Summary) -> Iterator[tuple[str, str, str, str, object]]:
                 yield "shards", f"{run.shard}/{division.count}", run.folder, measure, _text(value)
         for shard in division.shards("missing") if division.current else ():
             yield "shards", f"{shard}/{division.count}", "", "state", "missing"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return table(head, [[escaped(text) for text in row] for row in rows])
 
 
 def _text(value: str | float | None) -> str:

@@ -1,4 +1,4 @@
-"""Results on stdout: the format of a command's output, text tables, CSV."""
+"""What commands print: the format of their output, text tables, CSV, and remarks on stderr."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def format_option(*forms: str, help: str) -> Callable[[Command], Command]:  # noqa: A002 - click's own name
     """Return the option `--format`, whose value the command gets as `form`; the first of `forms` is the default."""
     return click.option("--format", "form", type=click.Choice(forms), default=forms[0], show_default=True, help=help)
+
+
+def remark(text: str) -> None:
+    """Print one line for a person to stderr."""
+    click.echo(f"smoothcam: {escaped(text)}", err=True)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

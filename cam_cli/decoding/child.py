@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from PIL import TiffImagePlugin, WebPImagePlugin
 
-from cam_cli.decoding.image import Decoded, decode_image
+from cam_cli.decoding.image import decode_image
 
 _PLUGINS = (TiffImagePlugin, WebPImagePlugin)
 """Already loaded, or the first image in one of these formats would make Pillow load its plugins for all formats there are."""
@@ -30,32 +30,28 @@ _FOR_THE_RUN = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 def serve(run: socket.socket) -> None:
     """Send one byte when ready, then answer jobs until the run is gone.
 
-    A job is a pickle of (path, known, how), for `decode_image`, and of the seconds after which this process is to end even if
-    nobody waits for it any more. The answer, an `Decoded`, is sent as 8 bytes that tell the length of what follows, a pickle of
-    (sizes of its arrays, the rest of it pickled), and its arrays.
+    A job is a pickle of (path, known, settings), for `decode_image`, and of the seconds after which this process is to end,
+    even if nobody waits for it any more. The answer, a `Decoded`, is sent as 8 bytes with the length of what follows: a pickle
+    of (sizes of its arrays, the rest of it pickled), and its arrays.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     allowed = sys.maxsize if soft == resource.RLIM_INFINITY else soft
     with suppress(EOFError, ConnectionError), run.makefile("rb") as jobs:
         run.sendall(b"\0")
         while True:
-            path, known, how, seconds = pickle.load(jobs)
+            path, known, settings, seconds = pickle.load(jobs)
             signal.setitimer(signal.ITIMER_REAL, seconds)
             with suppress(ValueError, OSError):  # not every POSIX system can bound a process's memory
-                bound = min(allowed, _MEMORY + _MEMORY_PER_PIXEL * how.max_pixels)
+                bound = min(allowed, _MEMORY + _MEMORY_PER_PIXEL * settings.max_pixels)
                 resource.setrlimit(resource.RLIMIT_AS, (bound, hard))
-            _send(run, decode_image(path, known, how))
+            buffers: list[pickle.PickleBuffer] = []
+            rest = pickle.dumps(decode_image(path, known, settings), protocol=5, buffer_callback=buffers.append)
+            arrays = [buffer.raw() for buffer in buffers]
+            head = pickle.dumps(([array.nbytes for array in arrays], rest))
+            run.sendall(len(head).to_bytes(8) + head)
+            for array in arrays:
+                run.sendall(array)
             signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def _send(run: socket.socket, opened: Decoded) -> None:
-    arrays: list[pickle.PickleBuffer] = []
-    rest = pickle.dumps(opened, protocol=5, buffer_callback=arrays.append)
-    raw = [array.raw() for array in arrays]
-    head = pickle.dumps(([array.nbytes for array in raw], rest))
-    run.sendall(len(head).to_bytes(8) + head)
-    for array in raw:
-        run.sendall(array)
 
 
 if __name__ == "__main__":

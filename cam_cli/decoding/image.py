@@ -34,9 +34,10 @@ _NO_MEMORY = "it needs more memory than a decoder may use; shrink the image, or 
 class DecodeSettings:
     """How files become inputs.
 
-    size: rows and columns of the network's input. picture_size: the most pixels a side of the pictures may have; None: the
-    picture is the image as it was decoded.
-    max_pixels: the most pixels an image may have.
+    Args:
+        size: rows and columns of the network's input.
+        picture_size: the most pixels a side of the pictures may have; None: the picture is the image as it was decoded.
+        max_pixels: the most pixels an image may have.
     """
 
     size: tuple[int, int]
@@ -54,7 +55,7 @@ class FileStat:
     ctime_ns: int
 
     @classmethod
-    def told(cls, status: os.stat_result) -> FileStat:
+    def of(cls, status: os.stat_result) -> FileStat:
         """Return what a file's status says."""
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
@@ -68,7 +69,7 @@ def stat_of(path: Location) -> FileStat | Stat | None:
     try:
         if isinstance(path, Url):
             return path.stat or Store(path.protocol).stat(path)
-        return FileStat.told(os.stat(path))  # noqa: PTH116 - one an image, also of a million that are finished
+        return FileStat.of(os.stat(path))  # noqa: PTH116 - one an image, also of a million that are finished
     except (OSError, ValueError):
         return None
 
@@ -110,7 +111,7 @@ class Decoded:
     seconds: float = 0.0
 
 
-def decode_image(path: Location, known: str | None, how: DecodeSettings) -> Decoded:
+def decode_image(path: Location, known: str | None, settings: DecodeSettings) -> Decoded:
     """Read a file once, and make an image ready of it; whatever is wrong with it is in the result.
 
     Args:
@@ -128,26 +129,26 @@ def decode_image(path: Location, known: str | None, how: DecodeSettings) -> Deco
         digest = hashlib.sha256(data).hexdigest()
         if digest != known:
             stage = "decode"
-            decoded = decode(data, max_pixels=how.max_pixels, enough=_OVERSAMPLING * max(how.size))
+            decoded = decode(data, max_pixels=settings.max_pixels, enough=_OVERSAMPLING * max(settings.size))
             stage = "fit"
-            image = _prepare(digest, decoded, data, how)
+            image = _prepare(digest, decoded, data, settings)
     except Exception as problem:  # noqa: BLE001 - decoders fail in every way there is, and each is this image's failure
         error = _failure(problem, stage)
     return Decoded(source, digest, image, error, time.perf_counter() - started)
 
 
-def _read(path: Location, told: FileStat | Stat | None = None) -> tuple[bytes, FileStat | Stat | None]:
+def _read(path: Location, source: FileStat | Stat | None) -> tuple[bytes, FileStat | Stat | None]:
     """Return a file's bytes, and what was said of it before they were read; wait for no writer at a pipe's other end."""
     try:
         if isinstance(path, Url):
-            return Store(path.protocol).read(path), told
+            return Store(path.protocol).read(path), source
         _check_regular(path.stat())  # to open a device may do something
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         with open(file, "rb", buffering=0) as stream:  # noqa: PTH123 - a descriptor, which Path cannot open
             status = os.fstat(file)
             _check_regular(status)
             os.set_blocking(file, True)
-            return stream.read(), FileStat.told(status)
+            return stream.read(), FileStat.of(status)
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror or error}", stage="read") from error
     except ValueError as error:
@@ -159,19 +160,19 @@ def _check_regular(status: os.stat_result) -> None:
         raise ImageError("not a regular file", stage="read")
 
 
-def _prepare(sha256: str, decoded: RgbImage, data: bytes, how: DecodeSettings) -> DecodedImage:
+def _prepare(sha256: str, decoded: RgbImage, data: bytes, settings: DecodeSettings) -> DecodedImage:
     """Fit an image to the network and shrink it to the size of the pictures, so that the large original is not kept.
 
     The size of the pictures does not change the input: if they need more pixels, the image is decoded again.
     """
-    x, box = fit(decoded, how.size, how.preprocessing)
+    x, box = fit(decoded, settings.size, settings.preprocessing)
     if not np.isfinite(x).all():
         raise ImageError("the network's input is not finite with these values of mean and std", stage="fit")
     height, width = decoded.pixels.shape[:2]
-    if how.picture_size is not None:
-        width, height = picture_size(decoded.width, decoded.height, how.picture_size)
+    if settings.picture_size is not None:
+        width, height = picture_size(decoded.width, decoded.height, settings.picture_size)
     if width > decoded.pixels.shape[1]:
-        decoded = decode(data, max_pixels=how.max_pixels, enough=min(width, height))
+        decoded = decode(data, max_pixels=settings.max_pixels, enough=min(width, height))
     picture = decoded.pixels
     if picture.shape[:2] != (height, width):
         shrunk = Image.fromarray(picture).resize((width, height), Image.Resampling.HAMMING, reducing_gap=2.0)
@@ -185,7 +186,5 @@ def _failure(error: Exception, stage: str) -> Failure:
 
     if isinstance(error, MemoryError):
         return Failure(stage=stage, type="MemoryError", message=_NO_MEMORY)
-    if isinstance(error, ImageError):
-        stage = error.stage
-    kind = type(error).__name__
-    return Failure(stage=stage, type=kind, message=one_line(error))
+    stage = error.stage if isinstance(error, ImageError) else stage
+    return Failure(stage=stage, type=type(error).__name__, message=one_line(error))

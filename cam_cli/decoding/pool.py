@@ -52,16 +52,13 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
             self._idle.put(decoder)
         self._threads = ThreadPoolExecutor(workers, "decoder", initializer=_leave_signals_to_the_main_thread)
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def start(self) -> None:
         """Start the processes that are not running, without waiting for them."""
         for _ in self._decoders:
             self._threads.submit(self._lend, _Decoder.start)  # if that fails, the first job tries again and raises
 
     def decode(
-        self, jobs: Iterable[tuple[T, Location, str | None]], how: DecodeSettings, ahead: int = 8
+        self, jobs: Iterable[tuple[T, Location, str | None]], settings: DecodeSettings, ahead: int = 8
     ) -> Iterator[tuple[T, Decoded]]:
         """Yield what becomes of each job, in their order, while the next ones are worked on.
 
@@ -76,16 +73,18 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
         waiting: deque[tuple[T, Future[Decoded]]] = deque()
         try:
             for token, path, known in jobs:
-                waiting.append((token, self._threads.submit(self._lend, _Decoder.open, path, known, how)))
+                waiting.append((token, self._threads.submit(self._lend, _Decoder.open, path, known, settings)))
                 if len(waiting) > ahead:
-                    yield _result(*waiting.popleft())
+                    token, future = waiting.popleft()
+                    yield token, future.result()
             while waiting:
-                yield _result(*waiting.popleft())
+                token, future = waiting.popleft()
+                yield token, future.result()
         finally:
             for _, future in waiting:
                 future.cancel()
 
-    def close(self) -> None:
+    def __exit__(self, *_: object) -> None:
         """End the processes at once, whatever they are doing."""
         for decoder in self._decoders:
             decoder.kill()
@@ -111,12 +110,8 @@ class _Decoder:
         self._closed = False
 
     def start(self) -> _Process:
-        """Return the process, started if none is running; it may not be ready yet.
-
-        Raises:
-            OSError: it cannot be started. SmoothcamError: the pool is closed.
-        """
-        if self._process is not None and not self._process.alive:
+        """Return the process, started if none is running; it may not be ready yet."""
+        if self._process and self._process.has_ended():
             self.discard()
         with self._lock:
             if self._closed:
@@ -125,17 +120,13 @@ class _Decoder:
                 self._process = _Process()
             return self._process
 
-    def open(self, path: Location, known: str | None, how: DecodeSettings) -> Decoded:
-        """Return what becomes of a file; if its decoder hangs or dies, that is the failure of this file.
-
-        Raises:
-            SmoothcamError: no process can be started.
-        """
+    def open(self, path: Location, known: str | None, settings: DecodeSettings) -> Decoded:
+        """Return what becomes of a file; if its decoder hangs or dies, that is the failure of this file."""
         alarm = min(2 * self._timeout + 10, _LONGEST_ALARM)
         for _ in range(2):
             process = self._ready()
             try:
-                opened: Decoded = process.answer((path, known, how, alarm), self._timeout)
+                opened: Decoded = process.answer((path, known, settings, alarm), self._timeout)
             except TimeoutError:
                 process.kill()
                 self.discard()
@@ -145,7 +136,9 @@ class _Decoder:
             else:
                 return opened
             if code != -signal.SIGALRM:  # it goes off while the whole run is suspended: try again
-                return _failed("DecoderCrash", f"the process that decoded it {_ended(code)}; {_advice(code)}")
+                memory = "the memory may have run out: use fewer workers, or shrink the image"
+                advice = memory if code == -signal.SIGKILL else "repair the file, or leave it out"
+                return _failed("DecoderCrash", f"the process that decoded it {_ended(code)}; {advice}")
         slow = f"reading and decoding took longer than {self._timeout:g} s; repair the file, or raise image_timeout"
         return _failed("DecoderHang", slow)
 
@@ -157,10 +150,10 @@ class _Decoder:
                 self._process.kill()
 
     def discard(self) -> int | None:
-        """End the process and return its exit code; see `_Process.end`."""
+        """End the process; see `_Process.end`."""
         with self._lock:
             process, self._process = self._process, None
-        return process.end() if process is not None else None
+        return process.end() if process else None
 
     def _ready(self) -> _Process:
         reason = ""
@@ -173,20 +166,15 @@ class _Decoder:
             try:
                 process.wait_until_ready()
             except (OSError, EOFError):
-                reason = (
-                    f"it {_ended(self.discard())}; `{sys.executable} -m cam_cli.decoding.child </dev/null` may show why"
-                )
+                command = f"{sys.executable} -m cam_cli.decoding.child </dev/null"
+                reason = f"it {_ended(self.discard())}; `{command}` may show why"
             else:
                 return process
         raise SmoothcamError(f"no process to decode images in can be started: {reason}")
 
 
 class _Process:
-    """One decoder process, from its start to its end.
-
-    Raises:
-        OSError: it cannot be started.
-    """
+    """One decoder process, from its start to its end."""
 
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair()
@@ -207,28 +195,17 @@ class _Process:
         self._killed = False
         self._patience = 0.0
 
-    @property
-    def alive(self) -> bool:
-        """Whether it has not ended yet."""
-        return self._popen.poll() is None
+    def has_ended(self) -> bool:
+        return self._popen.poll() is not None
 
     def wait_until_ready(self) -> None:
-        """Wait until it says that it is ready.
-
-        Raises:
-            OSError, EOFError: it did not in time.
-        """
         if not self._ready:
             self._patience = _START_SECONDS
             self._read(1)
             self._ready = True
 
     def answer(self, job: tuple[Location, str | None, DecodeSettings, float], seconds: float) -> Any:
-        """Return its answer to a job; see `decoder.serve`.
-
-        Raises:
-            TimeoutError: it did not come in time. Exception: the process has died.
-        """
+        """Return its answer to a job; see `child.serve`."""
         self._patience = seconds
         self._socket.sendall(pickle.dumps(job))
         sizes, rest = pickle.loads(self._read(int.from_bytes(self._read(8))))
@@ -272,12 +249,8 @@ def _leave_signals_to_the_main_thread() -> None:
 
 def _environment() -> dict[str, str]:
     """Return variables that give a process the import path of this one, and one thread for its arithmetic."""
-    found = {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUTF8": str(sys.flags.utf8_mode)}
-    return found | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-
-
-def _result(token: T, future: Future[Decoded]) -> tuple[T, Decoded]:
-    return token, future.result()
+    paths = {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUTF8": str(sys.flags.utf8_mode)}
+    return paths | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 def _failed(kind: str, message: str) -> Decoded:
@@ -292,9 +265,3 @@ def _ended(code: int | None) -> str:
     with suppress(ValueError):
         return f"was killed by {signal.Signals(-code).name}"
     return f"was killed by signal {-code}"
-
-
-def _advice(code: int | None) -> str:
-    if code == -signal.SIGKILL:
-        return "the memory may have run out: use fewer workers, or shrink the image"
-    return "repair the file, or leave it out"

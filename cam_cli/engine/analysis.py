@@ -4,8 +4,6 @@ Every Keras model becomes a graph. In it a softmax is found whether it was writt
 of its own or inside a subclass.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,7 +16,8 @@ from numpy.typing import NDArray
 from cam_cli.engine.head import Head, head_kind, is_separable
 from cam_cli.errors import ModelError, UsageError
 from cam_cli.models.calls import Trace
-from cam_cli.models.grid import Grid, Tokens, grid_of
+from cam_cli.models.card import Tokens
+from cam_cli.models.grid import Grid, grid_of
 
 _SAME_VALUES = {
     "Identity", "IdentityN", "Cast", "StopGradient", "PreventGradient", "EnsureShape", "Reshape", "Squeeze", "ExpandDims",
@@ -91,8 +90,7 @@ def last_output(path: str, calls: list[Any], graph: tf.Graph) -> tf.Tensor:
 
 
 def _grid(path: str, output: Any, input_shape: tuple[int, int, int], tokens: Tokens | None) -> Grid:
-    grid = grid_of(output, input_shape, tokens)
-    if grid is not None:
+    if grid := grid_of(output, input_shape, tokens):
         return grid
     shape = str(tuple(output.shape[1:])) if isinstance(output, tf.Tensor) else type(output).__name__
     hint = ""
@@ -106,10 +104,8 @@ def _grid(path: str, output: Any, input_shape: tuple[int, int, int], tokens: Tok
 def logits_of(output: tf.Tensor) -> tuple[tf.Tensor, Link]:
     """Return the class scores, (rows, classes), before the final softmax or sigmoid, and which of them it is.
 
-    A single sigmoid unit z becomes two classes with scores (-z, z), so that both classes can be explained.
-
-    Args:
-        output: the model's output, (rows, classes), in a graph under construction.
+    A single sigmoid unit z becomes two classes with scores (-z, z), so that both classes can be explained. The output must be
+    in a graph under construction.
 
     Raises:
         ModelError: the output is not one row of class scores for each image.

@@ -4,15 +4,14 @@ xplique brings the methods; smoothcam passes it the score (the logit, whatever t
 TensorFlow and xplique are imported when a `Baselines` is made.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -28,6 +27,12 @@ from cam_cli.methods import METHODS
 from cam_cli.quiet import native_chatter_silenced
 
 BASELINES = tuple(method.name for method in METHODS.values() if method.family == "peer")
+
+_CLASSES = {
+    "guided-backprop": "GuidedBackprop", "deconvnet": "DeconvNet", "integrated-gradients": "IntegratedGradients",
+    "occlusion": "Occlusion", "rise": "Rise", "lime": "Lime",
+}  # fmt: skip
+"""What xplique calls the methods."""
 
 _RELU_RULES = {"guided-backprop": ReluRule.GUIDED, "deconvnet": ReluRule.DECONV}
 
@@ -88,12 +93,11 @@ class Baselines:
         for method in methods:
             if method not in BASELINES:
                 raise UsageError(f"unknown method '{method}': the baselines are {', '.join(BASELINES)}")
-        self.methods = tuple(dict.fromkeys(methods))
-        self.seed = seed
+        self._seed = seed
         self._costs = costs or Costs()
         self._shape = input_shape
         attributions = _xplique(methods[0]) if methods else None
-        rules = {method: _RELU_RULES.get(method, ReluRule.TRUE) for method in self.methods}
+        rules = {method: _RELU_RULES.get(method, ReluRule.TRUE) for method in methods}
         scores = {rule: LogitScore(model, input_shape, rule) for rule in dict.fromkeys(rules.values())}
         self._scores = {method: scores[rule] for method, rule in rules.items()}
         self._explainers = {
@@ -104,10 +108,7 @@ class Baselines:
     def maps(self, x: Array, target: int, identity: str = "") -> dict[str, Array]:
         """Return a map of one preprocessed image, (H, W, C) float32, for every method: (H, W) float32 each.
 
-        Args:
-            x: the image.
-            target: class index.
-            identity: seeds LIME's and RISE's masks, such as the sha256 of the image's file.
+        `identity`, such as the sha256 of the image's file, seeds LIME's and RISE's masks.
 
         Raises:
             UsageError: a target that is no class of this model.
@@ -118,28 +119,25 @@ class Baselines:
             if not 0 <= target < classes:
                 raise UsageError(f"class {target} does not exist: the model has {classes} classes")
             one_hot = np.eye(1, classes, target, dtype=np.float32)
-            digest = hashlib.sha256(f"{self.seed}\n{identity}\n{method}".encode()).digest()
+            digest = hashlib.sha256(f"{self._seed}\n{identity}\n{method}".encode()).digest()
             seed = int.from_bytes(digest[:4], "little") >> 1
-            if method == "lime":
-                explainer.pertub_func = _coin_flips(seed)
+            explainer.pertub_func = partial(_coin_flips, seed)  # for LIME
             with _hushed(), _eager_randomness(seed) if method == "rise" else nullcontext():
                 values = explainer.explain(x[None].astype(np.float32), one_hot).numpy()[0]
-            found[method] = np.asarray(self._one_value_a_pixel(method, values), np.float32)
+            if method in _RELU_RULES:
+                values = np.abs(values).max(axis=-1)
+            elif method == "occlusion":
+                rows, columns = (_coverage(side, *_patch(side, self._costs.strides)) for side in self._shape[:2])
+                values = values[..., 0] / np.outer(rows, columns)
+            else:
+                values = values.sum(axis=-1)
+            found[method] = np.asarray(values, np.float32)
         return found
-
-    def _one_value_a_pixel(self, method: str, values: Array) -> Array:
-        if method in _RELU_RULES:
-            return np.asarray(np.abs(values).max(axis=-1))
-        if method == "occlusion":
-            rows, columns = (_coverage(side, *_patch(side, self._costs.strides)) for side in self._shape[:2])
-            return np.asarray(values[..., 0] / np.outer(rows, columns))
-        return np.asarray(values.sum(axis=-1))
 
 
 def _xplique(method: str) -> Any:
     try:
-        with warnings.catch_warnings(), native_chatter_silenced():
-            warnings.simplefilter("ignore")
+        with _hushed(), native_chatter_silenced():
             return importlib.import_module("xplique.attributions")
     except ImportError as error:
         raise UsageError(f"method '{method}' needs the extra: pip install 'smoothcam[baselines]' ({error})") from error
@@ -153,35 +151,25 @@ def _explainer(attributions: Any, method: str, score: LogitScore, shape: tuple[i
     """
     dummy = keras.Sequential([keras.Input(shape), keras.layers.Identity()])
     patches, strides = zip(*(_patch(side, costs.strides) for side in shape[:2]), strict=True)
-    calls: dict[str, tuple[str, dict[str, Any]]] = {
-        "guided-backprop": ("GuidedBackprop", {"reducer": None}),
-        "deconvnet": ("DeconvNet", {"reducer": None}),
-        "integrated-gradients": (
-            "IntegratedGradients",
-            {"reducer": None, "steps": costs.steps, "baseline_value": costs.fill},
-        ),
-        "occlusion": ("Occlusion", {"patch_size": patches, "patch_stride": strides, "occlusion_value": costs.fill}),
-        "rise": (
-            "Rise",
-            {
-                "nb_samples": costs.masks,
-                "grid_size": tuple(min(costs.cells, side) for side in shape[:2]),
-                "mask_value": costs.fill,
-            },
-        ),
-        "lime": (
-            "Lime",
-            {
-                "nb_samples": costs.samples,
-                "ref_value": np.full(shape[-1], costs.fill, np.float32),
-                "map_to_interpret_space": lambda x: _superpixels(x.numpy(), costs.segments),
-                "similarity_kernel": _similarity,
-            },
-        ),
-    }
-    name, options = calls[method]
+    make = partial(getattr(attributions, _CLASSES[method]), dummy, operator=score.__call__, batch_size=costs.batch)
     with _hushed():
-        return getattr(attributions, name)(dummy, operator=score.__call__, batch_size=costs.batch, **options)
+        match method:
+            case "integrated-gradients":
+                return make(reducer=None, steps=costs.steps, baseline_value=costs.fill)
+            case "occlusion":
+                return make(patch_size=patches, patch_stride=strides, occlusion_value=costs.fill)
+            case "rise":
+                grid = tuple(min(costs.cells, side) for side in shape[:2])
+                return make(nb_samples=costs.masks, grid_size=grid, mask_value=costs.fill)
+            case "lime":
+                return make(
+                    nb_samples=costs.samples,
+                    ref_value=np.full(shape[-1], costs.fill, np.float32),
+                    map_to_interpret_space=lambda x: _superpixels(x.numpy(), costs.segments),
+                    similarity_kernel=_similarity,
+                )
+            case _:
+                return make(reducer=None)
 
 
 def _patch(side: int, strides: int) -> tuple[int, int]:
@@ -211,12 +199,8 @@ def _superpixels(x: Array, segments: int) -> Any:
     )
 
 
-def _coin_flips(seed: int) -> Callable[[Any, int], Any]:
-    def draw(features: Any, samples: int) -> Any:
-        shown = np.random.default_rng(seed).random((samples, int(features[0]))) < 0.5
-        return tf.constant(shown, tf.int32)
-
-    return draw
+def _coin_flips(seed: int, features: Any, samples: int) -> Any:
+    return tf.constant(np.random.default_rng(seed).random((samples, int(features[0]))) < 0.5, tf.int32)
 
 
 def _similarity(_x: Any, shown: Any, _perturbed: Any) -> Any:

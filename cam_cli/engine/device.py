@@ -1,7 +1,5 @@
 """The device that TensorFlow computes on."""
 
-from __future__ import annotations
-
 import tensorflow as tf
 
 from cam_cli.errors import UsageError

@@ -3,9 +3,7 @@
 Arrays are processed in blocks of cells that fit into a core's cache, because memory limits the speed of these sums.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,44 +72,34 @@ class RunningSums:
         return formulas.averaged_derivative(shares, (self._sums or self._only)[0]).reshape(shape)
 
     def evidence(self, clean: ChannelEvidence, activations: Array, numerator: str) -> ChannelEvidence:
-        """Return the channel weights of the samples so far.
-
-        Args:
-            clean: the evidence of the clean image.
-            activations: of the clean image, (h, w, K).
-            numerator: see `formulas.alpha`.
-        """
-        weights, guarded = _weights(self._powers, _shares(self._top, self._mass), activations, numerator)
+        """Return the channel weights of the samples so far; `activations`, (h, w, K), are those of the clean image."""
+        shares = _shares(self._top, self._mass)
+        weights, guarded = _weights(self._only, self._sums, shares, activations, numerator)
         return ChannelEvidence(weights[0], guarded, clean.weights, weights[1:] if len(weights) > 1 else None)
-
-    def _powers(self, cells: slice) -> Sequence[Array]:
-        """Return the three sums over a block of cells, (M, cells, K) each."""
-        if self._sums:
-            return [total[:, cells] for total in self._sums]
-        return formulas.derivatives_of_exp(*(d[:, cells] for d in self._only))
 
 
 def clean_evidence(derivatives: Sequence[Array], activations: Array, numerator: str) -> ChannelEvidence:
     """Return the channel weights of Grad-CAM++, the same formulas for the clean image alone (n = 0); all arrays (h, w, K)."""
     alone = [d.reshape(1, -1, d.shape[-1]) for d in derivatives]
-
-    def powers(cells: slice) -> Sequence[Array]:
-        return formulas.derivatives_of_exp(*(d[:, cells] for d in alone))
-
-    weights, guarded = _weights(powers, np.ones((1, 1), np.float32), activations, numerator)
+    weights, guarded = _weights(alone, [], np.ones((1, 1), np.float32), activations, numerator)
     return ChannelEvidence(weights[0], guarded, weights[0])
 
 
 def _weights(
-    powers: Callable[[slice], Sequence[Array]], shares: Array, activations: Array, numerator: str
+    derivatives: Sequence[Array], sums: Sequence[Array], shares: Array, activations: Array, numerator: str
 ) -> tuple[Array, NDArray[np.int64]]:
-    """Return the channel weights of each row of `shares`, (R, K), and the guarded cells of the first, (K,)."""
+    """Return the channel weights of each row of `shares`, (R, K), and the guarded cells of the first, (K,).
+
+    The derivatives of exp(S) come from `sums`, (M, cells, K) each, or if there are none, from the derivatives of S.
+    """
     A = activations.reshape(-1, activations.shape[-1])
     area = A.sum(axis=0)
     weights, guarded = np.zeros((len(shares), len(area)), np.float32), np.zeros(len(area), np.int64)
     with np.errstate(all="ignore"):  # a map that is not finite has a state of its own
         for cells in _blocks(len(shares), *A.shape):
-            D1, D2, D3 = (formulas.averaged_derivative(shares, power) for power in powers(cells))
+            block = [values[:, cells] for values in sums or derivatives]
+            powers = block if sums else formulas.derivatives_of_exp(*block)
+            D1, D2, D3 = (formulas.averaged_derivative(shares, power) for power in powers)
             weights += formulas.channel_weights(D1, D2, D3, area, numerator)
             guarded += formulas.guarded_cells(D2[0], D3[0], area)
     return weights, guarded

@@ -1,12 +1,11 @@
 """Explains preprocessed images: the same passes serve every layer, target, method and selection."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import product
 
 import keras
 import numpy as np
@@ -77,15 +76,15 @@ class Explanation:
 
 @dataclass
 class _Samples:
-    """Results so far: the first pass, and by layer and target the sums over `count` noisy samples of each image."""
+    """Results so far: the first pass, and by layer, target and image the sums over `count` noisy samples."""
 
     first: PassResult
-    sums: dict[tuple[str, int], list[RunningSums]]
+    sums: dict[tuple[str, int, int], RunningSums]
     count: int = 0
 
 
-_Found = dict[tuple[str, int], list[Findings]]
-"""The findings by layer and target, image by image."""
+_Found = dict[tuple[str, int, int], Findings]
+"""The findings by layer, target and image."""
 
 
 class Explainer:
@@ -125,9 +124,11 @@ class Explainer:
         for path in analysis.explained:
             for selection in request.selections:
                 selection.checked(path, analysis.grids[path].shape)
-        self._noisy = self._noisy_layers()
-        noise = self._noisy and request.nsamples > 0 and request.noise.std_dev > 0
-        self.nsamples = request.nsamples if noise else 0
+        noisy = {method.family for method in self._methods if method.noise}
+        affine = {path for path in analysis.explained if analysis.heads[path] is Head.AFFINE}
+        self._noisy = set(analysis.explained) - affine if "layer++" in noisy else set()
+        self._noisy |= {INPUT} if "input" in noisy else set()
+        self.nsamples = max(0, request.nsamples) if self._noisy and request.noise.std_dev > 0 else 0
         self._open_model = (lambda: model) if isinstance(model, keras.Model) else model
         self._targets = targets
         self._precision = precision
@@ -176,30 +177,24 @@ class Explainer:
             except (tf.errors.ResourceExhaustedError, MemoryError):
                 if self.rows_in_a_pass == 1:
                     raise
-                self._halve_passes()
+                self.halvings += 1
+                spec = self._run.spec
+                if spec.images > 1:
+                    self._images = spec.images // 2
+                else:
+                    self._rows = spec.samples // 2
+                del self._run  # its memory is needed to compile the next one
+                self._run = self._compiled()
         return found
 
-    def _halve_passes(self) -> None:
-        self.halvings += 1
-        spec = self._run.spec
-        if spec.images > 1:
-            self._images = spec.images // 2
-        else:
-            self._rows = spec.samples // 2
-        del self._run  # its memory is needed to compile the next one
-        self._run = self._compiled()
-
     def _compiled(self) -> PassRunner:
-        return compile_pass(self._open_model, self._pass_spec(), self._precision, self._graphs)
-
-    def _pass_spec(self) -> PassSpec:
-        """Divide the rows of a pass among images and samples so that as few as possible stay empty."""
+        """Compile a pass whose rows are divided among images and samples so that as few as possible stay empty."""
         passes = math.ceil((self.nsamples + 1) / self._rows)
         samples = math.ceil((self.nsamples + 1) / passes)
         images, clean = self._images or max(1, self._rows // samples), 1 if passes == 1 else 0
         if self.request.tolerance is not None and self.nsamples:
             images, samples, clean = 1, self._rows, 0
-        return PassSpec(
+        spec = PassSpec(
             images,
             samples,
             self._targets,
@@ -210,11 +205,7 @@ class Explainer:
             self._exact_layers(),
             to_input="input" in families(self.request.methods),
         )
-
-    def _noisy_layers(self) -> frozenset[str]:
-        layers = {path for path in self.analysis.explained if self.analysis.heads[path] is not Head.AFFINE}
-        noisy = {method.family for method in self._methods if method.noise}
-        return frozenset((layers if "layer++" in noisy else set()) | ({INPUT} if "input" in noisy else set()))
+        return compile_pass(self._open_model, spec, self._precision, self._graphs)
 
     def _exact_layers(self) -> tuple[str, ...]:
         if self.request.derivatives != "exact":
@@ -274,12 +265,13 @@ class Explainer:
             seeds = np.array([[self._seed(s.identity, m) for m in numbers] for s in subjects], np.int64)
             found = self._run(x, seeds, live, targets)
             if samples is None:
-                samples = _Samples(found, self._fresh_sums())
+                published = self.request.score == "exp"
+                keys = product(sorted(self._noisy), range(spec.targets), range(spec.images)) if self.nsamples else ()
+                samples = _Samples(found, {key: RunningSums(published and key[0] != INPUT) for key in keys})
                 targets = found.targets
-            for (layer, t), sums in samples.sums.items():
-                for b, total in enumerate(sums):
-                    derivatives = [d[b] for d in found.derivatives[layer][t]]
-                    total.add(found.logits[b, :, targets[b, t]], derivatives, live[b])
+            for (layer, t, b), sums in samples.sums.items():
+                derivatives = [d[b] for d in found.derivatives[layer][t]]
+                sums.add(found.logits[b, :, targets[b, t]], derivatives, live[b])
             samples.count += int(live[0].sum())
             if self._converged(subjects[0], samples):
                 break
@@ -289,17 +281,6 @@ class Explainer:
     def _seed(self, identity: str, sample: int) -> NDArray[np.int64]:
         digest = hashlib.sha256(f"{self.request.seed}\n{identity}\n{sample}".encode()).digest()
         return np.frombuffer(digest[:16], "<i8")
-
-    def _fresh_sums(self) -> dict[tuple[str, int], list[RunningSums]]:
-        if not self.nsamples:
-            return {}
-        published = self.request.score == "exp"
-        images, targets = range(self._run.spec.images), range(self._run.spec.targets)
-        return {
-            (path, t): [RunningSums(published and path != INPUT) for _ in images]
-            for path in sorted(self._noisy)
-            for t in targets
-        }
 
     def _converged(self, subject: Subject, samples: _Samples) -> bool:
         """Return True if no map's standard error is above the tolerance; a blank map has none and counts as converged."""
@@ -314,21 +295,20 @@ class Explainer:
     def _findings(self, samples: _Samples) -> _Found:
         first, numerator = samples.first, self.request.alpha_numerator
 
-        def of_one_image(job: tuple[str, int, int]) -> Findings:
-            path, t, b = job
+        def of_one_image(key: tuple[str, int, int]) -> Findings:
+            path, t, b = key
             A, derivatives = first.activations[path][b], [d[b, 0] for d in first.derivatives[path][t]]
             clean = clean_evidence(derivatives, A, numerator)
-            sums = samples.sums.get((path, t))
-            return Findings(A, derivatives[0], clean, sums[b].evidence(clean, A, numerator) if sums else None)
+            sums = samples.sums.get(key)
+            return Findings(A, derivatives[0], clean, sums.evidence(clean, A, numerator) if sums else None)
 
         spec = self._run.spec
-        keys = [(path, t) for path in self.analysis.grids for t in range(spec.targets)]
-        found = self._threads.map(of_one_image, [(*key, b) for key in keys for b in range(spec.images)])
-        return {key: [next(found) for _ in range(spec.images)] for key in keys}
+        keys = list(product(self.analysis.grids, range(spec.targets), range(spec.images)))
+        return dict(zip(keys, self._threads.map(of_one_image, keys), strict=True))
 
     def _layer_maps(self, b: int, t: int, target: int, found: _Found, count: int) -> list[SaliencyMap]:
         maps = [
-            self._layer_map(path, method, target, selection, found[path, t][b], count)
+            self._layer_map(path, method, target, selection, found[path, t, b], count)
             for path in self.analysis.explained
             for method in self._methods
             if method.explains_cells and (method.of_class or t == 0)
@@ -337,7 +317,7 @@ class Explainer:
         for method in self._methods:
             if method.family == "two layers" and self.analysis.scales:
                 coarse, fine = self.analysis.scales
-                values = TWO_LAYER_FORMULAS[method.name](found[coarse, t][b], found[fine, t][b])
+                values = TWO_LAYER_FORMULAS[method.name](found[coarse, t, b], found[fine, t, b])
                 head = self.analysis.heads[fine]
                 maps.append(SaliencyMap(f"{coarse}+{fine}", method.name, target, Selection(), values, head))
         return maps
@@ -362,16 +342,17 @@ class Explainer:
         return SaliencyMap(path, method.name, target, chosen, values, head, guarded, effect, error, count, exact)
 
     def _input_maps(self, b: int, t: int, target: int, samples: _Samples, subject: Subject) -> list[SaliencyMap]:
-        found: list[tuple[str, Array, int]] = []
+        values: dict[str, Array] = {}
         for method in (m for m in self._methods if m.family == "input"):
-            noisy = method.noise and self.nsamples > 0
-            clean = samples.first.derivatives[INPUT][t][0][b, 0]
-            gradient = samples.sums[INPUT, t][b].mean_gradients(clean.shape) if noisy else clean
-            found.append((method.name, INPUT_FORMULAS[method.name](gradient), samples.count if noisy else 0))
+            gradient = samples.first.derivatives[INPUT][t][0][b, 0]
+            if method.noise and self.nsamples:
+                gradient = samples.sums[INPUT, t, b].mean_gradients(gradient.shape)
+            values[method.name] = INPUT_FORMULAS[method.name](gradient)
         if self._baselines is not None:
-            peers = self._baselines.maps(subject.x, target, subject.identity)
-            found += [(name, values, 0) for name, values in peers.items()]
+            values |= self._baselines.maps(subject.x, target, subject.identity)
         return [
-            SaliencyMap(INPUT, name, target, Selection(), values, Head.SMOOTH, samples=count)
-            for name, values, count in found
+            SaliencyMap(
+                INPUT, name, target, Selection(), grid, Head.SMOOTH, samples=samples.count if METHODS[name].noise else 0
+            )
+            for name, grid in values.items()
         ]

@@ -3,8 +3,6 @@
 TensorFlow's own optimiser does not fold a batch norm after a depthwise convolution, nor one that a gradient passes.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -40,14 +38,7 @@ def folded(frozen: GraphDef, kept: Sequence[str]) -> GraphDef:
 
 
 def optimised(definition: GraphDef, kept: Sequence[str], passes: Sequence[str], **options: Any) -> GraphDef:
-    """Return a graph after passes of TensorFlow's graph optimiser.
-
-    Args:
-        definition: the graph.
-        kept: names of tensors that stay.
-        passes: names of optimisers.
-        options: further fields of a RewriterConfig.
-    """
+    """Return a graph after passes of TensorFlow's graph optimiser; the tensors in `kept` stay."""
     whole = meta_graph_pb2.MetaGraphDef(graph_def=definition)
     whole.collection_def["train_op"].node_list.value.extend(kept)
     rewriting = rewriter_config_pb2.RewriterConfig(
@@ -75,17 +66,14 @@ class _Nodes:
             return False
         for below, constant in (node.input[:2], node.input[1::-1]):
             values, source = self._values(constant), self._producer(below)
-            if values is None or source is None:
+            if values is None or source is None or values.shape[-1:] != (values.size,):
                 continue
             bias = source if source.op == "BiasAdd" else None
             convolution = self._producer(bias.input[0]) if bias else source
-            if convolution is None or convolution.op not in _CHANNELS or values.shape[-1:] != (values.size,):
+            if convolution is None or convolution.op not in _CHANNELS or convolution.attr["data_format"].s != b"NHWC":
                 continue
             kernel = self._values(convolution.input[1])
-            if kernel is None or convolution.attr["data_format"].s != b"NHWC":
-                continue
-            channels = kernel.shape[_CHANNELS[convolution.op] :]
-            if values.size != np.prod(channels):
+            if kernel is None or values.size != np.prod(channels := kernel.shape[_CHANNELS[convolution.op] :]):
                 continue
             if node.op == "Mul":
                 return self._scale(node, convolution, bias, kernel * values.reshape(channels), values.ravel())

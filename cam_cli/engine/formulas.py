@@ -7,8 +7,6 @@ and S piecewise linear in A, the n-th derivative of Y is e^S g^n (Grad-CAM++, se
 the cells (i, j) of a map, or some of them, and the K feature maps.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,7 +1,5 @@
 """The head of a layer: the operations between the layer and the class score, and how the score depends on the layer."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from enum import StrEnum
 
@@ -50,9 +48,7 @@ def head_kind(path: str, activations: tf.Tensor, logits: tf.Tensor) -> Head:
     """Classify the head of a layer by its least linear operation.
 
     `AFFINE` proves that dS/dA is the same for every input: an operation that is not known to be linear counts as `SMOOTH`.
-
-    Raises:
-        UsageError: the scores do not depend on the layer.
+    Raises UsageError if the scores do not depend on the layer.
     """
     kinds = [_kind(op, dependent) for op, dependent in _operations(path, activations, logits)]
     return max(kinds, key=list(Head).index, default=Head.AFFINE)

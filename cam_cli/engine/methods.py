@@ -1,7 +1,5 @@
 """The formula of each method: a map from a layer's activations and gradients, or from the gradient at the image."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

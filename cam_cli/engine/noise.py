@@ -4,8 +4,6 @@
 operations here are vectorised, on a CPU and on a GPU.
 """
 
-from __future__ import annotations
-
 import math
 
 import tensorflow as tf
@@ -32,13 +30,8 @@ def sigma(x: tf.Tensor, std_dev: float, scale: str) -> tf.Tensor:
 def noise(count: int, seed: tf.Tensor, deviation: tf.Tensor) -> tf.Tensor:
     """Return `count` numbers from N(0, deviation^2), (count,) float32 (the paper, Eq. 1; Box and Muller 1958).
 
-    Each pair is r cos t, r sin t with r = deviation sqrt(-2 ln u). u and t are made from 20 and 12 bits of one random word, as
-    the middles of their intervals. No number is beyond 5.4 deviations, where one in 13 million should be.
-
-    Args:
-        count: how many.
-        seed: (2,) int64.
-        deviation: (), float32.
+    The seed is (2,) int64. Each pair is r cos t, r sin t with r = deviation sqrt(-2 ln u). u and t are made from 20 and 12 bits
+    of one random word, as the middles of their intervals. No number is beyond 5.4 deviations; one in 13 million should be.
     """
     pairs = (count + 1) // 2
     words = tf.random.stateless_uniform((pairs,), seed, None, None, tf.uint32, alg="philox")

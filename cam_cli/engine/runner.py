@@ -1,7 +1,6 @@
 """Runs passes through the network: NumPy arrays in, NumPy arrays out. All that is above this module knows no other runtime."""
 
-from __future__ import annotations
-
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -75,13 +74,10 @@ def compile_pass(
 ) -> PassRunner:
     """Compile a pass, or load it from the cache; the model is only opened if it is not there.
 
-    Args:
-        precision: `float32`, or `bfloat16` for products and convolutions.
-
     Raises:
         UsageError: bfloat16 for a model that cannot be frozen. ModelError: as `trace_pass` does.
     """
-    name = f"{spec.digest()}-{precision}"
+    name = f"{hashlib.sha256(repr(spec).encode()).hexdigest()}-{precision}"
     known = cache.load(name) if cache else None
     if known is not None:
         return PassRunner(FrozenGraph.from_bytes(known).function(spec), spec)
@@ -92,6 +88,7 @@ def compile_pass(
         return PassRunner(traced, spec)
     if precision == "bfloat16":
         traced = traced.in_bfloat16()
-    if cache and traced.portable:
+    calls_python = any("PyFunc" in node.op for node in traced.definition.node)  # of this process alone
+    if cache and not calls_python:
         cache.save(name, traced.to_bytes())
     return PassRunner(traced.function(spec), spec)

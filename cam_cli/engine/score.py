@@ -64,8 +64,17 @@ class LogitScore:
         images, scores = tf.TensorSpec((None, *input_shape), tf.float32), tf.TensorSpec((None, None), tf.float32)
         self._run = concrete_function(run, f"a batch of images of shape {input_shape}", images, scores)
         self.classes = int(self._run.structured_outputs[1].shape[-1])
-        if rule:
-            _check_reach(self._run.graph, rule)
+        if not rule:
+            return
+        graph, name = self._run.graph, "guided-backprop" if rule is ReluRule.GUIDED else "deconvnet"
+        if any(node.op in _RELUS for function in graph.as_graph_def().library.function for node in function.node_def):
+            raise UsageError(
+                f"{name} cannot reach the model's ReLUs: they run inside a compiled function. Use another method"
+            )
+        if not any(op.type in _RELUS for op in graph.get_operations()):
+            raise UsageError(
+                f"{name} changes how gradients pass ReLUs, and this model has none. Use integrated-gradients"
+            )
 
     def __call__(self, _model: object, x: tf.Tensor, one_hot: tf.Tensor) -> tf.Tensor:
         """Return the scores, (N,) float32, of images (N, H, W, C) float32 for one-hot rows (N, classes) float32.
@@ -73,18 +82,3 @@ class LogitScore:
         The first argument is the model that xplique passes to its operators.
         """
         return self._run(x, one_hot)[0]
-
-
-def _check_reach(graph: tf.Graph, rule: ReluRule) -> None:
-    inner = [node for function in graph.as_graph_def().library.function for node in function.node_def]
-    if any(node.op in _RELUS for node in inner):
-        raise UsageError(
-            f"{_NAMES[rule]} cannot reach the model's ReLUs: they run inside a compiled function. Use another method"
-        )
-    if not any(op.type in _RELUS for op in graph.get_operations()):
-        raise UsageError(
-            f"{_NAMES[rule]} changes how gradients pass ReLUs, and this model has none. Use integrated-gradients"
-        )
-
-
-_NAMES = {ReluRule.GUIDED: "guided-backprop", ReluRule.DECONV: "deconvnet"}

@@ -1,7 +1,5 @@
 """Probabilities of one class for many inputs, in passes of one fixed size, through the same graph as explanations."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras
@@ -23,7 +21,6 @@ class Scorer:
         model: ends in softmax, in sigmoid, in a single sigmoid unit (two classes) or in logits, which are treated as those of
             a softmax.
         input_shape: (H, W, C).
-        rows: inputs in a pass.
         precision: `float32`, or `bfloat16` for products and convolutions.
 
     Raises:
@@ -31,36 +28,25 @@ class Scorer:
         UsageError: bfloat16 for a model that cannot be frozen.
     """
 
-    def __init__(
-        self,
-        model: keras.Model,
-        input_shape: tuple[int, int, int],
-        rows: int = ROWS_IN_A_PASS,
-        precision: str = "float32",
-    ) -> None:
+    def __init__(self, model: keras.Model, input_shape: tuple[int, int, int], precision: str = "float32") -> None:
         analysis = analyse(trace(model, input_shape), ())
         self.classes = analysis.classes
         self._link = analysis.link
-        self._run = compile_pass(lambda: model, PassSpec(rows, 1, 1, input_shape, clean=1), precision)
+        self._run = compile_pass(lambda: model, PassSpec(ROWS_IN_A_PASS, 1, 1, input_shape, clean=1), precision)
 
     def __call__(self, x: NDArray[Any], target: int) -> NDArray[np.float64]:
         """Return the probability of a class for inputs (N, H, W, C), preprocessed: (N,), 0..1; NaN if a logit is not finite.
 
-        Raises:
-            UsageError: a target that is no class of this model.
+        Raises UsageError for a target that is no class of this model.
         """
         if not 0 <= target < self.classes:
             raise UsageError(f"class {target} does not exist: the model has {self.classes} classes")
-        rows = self._run.spec.images
-        passes = [self._logits(x[i : i + rows]) for i in range(0, len(x), rows)]
-        logits = np.concatenate(passes or [np.zeros((0, self.classes))])
+        rows = ROWS_IN_A_PASS
+        logits = np.zeros((len(x), self.classes))
+        unused = np.zeros((rows, 1, 2), np.int64), np.zeros((rows, 1), np.float32), np.zeros((rows, 1), np.int32)
+        for start in range(0, len(x), rows):
+            some = x[start : start + rows]
+            filled = np.zeros((rows, *x.shape[1:]), np.float32)
+            filled[: len(some)] = some
+            logits[start : start + rows] = self._run(filled, *unused).logits[: len(some), 0]
         return probabilities(logits, self._link)[:, target]
-
-    def _logits(self, x: NDArray[Any]) -> NDArray[np.float64]:
-        rows = self._run.spec.images
-        filled = np.zeros((rows, *self._run.spec.input), np.float32)
-        filled[: len(x)] = x
-        found = self._run(
-            filled, np.zeros((rows, 1, 2), np.int64), np.zeros((rows, 1), np.float32), np.zeros((rows, 1), np.int32)
-        )
-        return found.logits[: len(x), 0].astype(np.float64)

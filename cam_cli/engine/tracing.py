@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -72,16 +71,12 @@ class PassSpec:
         """The explained layers, in order."""
         return (*self.grids, INPUT) if self.to_input else tuple(self.grids)
 
-    def digest(self) -> str:
-        """Return a sha256 of this spec."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()
-
     def orders(self, layer: str) -> int:
         """Return how many derivatives are computed at a layer."""
         return 3 if layer in self.exact else 1
 
     def arguments(self) -> list[tf.TensorSpec]:
-        """Return the arguments of a pass: images, seeds, live samples, targets (see `PassRunner.__call__`)."""
+        """Return the arguments of a pass; see `PassRunner.__call__`."""
         return [
             tf.TensorSpec((self.images, *self.input), tf.float32, "x"),
             tf.TensorSpec((self.images, self.samples, 2), tf.int64, "seeds"),
@@ -97,11 +92,6 @@ class FrozenGraph:
     definition: GraphDef
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-
-    @property
-    def portable(self) -> bool:
-        """False if it calls Python functions, which do not exist in another process."""
-        return not any("PyFunc" in node.op for node in self.definition.node)
 
     def to_bytes(self) -> bytes:
         """Return this as the contents of a file."""
@@ -187,7 +177,11 @@ def _frozen_forward(model: keras.Model, spec: PassSpec) -> Forward | None:
         operations = [op.type for op in frozen.graph.get_operations()]
         if len(frozen.inputs) != 1 or any(kind in _CONTROL_FLOW or "PartitionedCall" in kind for kind in operations):
             return None
-        source, names = frozen.inputs[0].name, [_before_copies(tensor).name for tensor in frozen.outputs]
+        source, names = frozen.inputs[0].name, []
+        for output in frozen.outputs:
+            while output.op.type == "Identity":  # a function returns copies of the network's own tensors
+                output = output.op.inputs[0]
+            names.append(output.name)
         definition = folded(frozen.graph.as_graph_def(), [source, *names])
         mirror(definition)
 
@@ -197,13 +191,6 @@ def _frozen_forward(model: keras.Model, spec: PassSpec) -> Forward | None:
 
         return imported
     return None
-
-
-def _before_copies(output: tf.Tensor) -> tf.Tensor:
-    """Return the tensor that the network itself uses, of which a function returns a copy."""
-    while output.op.type == "Identity":
-        output = output.op.inputs[0]
-    return output
 
 
 def _pass(
@@ -223,10 +210,18 @@ def _pass(
         return by_sample(grid.spread(tensor), *grid.shape) if grid else by_sample(tensor, *spec.input)
 
     all_logits = by_sample(logits, -1)
-    chosen = _resolve_ranks(targets, all_logits[:, 0])
+    by_rank = tf.argsort(all_logits[:, 0], direction="DESCENDING", stable=True)
+    ranked = tf.gather(by_rank, tf.maximum(-targets - 1, 0), batch_dims=1)
+    chosen = tf.where(targets < 0, ranked, targets)
     rows = tf.repeat(chosen, spec.samples, axis=0)
     scores = [tf.gather(logits, rows[:, t], batch_dims=1) for t in range(spec.targets)]
-    gradients = [_checked(spec.layers, tf.gradients(score, outputs)) for score in scores]
+    gradients = [tf.gradients(score, outputs) for score in scores]
+    for path, gradient in zip(spec.layers, gradients[0], strict=True):
+        if gradient is None:
+            raise UsageError(
+                f"layer '{path}': no gradient comes down to it; something above it, such as rounding or stop_gradient, "
+                "blocks it"
+            )
     derivatives = [
         spread(layer, derivative)
         for i, (layer, output) in enumerate(zip(spec.layers, outputs, strict=True))
@@ -235,16 +230,6 @@ def _pass(
     ]
     activations = [spread(layer, output)[:, 0] for layer, output in zip(spec.layers, outputs, strict=True)]
     return [all_logits, chosen, *activations, *derivatives]
-
-
-def _checked(layers: Sequence[str], gradients: Sequence[tf.Tensor | None]) -> Tensors:
-    for path, gradient in zip(layers, gradients, strict=True):
-        if gradient is None:
-            raise UsageError(
-                f"layer '{path}': no gradient comes down to it; something above it, such as rounding or stop_gradient, "
-                "blocks it"
-            )
-    return list(gradients)
 
 
 def _with_noise(x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, spec: PassSpec) -> tf.Tensor:
@@ -268,9 +253,3 @@ def _derivatives(gradient: tf.Tensor, output: tf.Tensor, orders: int) -> Tensors
         (further,) = tf.gradients(found[-1], [output], unconnected_gradients="zero")
         found.append(further)
     return found
-
-
-def _resolve_ranks(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    by_rank = tf.argsort(logits, direction="DESCENDING", stable=True)
-    ranked = tf.gather(by_rank, tf.maximum(-targets - 1, 0), batch_dims=1)
-    return tf.where(targets < 0, ranked, targets)

@@ -1,7 +1,5 @@
 """A trial of whether bfloat16 is worth using on this machine."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,12 +35,7 @@ class Trial:
 
 
 def try_bfloat16(build: Callable[[str], Explainer], subjects: Sequence[Subject]) -> Trial:
-    """Explain the same images in both precisions by turns, and compare times and maps.
-
-    Args:
-        build: makes an Explainer of the given precision.
-        subjects: the images.
-    """
+    """Explain images in both precisions by turns, and compare times and maps; `build` makes an Explainer of a precision."""
     try:
         explainers = [build("float32"), build("bfloat16")]
     except UsageError:
@@ -54,7 +47,7 @@ def try_bfloat16(build: Callable[[str], Explainer], subjects: Sequence[Subject])
             started = time.perf_counter()
             explainer.explain(subjects[: explainer.images_in_a_pass])
             spent.append(time.perf_counter() - started)
-    agreement = min(_agreement(*pair) for pair in zip(*found, strict=True))
+    agreement = min(map(_agreement, *found))
     return Trial(median(seconds[0]) / median(seconds[1]), agreement)
 
 

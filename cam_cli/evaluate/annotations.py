@@ -135,15 +135,11 @@ class AnnotationList:
                 return found[0]
         for name in (path.name, path.stem):
             if len(found := self._by_name.get(name, [])) == 1:
-                return None if self._is_of_another(found[0]) else found[0]
+                # One that was found by its file name alone may have, by its path, an image of its own.
+                bases = (self._root, self._folder) if self._root is not None else ()
+                owned = (base / annotated for base in bases for annotated in found[0].names)
+                return None if any(map(os.path.isfile, owned)) else found[0]  # Path.is_file raises on names too long
         return None
-
-    def _is_of_another(self, image: _Image) -> bool:
-        """Return True if an annotation that was found by its file name alone has, by its path, an image of its own."""
-        if self._root is None:
-            return False
-        paths = (base / name for base in (self._root, self._folder) for name in image.names)
-        return any(os.path.isfile(path) for path in paths)  # noqa: PTH113 - Path.is_file raises on names too long to exist
 
 
 def _last_part(path: str) -> str:
@@ -247,9 +243,7 @@ def _images_of_json(path: Path) -> list[_Image]:
     try:
         value = pydantic_core.from_json(_bytes(path).removeprefix(b"\xef\xbb\xbf"), allow_inf_nan=False)
         is_coco = isinstance(value, dict) and isinstance(value.get("annotations"), list)
-        return list(
-            _images_of_coco(_Coco.model_validate(value), source) if is_coco else _images_of_boxes(value, source)
-        )
+        return list((_images_of_coco if is_coco else _images_of_boxes)(value, source))
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         raise UsageError(f"{source}: {shown('.'.join(map(str, first['loc'])))}: {first['msg']}") from None
@@ -257,7 +251,8 @@ def _images_of_json(path: Path) -> list[_Image]:
         raise UsageError(f"{source}: {error}") from None
 
 
-def _images_of_coco(coco: _Coco, source: str) -> Iterator[_Image]:
+def _images_of_coco(value: Any, source: str) -> Iterator[_Image]:
+    coco = _Coco.model_validate(value)
     kinds = {category.id: _Class(category.name) for category in coco.categories}
     objects: dict[int, list[tuple[_Class, Shape]]] = {image.id: [] for image in coco.images}
     if len(kinds) < len(coco.categories) or len(objects) < len(coco.images):

@@ -1,7 +1,5 @@
 """How sure a mean over images is: percentile bootstrap (Efron 1979, "Bootstrap Methods: Another Look at the Jackknife")."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Two runs over the same images, side by side: what the network says, where it looks, and what went wrong since."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from typing import Literal
@@ -19,6 +17,9 @@ from cam_cli.results.reader import ImageResult, RunReader
 
 CANVAS = 64
 """Maps of different grids are compared on the image, its longer side at so many pixels."""
+
+_KINDS = ("newly_failed", "newly_blank", "prediction_changed")
+"""What may have happened to an image, the worst first."""
 
 State = Literal["ok", "blank", "nonfinite", "failed"]
 
@@ -141,14 +142,13 @@ def compare(before: RunReader, after: RunReader) -> Comparison:
     changes.sort(key=_badness_and_path)
     pairs = [[pair for pair in change.maps if pair.correlation is not None] for change in changes]
     worst = [min(found, key=lambda pair: pair.correlation or 0) for found in pairs if found]
+    told = {
+        m: [v for pair in worst if (v := getattr(pair, m)) is not None] for m in ("correlation", "overlap", "shift")
+    }
     totals = Totals(
         images=len(changes),
-        prediction_changed=sum(change.prediction_changed for change in changes),
-        newly_blank=sum(change.newly_blank for change in changes),
-        newly_failed=sum(change.newly_failed for change in changes),
-        correlation=_mean([pair.correlation for pair in worst]),
-        overlap=_mean([pair.overlap for pair in worst]),
-        shift=_mean([pair.shift for pair in worst]),
+        **{kind: sum(getattr(change, kind) for change in changes) for kind in _KINDS},
+        **{metric: interval(values) if values else None for metric, values in told.items()},
     )
     return Comparison(
         totals=totals, images=tuple(changes), only_before=tuple(sorted(earlier)), only_after=tuple(only_after)
@@ -162,10 +162,10 @@ def same_class(one: TargetRecord, other: TargetRecord) -> bool:
     return one.label == other.label if one.label and other.label else one.index == other.index
 
 
-def _badness_and_path(change: ImageChange) -> tuple[bool, bool, bool, float, str]:
+def _badness_and_path(change: ImageChange) -> tuple[object, ...]:
     """Return what images are sorted by, worst first."""
     correlation = 1.0 if change.correlation is None else change.correlation
-    return not change.newly_failed, not change.newly_blank, not change.prediction_changed, correlation, change.path
+    return *(not getattr(change, kind) for kind in _KINDS), correlation, change.path
 
 
 def _change(before: ImageResult, after: ImageResult) -> ImageChange:
@@ -221,8 +221,3 @@ def _on_canvas(image: ImageResult, record: MapRecord) -> NDArray[np.float32] | N
     if values is None or not width:
         return None
     return image.upsampled(np.maximum(values, 0), picture_size(width, height, CANVAS, enlarge=True))
-
-
-def _mean(values: Sequence[float | None]) -> Interval | None:
-    known = [value for value in values if value is not None]
-    return interval(known) if known else None

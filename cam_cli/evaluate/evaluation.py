@@ -1,7 +1,5 @@
 """One run, evaluated: metrics of every map, and their means for each layer and method."""
 
-from __future__ import annotations
-
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -80,8 +78,7 @@ def evaluate(
                     f"'{annotations}' has no object for any map of '{run.folder}': images are matched by path or file "
                     "name, and classes by index, WordNet id or name"
                 )
-            what = {"annotations": str(annotations) if annotations else None, **(what or {})}
-            found = sums.evaluation(what, sanity)
+            found = sums.evaluation({"annotations": annotations and str(annotations), **(what or {})}, sanity)
             rest = found.model_dump(by_alias=True, exclude={"images"} if sanity else {"images", "sanity"})
             stream.write(f"}},\n{to_json(rest)[1:]}\n".encode())
     except OSError as error:
@@ -111,14 +108,12 @@ class _Sums:
 
     def evaluation(self, what: Mapping[str, Any], sanity: Sanity | None) -> Evaluation:
         means = {key: interval(values) for key, values in self.values.items()}
-        totals = [
+        totals = tuple(
             Total(layer=layer, method=method, metric=name, mean=i.mean, low=i.low, high=i.high, images=i.count)
             for (layer, method, name), i in means.items()
-        ]
-        blank = self._blank / self._maps if self._maps else 0.0
-        return Evaluation(
-            what=dict(what), totals=tuple(totals), failed=self._failed / self.images, blank=blank, sanity=sanity
         )
+        failed, blank = self._failed / self.images, self._blank / max(1, self._maps)
+        return Evaluation(what=dict(what), totals=totals, failed=failed, blank=blank, sanity=sanity)
 
 
 def _measured(

@@ -1,7 +1,5 @@
 """A run's model, opened again as the run opened it, wherever the command is started now."""
 
-from __future__ import annotations
-
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -57,7 +55,15 @@ def open_model_of(run: RunReader, model: str | None = None, *, unsafe_lambda: bo
         UsageError: run.json does not say how the model was opened, its file is not there, or it is another one now.
         ModelError, ConfigError: as `load_network` does.
     """
-    recorded, config, precision, fed, started_in = _recorded(run, unsafe_lambda=unsafe_lambda)
+    try:
+        if run.record.model is None:
+            raise ValueError("it does not name the model")
+        recorded = run.record.model.sha256
+        config = RunConfig.model_validate({**run.record.config, "unsafe_lambda": unsafe_lambda})
+        precision, fed = str(run.record.settings["precision"]), run.record.settings["input"]
+        started_in = Path(from_printable(run.record.cwd))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"run.json of {shown(run.folder)} does not say how its model was opened ({error})") from error
     moved = {
         "model": _model(model or config.model, recorded, started_in, run),
         "weights": _path(config.weights, started_in),
@@ -80,18 +86,6 @@ def open_model_of(run: RunReader, model: str | None = None, *, unsafe_lambda: bo
             "card back beside it, or run `smoothcam explain` again"
         )
     return OpenedModel(config, network, precision)
-
-
-def _recorded(run: RunReader, *, unsafe_lambda: bool) -> tuple[str, RunConfig, str, object, Path]:
-    """Return what run.json says: the model's sha256, settings, precision, how images became inputs, where it was started."""
-    try:
-        if run.record.model is None:
-            raise ValueError("it does not name the model")
-        config = RunConfig.model_validate({**run.record.config, "unsafe_lambda": unsafe_lambda})
-        settings, started_in = run.record.settings, Path(from_printable(run.record.cwd))
-        return run.record.model.sha256, config, str(settings["precision"]), settings["input"], started_in
-    except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"run.json of {shown(run.folder)} does not say how its model was opened ({error})") from error
 
 
 def _model(name: str | None, recorded: str, started_in: Path, run: RunReader) -> str | None:

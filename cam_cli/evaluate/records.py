@@ -115,11 +115,7 @@ class Evaluation(_Record):
 
 
 def read_evaluation(run: Path) -> Evaluation:
-    """Read the evaluation.json of a run folder; without one, an evaluation of nothing.
-
-    Raises:
-        UsageError: it cannot be understood.
-    """
+    """Read the evaluation.json of a run folder; without one, an evaluation of nothing. Raises UsageError if it is damaged."""
     path = run / EVALUATION
     try:
         return Evaluation.model_validate(from_json(read_regular(path)))

@@ -3,11 +3,9 @@
 Adebayo et al. 2018, "Sanity checks for saliency maps", arXiv 1810.03292, section 3.1.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,17 +19,12 @@ from cam_cli.evaluate.records import Sanity, Survival
 from cam_cli.methods import families
 from cam_cli.metrics.comparison import spearman
 from cam_cli.models.calls import trace
-from cam_cli.models.grid import Tokens
+from cam_cli.models.card import Tokens
 from cam_cli.models.layers import choose_scales, describe_layers
 from cam_cli.models.randomise import layers_with_weights, randomised
 
-STAGES = 3
-SURVIVES = 0.5
-
 Maps = dict[tuple[str, str, int], NDArray[np.float32]]
 """The maps of an image by layer, method and target."""
-
-_Correlations = Mapping[tuple[str, str, int], float | None]
 
 
 def maps_of(explanation: Explanation) -> Maps:
@@ -46,8 +39,8 @@ def sanity(
     request: Request,
     targets: Sequence[Sequence[int]],
     *,
-    stages: int = STAGES,
-    limit: float = SURVIVES,
+    stages: int = 3,
+    limit: float = 0.5,
     tokens: Tokens | None = None,
 ) -> Sanity:
     """Compare the maps of some images under the network with those under copies of it that are randomised from the top down.
@@ -94,19 +87,19 @@ def sanity(
 
     compared = {paths[math.ceil(len(paths) * (stage + 1) / stages) - 1] for stage in range(stages)}
     before = maps(model)
-    found: dict[str, list[_Correlations]] = {}
+    found: dict[str, list[dict[tuple[str, str, int], float | None]]] = {}
     for path, copy in randomised(model, shape, seed=0):
         if path in compared:
             after = maps(copy)
             found[path] = [{k: spearman(b[k], a[k]) for k in b} for b, a in zip(before, after, strict=True)]
-    kinds = dict.fromkeys((layer, method) for layer, method, _ in before[0])
-    survivals = (_survival(layer, method, list(found.values()), limit) for layer, method in kinds)
+    survivals = []
+    for kind in dict.fromkeys((layer, method) for layer, method, _ in before[0]):
+        own = [
+            [{t: r for (*of, t), r in image.items() if (*of,) == kind} for image in stage] for stage in found.values()
+        ]
+        known = [[r for image in stage for r in image.values() if r is not None] for stage in own]
+        means = tuple(sum(stage) / len(stage) if stage else None for stage in known)
+        survives = means[-1] is not None and means[-1] > limit
+        layer, method = kind
+        survivals.append(Survival(layer=layer, method=method, stages=means, images=tuple(own[-1]), survives=survives))
     return Sanity(stages=tuple(found), survivals=tuple(survivals))
-
-
-def _survival(layer: str, method: str, stages: list[list[_Correlations]], limit: float) -> Survival:
-    own = [[{t: r for (at, by, t), r in image.items() if (at, by) == (layer, method)} for image in s] for s in stages]
-    known = [[r for image in stage for r in image.values() if r is not None] for stage in own]
-    means = tuple(sum(stage) / len(stage) if stage else None for stage in known)
-    survives = means[-1] is not None and means[-1] > limit
-    return Survival(layer=layer, method=method, stages=means, images=tuple(own[-1]), survives=survives)

@@ -4,8 +4,6 @@ Each shape is one instance of a class. `mask` returns the pixels inside it, (hei
 image; it raises ValueError if the shape is damaged or made for an image of another size.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +14,7 @@ Size = tuple[int, int]
 
 
 def check_size(annotated: Size, image: Size) -> None:
-    """Refuse an annotation of another image, or of this one before it was scaled; sizes are width and height.
-
-    Raises:
-        ValueError: they differ; names both.
-    """
+    """Raise ValueError for an annotation of another image, or of this one before it was scaled; sizes are width and height."""
     if annotated != image:
         raise ValueError(
             f"annotated at {annotated[0]} x {annotated[1]} pixels, but the image has {image[0]} x {image[1]}; annotate that "

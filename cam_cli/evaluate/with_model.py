@@ -1,7 +1,5 @@
 """Metrics for which the network runs again, on the images that the run explained."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace

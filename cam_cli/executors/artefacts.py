@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cam_cli.config import RunConfig
 from cam_cli.decoding.image import DecodedImage
 from cam_cli.engine.explain import Explanation
 from cam_cli.engine.head import Head
@@ -30,27 +30,17 @@ _WHY_NOT = {"blank": "blank map: nothing speaks for the class", "nonfinite": "no
 TOP = 5
 
 
-@dataclass(frozen=True)
-class Artefacts:
-    """Which files are written for a map, and how its pictures look."""
-
-    write: tuple[str, ...] = ("raw", "heatmap", "overlay")
-    colormap: str = "inferno"
-    opacity: float = 0.6
-
-
-def publish_map(saliency: SaliencyMap, image: DecodedImage, labels: Labels, folder: Path, how: Artefacts) -> MapRecord:
-    """Write one map's files into `folder` and return its record.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
+def publish_map(
+    saliency: SaliencyMap, image: DecodedImage, labels: Labels, folder: Path, config: RunConfig
+) -> MapRecord:
+    """Write one map's files into `folder` and return its record; raises OSError if a file cannot be written."""
     name = stem(saliency)
     files = {}
-    for kind, data in _files(saliency, image, how).items():
+    for kind, data in _files(saliency, image, config).items():
         files[kind] = file_name(name, kind)
         write_new(folder / files[kind], data)
     finite = saliency.state != "nonfinite"
+    noise_is_lost = METHODS[saliency.method].noise and saliency.head is Head.AFFINE
     return MapRecord(
         layer=saliency.layer,
         method=saliency.method,
@@ -62,7 +52,7 @@ def publish_map(saliency: SaliencyMap, image: DecodedImage, labels: Labels, fold
         max=float(saliency.values.max()) if finite else None,
         derivatives="exact" if saliency.exact else "approximate",
         head=saliency.head.value,
-        noise=_noise(saliency),
+        noise="no effect, affine head" if noise_is_lost else f"{saliency.samples} samples",
         guarded_cells=saliency.guarded_cells,
         noise_effect=saliency.noise_effect,
         standard_error=saliency.standard_error,
@@ -71,15 +61,14 @@ def publish_map(saliency: SaliencyMap, image: DecodedImage, labels: Labels, fold
 
 
 def publish_joint(
-    maps: Sequence[SaliencyMap], image: DecodedImage, labels: Labels, folder: Path, opacity: float
+    maps: Sequence[SaliencyMap], image: DecodedImage, labels: Labels, folder: Path, config: RunConfig
 ) -> tuple[JointRecord, ...]:
     """Write a picture of all targets for each layer, method and selection that has several, and return their records.
 
-    Raises:
-        OSError: a file cannot be written.
+    Nothing is written without the setting `write: joint`. Raises OSError if a file cannot be written.
     """
     groups: dict[str, list[SaliencyMap]] = {}
-    for saliency in maps:
+    for saliency in maps if "joint" in config.write else ():
         if saliency.state == "ok":
             groups.setdefault(stem(saliency, "joint"), []).append(saliency)
     height, width = image.picture.shape[:2]
@@ -91,7 +80,7 @@ def publish_joint(
         upsampled = [upsample(_drawn(m), image.box, (width, height)) for m in shown]
         legend = [f"{labels[m.target].name} ({m.target})" for m in shown]
         file = file_name(name, "joint")
-        write_new(folder / file, encode(joint(image.picture, upsampled, legend, opacity)))
+        write_new(folder / file, encode(joint(image.picture, upsampled, legend, config.opacity)))
         selection = _selection(shown[0].selection)
         targets = tuple(m.target for m in shown)
         records.append(
@@ -114,24 +103,24 @@ def predictions(explanation: Explanation, labels: Labels) -> tuple[Prediction, .
     )
 
 
-def _files(saliency: SaliencyMap, image: DecodedImage, how: Artefacts) -> dict[str, bytes]:
+def _files(saliency: SaliencyMap, image: DecodedImage, config: RunConfig) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
-    if "raw" in how.write:
+    if "raw" in config.write:
         buffer = io.BytesIO()
         np.save(buffer, saliency.values, allow_pickle=False)
         files["raw"] = buffer.getvalue()
-    pictures: Sequence[str] = [kind for kind in ("heatmap", "overlay") if kind in how.write]
+    pictures = {"heatmap", "overlay"} & set(config.write)
     if pictures and saliency.state != "ok":
-        grey = np.full_like(image.picture, 96)
+        backgrounds = {"heatmap": np.full_like(image.picture, 96), "overlay": image.picture}
         for kind in pictures:
-            files[kind] = encode(placard(grey if kind == "heatmap" else image.picture, _WHY_NOT[saliency.state]))
+            files[kind] = encode(placard(backgrounds[kind], _WHY_NOT[saliency.state]))
     elif pictures:
         height, width = image.picture.shape[:2]
         values = upsample(_drawn(saliency), image.box, (width, height))
         if "heatmap" in pictures:
-            files["heatmap"] = encode(heatmap(values, how.colormap))
+            files["heatmap"] = encode(heatmap(values, config.colormap))
         if "overlay" in pictures:
-            files["overlay"] = encode(overlay(image.picture, values, how.colormap, how.opacity))
+            files["overlay"] = encode(overlay(image.picture, values, config.colormap, config.opacity))
     return files
 
 
@@ -141,12 +130,6 @@ def _drawn(saliency: SaliencyMap) -> NDArray[np.float32]:
 
 def _selection(chosen: Selection) -> SelectionRecord:
     return SelectionRecord(filters=chosen.filters, region=chosen.region, subset=chosen.subset, top=chosen.top)
-
-
-def _noise(saliency: SaliencyMap) -> str:
-    if METHODS[saliency.method].noise and saliency.head is Head.AFFINE:
-        return "no effect, affine head"
-    return f"{saliency.samples} samples"
 
 
 def _target(index: int, labels: Labels) -> TargetRecord:

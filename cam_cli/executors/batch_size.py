@@ -73,13 +73,11 @@ class BatchSizeTuner:
         now = median(self._seconds[size][-PASSES + 1 :])
         if size // 2 in self._seconds and median(self._seconds[size // 2][-PASSES + 1 :]) < LEAST_GAIN * now:
             self._settle(size // 2)
-        elif 2 * size > self._most_images or not self._took(2 * size):
+            return
+        if 2 * size <= self._most_images:
+            self._explainer.share_passes(2 * size)
+        if self._explainer.images_in_a_pass != 2 * size:  # passes cannot be that large
             self._settle(size)
-
-    def _took(self, size: int) -> bool:
-        """Try a size; False where passes cannot be that large."""
-        self._explainer.share_passes(size)
-        return self._explainer.images_in_a_pass == size
 
     def _settle(self, size: int) -> None:
         self._settled = True

@@ -32,11 +32,6 @@ class Task:
     targets: tuple[int, ...]
     known: Row | None = None
 
-    @property
-    def known_sha256(self) -> str | None:
-        """The sha256 of bytes that need not be decoded."""
-        return self.known["sha256"] if self.known else None
-
 
 @dataclass(frozen=True)
 class Result:
@@ -86,7 +81,7 @@ class Executor(AbstractContextManager["Executor"], Protocol):
         """
 
     def explain(self, tasks: Iterable[Task]) -> Iterator[Result]:
-        """Yield what became of every task, in any order; to be called while signals are deferred.
+        """Yield what became of every task, in any order. Call it while signals are deferred.
 
         Where a signal stops the run, what is explained already is still yielded, and nothing else is begun.
 

@@ -6,10 +6,13 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from typing_extensions import override
 
 from cam_cli.decoding.pool import DecoderPool
 from cam_cli.errors import TooManyFailuresError
-from cam_cli.executors.executor import Ready, Result, Task
+from cam_cli.executors.executor import Executor, Ready, Result, Task
 from cam_cli.interruption import Interrupted, Interruption
 from cam_cli.plan.plan import Plan, PlanInputs
 from cam_cli.quiet import native_chatter_silenced
@@ -20,60 +23,51 @@ _FEWEST_AHEAD = 2
 """So many images, or as many as a pass takes at first, are decoded ahead."""
 
 
-class LocalExecutor:
+@dataclass
+class LocalExecutor(Executor):
     """The executor in this process; see `Executor`."""
 
-    def __init__(
-        self,
-        inputs: PlanInputs,
-        store: ResultStore,
-        decoders: DecoderPool,
-        reporter: Reporter,
-        interruption: Interruption,
-    ) -> None:
-        self._inputs = inputs
-        self._store = store
-        self._decoders = decoders
-        self._reporter = reporter
-        self._interruption = interruption
-        self._threads = ThreadPoolExecutor(store.writers, "writer")
-        self._writing: deque[Future[Result]] = deque()
+    inputs: PlanInputs
+    store: ResultStore
+    decoders: DecoderPool
+    reporter: Reporter
+    interruption: Interruption
+    _writing: deque[Future[Result]] = field(default_factory=deque, init=False)
 
-    def __enter__(self) -> LocalExecutor:
-        return self
+    def __post_init__(self) -> None:
+        self._threads = ThreadPoolExecutor(self.store.writers, "writer")
 
     def __exit__(self, *_: object) -> None:
         self._threads.shutdown()
 
-    def start(self, known: Plan | None) -> Plan:  # noqa: ARG002 - a loaded model knows for itself
-        """See `Executor`."""
-        self._decoders.start()
+    @override
+    def start(self, known: Plan | None) -> Plan:
+        self.decoders.start()
         started = time.monotonic()
         with native_chatter_silenced():  # TensorFlow is imported here, after everything that can fail without it
             from cam_cli.executors.worker import Worker
             from cam_cli.executors.writer import Writer
-        self._worker = Worker(self._inputs)
-        plan = self._worker.plan
-        self._writer = Writer(self._store, plan, self._worker.resolved.labels, self._inputs.config)
-        self._reporter.detail(f"model loaded in {time.monotonic() - started:.1f} s")
-        return plan
+        self._worker = Worker(self.inputs)
+        resolved = self._worker.resolved
+        self._writer = Writer(self.store, resolved.plan, resolved.labels, self.inputs.config)
+        self.reporter.detail(f"model loaded in {time.monotonic() - started:.1f} s")
+        return resolved.plan
 
+    @override
     def explain(self, tasks: Iterable[Task]) -> Iterator[Result]:
-        """See `Executor`."""
         batch: list[Ready] = []
-        jobs = ((task, task.image.path, task.known_sha256) for task in tasks)
         ahead = max(_FEWEST_AHEAD, self._worker.images_in_a_pass)
-        decoding = self._decoders.decode(jobs, self._worker.decode_settings, ahead)
+        decoding = self._worker.decode(self.decoders, tasks, ahead)
         try:
             while True:
-                with self._interruption.interruptible():
-                    task, decoded = next(decoding, (None, None))
-                if task is None or decoded is None:
+                with self.interruption.interruptible():
+                    decoded = next(decoding, None)
+                if decoded is None:
                     break
-                if decoded.image is None:
-                    yield Result(task, decoded.source, decoded.sha256, failure=decoded.error)
+                if isinstance(decoded, Result):
+                    yield decoded
                     continue
-                batch.append(Ready(task, decoded, decoded.image))
+                batch.append(decoded)
                 if self._worker.is_full(batch):
                     yield from self._explain(batch)
                     batch = []
@@ -85,7 +79,7 @@ class LocalExecutor:
 
     def _explain(self, batch: Sequence[Ready]) -> Iterator[Result]:
         """Explain a batch and have its files written, while the one before it is waited for."""
-        for explained in self._worker.explain(batch, self._reporter.warn) if batch else ():
+        for explained in self._worker.explain(batch, self.reporter.warn) if batch else ():
             if isinstance(explained, Result):
                 yield explained
             else:

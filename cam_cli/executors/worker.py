@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from cam_cli.decoding.image import DecodeSettings
+from cam_cli.decoding.pool import DecoderPool
 from cam_cli.engine.device import choose_device
 from cam_cli.engine.explain import Explainer, Explanation, Subject
 from cam_cli.errors import SmoothcamError
 from cam_cli.executors.batch_size import BatchSizeTuner
-from cam_cli.executors.executor import Ready, Result
+from cam_cli.executors.executor import Ready, Result, Task
 from cam_cli.plan.cache import Cache, cache_folder
 from cam_cli.plan.plan import PlanInputs
 from cam_cli.plan.resolve import request_of, resolve
@@ -25,33 +26,36 @@ being explained, one whose files are being written, and a few images that are de
 
 
 class Worker:
-    """Holds the model and explains images, as many at a time as a pass takes.
-
-    Raises:
-        UsageError, ModelError: as `resolve` and `Explainer` do.
-    """
+    """Holds the model and explains images, as many at a time as a pass takes; raises what `resolve` and `Explainer` do."""
 
     def __init__(self, inputs: PlanInputs) -> None:
         config = inputs.config
         choose_device(config.device)
         cache = Cache(cache_folder(os.environ) if config.cache else None, inputs.key)
-        self.resolved = resolve(inputs, cache)
-        self.plan = plan = self.resolved.plan
-        analysis = self.resolved.analysis
-        request = request_of(config)
+        self.resolved = resolved = resolve(inputs, cache)
+        plan, analysis = resolved.plan, resolved.analysis
         self._targets = plan.targets.count
         self._explainer = Explainer(
-            self.resolved.open_model, analysis, request, self._targets, config.batch, plan.precision, cache
+            resolved.open_model, analysis, request_of(config), self._targets, config.batch, plan.precision, cache
         )
         self._tuner = BatchSizeTuner(self._explainer, cache, MOST_BYTES) if config.batch is None else None
-        self.decode_settings = DecodeSettings(
-            analysis.input_shape[:2], self.resolved.preprocessing, config.picture_size, config.max_pixels
+        self._decode_settings = DecodeSettings(
+            analysis.input_shape[:2], resolved.preprocessing, config.picture_size, config.max_pixels
         )
 
     @property
     def images_in_a_pass(self) -> int:
         """How many images a pass takes; fewer once the memory has run out."""
         return self._explainer.images_in_a_pass
+
+    def decode(self, decoders: DecoderPool, tasks: Iterable[Task], ahead: int) -> Iterator[Ready | Result]:
+        """Yield each task with its decoded image, or its result if there is nothing to explain; see `DecoderPool.decode`."""
+        jobs = ((task, task.image.path, task.known["sha256"] if task.known else None) for task in tasks)
+        for task, decoded in decoders.decode(jobs, self._decode_settings, ahead):
+            if decoded.image is None:
+                yield Result(task, decoded.source, decoded.sha256, failure=decoded.error)
+            else:
+                yield Ready(task, decoded, decoded.image)
 
     def is_full(self, batch: Sequence[Ready]) -> bool:
         """Return True if a pass takes no other image beside these."""
@@ -76,7 +80,12 @@ class Worker:
             self._tuner.note_bytes(ready.image.nbytes for ready in batch)
         started = time.perf_counter()
         rows, halvings = self._explainer.rows_in_a_pass, self._explainer.halvings
-        subjects = [Subject(ready.image.x, ready.image.sha256, self._padded(ready.task.targets)) for ready in batch]
+        subjects = []
+        for image, targets in ((ready.image, ready.task.targets) for ready in batch):
+            padding = targets[-1:] * (
+                self._targets - len(targets)
+            )  # a pass has as many for each; one met twice is one map
+            subjects.append(Subject(image.x, image.sha256, targets + padding))
         try:
             explanations = (self._tuner or self._explainer).explain(subjects)
         except SmoothcamError:
@@ -92,7 +101,3 @@ class Worker:
             warn(f"out of memory: passes of {self._explainer.rows_in_a_pass} rows instead of {rows} from here on")
         share = (time.perf_counter() - started) / len(batch)
         yield from ((ready, explanation, share) for ready, explanation in zip(batch, explanations, strict=True))
-
-    def _padded(self, targets: tuple[int, ...]) -> tuple[int, ...]:
-        """Repeat the last target: every image of a pass has the same number, and a class met twice gives one map."""
-        return targets + targets[-1:] * (self._targets - len(targets))

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 from cam_cli.config import RunConfig
 from cam_cli.engine.explain import Explanation
 from cam_cli.errors import ImageError
-from cam_cli.executors.artefacts import Artefacts, predictions, publish_joint, publish_map
+from cam_cli.executors.artefacts import predictions, publish_joint, publish_map
 from cam_cli.executors.executor import Ready, Result
 from cam_cli.models.labels import Labels
 from cam_cli.plan.plan import Plan
-from cam_cli.results.manifest import ImageRecord, Manifest
+from cam_cli.results.manifest import ImageRecord
 from cam_cli.results.store import ResultStore
 from cam_cli.text import printable
 
 
+@dataclass(frozen=True)
 class Writer:
     """Writes the files of explained images; for any thread, and for any process that sees the folder of results."""
 
-    def __init__(self, store: ResultStore, plan: Plan, labels: Labels, config: RunConfig) -> None:
-        self._store = store
-        self._plan = plan
-        self._labels = labels
-        self._artefacts = Artefacts(config.write, config.colormap, config.opacity)
+    store: ResultStore
+    plan: Plan
+    labels: Labels
+    config: RunConfig
 
     def write(self, ready: Ready, explanation: Explanation, seconds: float) -> Result:
         """Write all files of an image into a new staging folder, the manifest last, and send them on their way.
@@ -40,24 +38,22 @@ class Writer:
             SmoothcamError: nothing can be written.
         """
         try:
-            try:
-                staged, manifest = self._write(ready, explanation, seconds)
-            except FileNotFoundError:
-                staged, manifest = self._write(ready, explanation, seconds)
+            with self.store.writing():
+                try:
+                    return self._write(ready, explanation, seconds)
+                except FileNotFoundError:
+                    return self._write(ready, explanation, seconds)
         except ImageError as error:
             return ready.failed(error)
-        except OSError as error:
-            raise self._store.stopped_by(error) from error
-        image = ready.image
-        return Result(ready.task, ready.decoded.source, image.sha256, image.notes, manifest=manifest, staged=staged)
 
-    def _write(self, ready: Ready, explanation: Explanation, seconds: float) -> tuple[Path, Manifest]:
+    def _write(self, ready: Ready, explanation: Explanation, seconds: float) -> Result:
         task, image = ready.task, ready.image
-        staged = self._store.stage()
+        staged = self.store.stage()
         started = time.perf_counter()
-        records = self._write_maps(explanation, ready, staged)
+        maps = tuple(publish_map(entry, image, self.labels, staged, self.config) for entry in explanation.maps)
+        joint = publish_joint(explanation.maps, image, self.labels, staged, self.config)
         timing = {"read": ready.decoded.seconds, "explain": seconds, "write": time.perf_counter() - started}
-        manifest = self._plan.manifest(
+        manifest = self.plan.manifest(
             ImageRecord(
                 path=printable(task.image.relative),
                 sha256=image.sha256,
@@ -68,19 +64,10 @@ class Writer:
             task.targets,
             status="ok",
             timing={step: round(value, 6) for step, value in timing.items()},
-            **records,
+            predictions=predictions(explanation, self.labels),
+            maps=maps,
+            joint=joint,
         )
         manifest.write(staged)
-        self._store.send(staged, task.image.relative)
-        return staged, manifest
-
-    def _write_maps(self, explanation: Explanation, ready: Ready, folder: Path) -> dict[str, Sequence[Any]]:
-        """Write the files of all maps, and return what the manifest says of them."""
-        image, labels, artefacts = ready.image, self._labels, self._artefacts
-        maps = tuple(publish_map(entry, image, labels, folder, artefacts) for entry in explanation.maps)
-        joint = (
-            publish_joint(explanation.maps, image, labels, folder, artefacts.opacity)
-            if "joint" in artefacts.write
-            else ()
-        )
-        return {"predictions": predictions(explanation, labels), "maps": maps, "joint": joint}
+        self.store.send(staged, task.image.relative)
+        return Result(task, ready.decoded.source, image.sha256, image.notes, manifest=manifest, staged=staged)

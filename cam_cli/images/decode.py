@@ -1,7 +1,5 @@
 """From the bytes of an image file to the upright RGB image a person sees, or one clear reason why not."""
 
-from __future__ import annotations
-
 import io
 from dataclasses import dataclass
 
@@ -75,13 +73,14 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, enough: int | None = No
             # The further images in a phone's JPEG (MPO) are previews and depth maps.
             frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
             if enough is not None and image.format == "JPEG":
-                scale = _reduction(width, height, enough)
+                # No edge shifts only where the factor divides evenly.
+                even = (n for n in (8, 4, 2) if width % n == height % n == 0 and min(width, height) // n >= enough)
+                scale = next(even, 1)
                 image.draft(None, (width // scale, height // scale))
             image.load()
             rgb, notes = to_rgb(image)
             orientation = _orientation(image)
-            upright = rgb.transpose(_TURNS[orientation]) if orientation in _TURNS else rgb
-            pixels = np.asarray(upright)
+            pixels = np.asarray(rgb.transpose(_TURNS[orientation]) if orientation in _TURNS else rgb)
     except (ImageError, MemoryError):
         raise
     except UnidentifiedImageError as error:
@@ -100,12 +99,6 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, enough: int | None = No
     if min(width, height) < SMALL_SIDE:
         notes = (*notes, f"only {width} x {height} pixels: enlarged for the network, a map can say little about where")
     return RgbImage(pixels, width, height, notes)
-
-
-def _reduction(width: int, height: int, enough: int) -> int:
-    """Return the largest factor that a JPEG can be reduced by. No edge shifts only where it divides evenly."""
-    even = (scale for scale in (8, 4, 2) if width % scale == height % scale == 0)
-    return next((scale for scale in even if min(width, height) // scale >= enough), 1)
 
 
 def _orientation(image: Image.Image) -> int:

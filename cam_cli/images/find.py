@@ -1,7 +1,5 @@
 """Image files under the paths a person named, one at a time, in an order no machine changes."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,11 +35,11 @@ def find_images(
 ) -> Iterator[ImageFile]:
     """Yield every image that `paths` name, each once, in the order given; then every image on the lists.
 
-    A path that is not a folder is always yielded, whatever its ending and even if it is missing, so that
-    reading it tells why it failed. Folders are walked one at a time, their own files before their subfolders,
-    sorted bytewise by name; hidden files and folders are skipped; links to folders are followed unless they
-    lead back to a folder they lie in. A path that does not exist and holds wildcards is a glob: the files it
-    matches are yielded whatever their ending, the folders it matches are walked, both in the order of a walk.
+    A path that is not a folder is always yielded, whatever its ending and even if it is missing: reading it tells why it fails.
+    Folders are walked one at a time, their own files before their subfolders, sorted bytewise by name. Hidden files and
+    folders are skipped. Links to folders are followed unless they lead back to a folder they lie in. A path that does not exist
+    and holds wildcards is a glob: the files it matches are yielded whatever their ending, the folders it matches are walked,
+    both in the order of a walk.
 
     Args:
         paths: files, folders and globs, in any form. An image that several of them reach is yielded by the one that starts
@@ -87,9 +85,6 @@ def find_images(
 
 def common_root(paths: Sequence[Location], tree: FileTree | None = None) -> Location:
     """Return the deepest folder that holds all paths, absolute, links kept; a folder holds itself, a glob its first folder.
-
-    Args:
-        tree: the tree that holds them all; this machine's folders when left out.
 
     Raises:
         UsageError: no path is given, or one with `..` after a wildcard.
@@ -178,13 +173,12 @@ class _Walk:
 
     def leaves_out(self, start: _Start) -> bool:
         """Return True if a start, or a folder on its way from the root, is excluded."""
-        *folders, name = start.relative.parts or ("",)
-        exclude = self.exclude
-        for folder in folders:
-            if exclude.matches(folder, folder=True):
+        exclude, names = self.exclude, start.relative.parts
+        for depth, name in enumerate(names, 1):
+            if exclude.matches(name, folder=depth < len(names) or start.pattern is not None):
                 return True
-            exclude = exclude.below(folder)
-        return bool(name) and exclude.matches(name, folder=start.pattern is not None)
+            exclude = exclude.below(name)
+        return False
 
     def images(self, start: _Start, earlier: Glob) -> Iterator[ImageFile]:
         """Yield the images one start stands for, except those that an earlier one in the same folder takes."""
@@ -200,7 +194,8 @@ class _Walk:
             if folder is None:
                 waiting.pop()
                 continue
-            if folder.above and self._pruned(folder.path):
+            is_pruned = self.prune and _resolved(folder.path) in self.prune
+            if folder.above and (is_pruned or self.prune_if(folder.path)):
                 continue
             names: list[str] = []
             try:
@@ -228,16 +223,10 @@ class _Walk:
                 yield _Folder(folder.path / name, relative, glob, rivals, folder.exclude.below(name), above)
 
     def _takes(self, folder: _Folder, name: str) -> bool:
+        walked = not name.startswith(".") and name.lower().endswith(self.endings)
         return (
-            self._match(folder.glob, name)
+            ((walked and folder.glob.whole) or folder.glob.matches(name))
             and not folder.exclude.matches(name)
-            and not self._match(folder.rivals, name)
+            and not ((walked and folder.rivals.whole) or folder.rivals.matches(name))
             and not (self.files and folder.relative / name in self.files)
         )
-
-    def _match(self, glob: Glob, name: str) -> bool:
-        walked = glob.whole and not name.startswith(".") and name.lower().endswith(self.endings)
-        return walked or glob.matches(name)
-
-    def _pruned(self, folder: Location) -> bool:
-        return (bool(self.prune) and _resolved(folder) in self.prune) or self.prune_if(folder)

@@ -127,9 +127,7 @@ def unfit(size: tuple[int, int], how: Preprocessing) -> str:
 
 
 def _normalise(image: Image.Image, how: Preprocessing) -> NDArray[np.float32]:
-    values = np.asarray(image, np.float32)
-    if values.ndim == 2:
-        values = values[..., np.newaxis]
+    values = np.atleast_3d(np.asarray(image, np.float32))
     if how.channels == "bgr":
         values = values[..., ::-1]
     scaled = (values - np.asarray(how.mean, np.float32)) / np.asarray(how.std, np.float32)

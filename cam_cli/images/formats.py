@@ -1,7 +1,5 @@
 """The image formats that are read, all of them by Pillow."""
 
-from __future__ import annotations
-
 from typing import Final
 
 FORMATS: Final = {

@@ -113,16 +113,12 @@ def exclusion(patterns: Sequence[str]) -> Glob:
 
 
 def _matcher(part: str, hidden: bool) -> Callable[[str], object]:
-    pattern = fnmatch.translate(_OPENING.sub(_for_fnmatch, part))
+    def for_fnmatch(opening: re.Match[str]) -> str:
+        """Return a bracket as fnmatch understands it: `[!a]` for `[^a]`, and `[[]` for one that is never closed."""
+        return "[[]" if opening[0] == "[" else re.sub(r"^\[\^", "[!", opening[0])
+
+    pattern = fnmatch.translate(_OPENING.sub(for_fnmatch, part))
     return re.compile(pattern if hidden or part.startswith(".") else r"(?!\.)" + pattern).match
-
-
-def _for_fnmatch(opening: re.Match[str]) -> str:
-    """Return a bracket as fnmatch understands it: `[!a]` for `[^a]`, and `[[]` for one that is never closed."""
-    text = opening.group()
-    if text == "[":
-        return "[[]"
-    return "[!" + text[2:] if text.startswith("[^") else text
 
 
 def _opened(rests: set[tuple[_Part, ...]]) -> frozenset[tuple[_Part, ...]]:

@@ -1,7 +1,5 @@
 """Lists of paths, read as they are needed: one path a line, or NUL-separated."""
 
-from __future__ import annotations
-
 import io
 import os
 import sys

@@ -1,8 +1,7 @@
 """From every pixel format a file can hold to 8-bit RGB, keeping what a person would see."""
 
-from __future__ import annotations
-
 import io
+from contextlib import suppress
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -13,8 +12,7 @@ from cam_cli.errors import ImageError
 def to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     """Convert a loaded Pillow image to mode RGB; also note each change that lost or added something.
 
-    Raises:
-        ImageError: stage `decode`; a floating-point image without a finite value.
+    Raises ImageError, stage `decode`, for a floating-point image without a finite value.
     """
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
         return _from_deep_grey(image)
@@ -42,19 +40,11 @@ def _from_deep_grey(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
 
 
 def _from_cmyk(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
-    profile = image.info.get("icc_profile")
-    if profile:
-        try:
-            rgb = ImageCms.profileToProfile(
-                image,
-                ImageCms.ImageCmsProfile(io.BytesIO(profile)),
-                ImageCms.createProfile("sRGB"),
-                outputMode="RGB",
-            )
-        except (ImageCms.PyCMSError, OSError):
-            rgb = None
-        if rgb is not None:
-            return rgb, ("CMYK converted to RGB through its embedded profile",)
+    if profile := image.info.get("icc_profile"):
+        with suppress(ImageCms.PyCMSError, OSError):
+            own, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+            if rgb := ImageCms.profileToProfile(image, own, srgb, outputMode="RGB"):
+                return rgb, ("CMYK converted to RGB through its embedded profile",)
     return image.convert("RGB"), ("CMYK converted to RGB without a usable profile: colours are approximate",)
 
 

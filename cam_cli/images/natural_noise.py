@@ -1,7 +1,5 @@
 """Noise with the spectrum of natural images, for trials without an image file."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,8 +7,8 @@ import numpy as np
 from cam_cli.images.decode import RgbImage
 
 
-def natural_noise(rows: int, columns: int, count: int = 4) -> Iterator[RgbImage]:
-    """Yield images of random phase whose amplitude falls with 1 / frequency, as that of natural images does.
+def natural_noise(rows: int, columns: int) -> Iterator[RgbImage]:
+    """Yield four images of random phase whose amplitude falls with 1 / frequency, as that of natural images does.
 
     The same images every time. (Field 1987, "Relations between the statistics of natural images and the response
     properties of cortical cells".)
@@ -18,7 +16,7 @@ def natural_noise(rows: int, columns: int, count: int = 4) -> Iterator[RgbImage]
     frequency = np.hypot(np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns))
     frequency[0, 0] = np.inf
     draw = np.random.default_rng(0)
-    for _ in range(count):
+    for _ in range(4):
         noise = np.fft.rfft2(draw.normal(size=(3, rows, columns))) / frequency
         values = np.moveaxis(np.fft.irfft2(noise, (rows, columns)), 0, -1)
         pixels = np.clip(128 + 50 * values / values.std(), 0, 255).astype(np.uint8)

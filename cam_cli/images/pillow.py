@@ -1,7 +1,5 @@
 """Pillow's process-wide switches, set to what a decoder needs while it runs, and then put back."""
 
-from __future__ import annotations
-
 import threading
 
 from PIL import Image, ImageFile

@@ -1,7 +1,5 @@
 """What a walk asks of the tree it walks in: folders of this machine, or those that the keys of a store make up."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,19 +25,14 @@ class LocalTree:
         return None if _is_folder(path) else path
 
     def identity(self, folder: Any) -> Identity:
-        """Return what tells a folder from all others, whatever path leads to it.
-
-        Raises:
-            OSError: there is no such folder.
-        """
+        """Return what tells a folder from all others, whatever path leads to it; raises OSError if there is no such folder."""
         status = folder.stat()
         return status.st_dev, status.st_ino
 
     def children(self, folder: Any) -> Iterator[tuple[str, Location | None]]:
         """Return the names in a folder and the path of each file, None for a subfolder; the files are sorted bytewise.
 
-        Raises:
-            OSError: the folder cannot be listed.
+        Raises OSError if the folder cannot be listed.
         """
         with os.scandir(folder) as entries:
             found = sorted(
@@ -56,11 +49,7 @@ class StoreTree:
         self._known: dict[Url, Stat | None] = {}
 
     def exists(self, path: Any) -> bool:
-        """Return True if there is an object or a folder, and keep the answer for `file`.
-
-        Raises:
-            OSError: the store does not tell.
-        """
+        """Return True if there is an object or a folder, and keep the answer for `file`; raises OSError if it is not told."""
         try:
             self._known[path] = self.store.stat(path)
         except FileNotFoundError:

@@ -1,7 +1,5 @@
 """How alike two maps are, and what changed between two runs."""
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 import numpy as np

@@ -4,8 +4,6 @@ Deletion and insertion: Petsiuk et al. 2018, RISE, arXiv 1806.07421, section 4. 
 Chattopadhay et al. 2018, Grad-CAM++, arXiv 1710.11063, section 4.1.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final
@@ -110,9 +108,6 @@ def perturbed(x: Array, perturbation: str, seed: int = 0) -> Array:
 
     `blur`: blurred with a Gaussian whose standard deviation is `BLUR` of each side. `mean`: its mean colour everywhere.
     `noise`: normal noise with the mean and the standard deviation of each channel, drawn by `seed`.
-
-    Raises:
-        UsageError: an unknown perturbation.
     """
     mean = x.mean(axis=(0, 1), dtype=np.float64)
     match perturbation:

@@ -4,8 +4,6 @@ In this module `heat` is a map (H, W) laid over its image, at least 0 and finite
 class, and `union` (H, W) on any. Every metric of a blank map is 0.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Final
 

@@ -1,7 +1,5 @@
 """What is known of a metric, whatever its value."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

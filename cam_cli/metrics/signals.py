@@ -3,8 +3,6 @@
 Energy is the positive part of a map: values below 0 and NaN have none. A map without energy is blank.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np
@@ -49,13 +47,8 @@ def signals(values: Array, upsampled: Array) -> dict[str, float | None]:
         All of `METRICS` but class_distance, which takes two maps; None for those of a blank map.
     """
     centre_x, centre_y = centre_of_attention(upsampled) or (None, None)
-    return {
-        "border_energy": border_energy(upsampled),
-        "entropy": entropy(values),
-        "spread": spread(upsampled),
-        "centre_x": centre_x,
-        "centre_y": centre_y,
-    }
+    measured = {"border_energy": border_energy(upsampled), "entropy": entropy(values), "spread": spread(upsampled)}
+    return measured | {"centre_x": centre_x, "centre_y": centre_y}
 
 
 def border_energy(saliency: Array) -> float | None:

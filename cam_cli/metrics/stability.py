@@ -1,7 +1,5 @@
 """How much of a map is left if only the noise or an invisible change of the image differs."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -28,8 +26,6 @@ Array = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 Fit = Callable[[Pixels], tuple[Array, InputBox]]
 Explain = Callable[[Array, int, int], Sequence[Sequence[Array]]]
-
-JPEG_QUALITY = 75
 
 
 def stability(pixels: Pixels, fit: Fit, explain: Explain, seed: int, n: int) -> list[dict[str, float | None]]:
@@ -66,7 +62,7 @@ def stability(pixels: Pixels, fit: Fit, explain: Explain, seed: int, n: int) -> 
     ]
 
 
-def jpeg(pixels: Pixels, quality: int = JPEG_QUALITY) -> Pixels:
+def jpeg(pixels: Pixels, quality: int = 75) -> Pixels:
     """Return an image (rows, columns, 3) as it comes back from a JPEG file."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=quality)
@@ -84,17 +80,13 @@ def _moved_back(values: Array, box: InputBox) -> NDArray[Any]:
 
     NaN where it would be read more than half a cell past the last centre, which is off the map.
     """
-    rows, columns = values.shape
-    up, left = rows / (box.bottom - box.top), columns / (box.right - box.left)
-    by_row = _read_at(np.asarray(values, np.float64), up)
-    return _read_at(by_row.T, left).T
-
-
-def _read_at(values: NDArray[np.float64], offset: float) -> NDArray[np.float64]:
-    last = len(values) - 1
-    wanted = np.arange(len(values)) + offset
-    at = np.minimum(wanted, last)
-    below = np.floor(at).astype(np.intp)
-    share = (at - below)[:, None]
-    read = values[below] * (1 - share) + values[np.minimum(below + 1, last)] * share
-    return np.where((wanted <= last + 0.5)[:, None], read, np.nan)
+    moved = np.asarray(values, np.float64)
+    for side in (box.bottom - box.top, box.right - box.left):
+        last = len(moved) - 1
+        wanted = np.arange(len(moved)) + len(moved) / side
+        at = np.minimum(wanted, last)
+        below = np.floor(at).astype(np.intp)
+        share = (at - below)[:, None]
+        read = moved[below] * (1 - share) + moved[np.minimum(below + 1, last)] * share
+        moved = np.where((wanted <= last + 0.5)[:, None], read, np.nan).T
+    return moved

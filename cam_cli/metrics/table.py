@@ -1,7 +1,5 @@
 """The table of all metrics, by group; `audit:`, the report and the tests read it."""
 
-from __future__ import annotations
-
 from typing import Final
 
 from cam_cli.metrics import comparison, faithfulness, localisation, signals, stability

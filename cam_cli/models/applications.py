@@ -1,7 +1,5 @@
 """The networks of keras.applications by name, with the preprocessing that their weights were trained for."""
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import io
@@ -23,25 +21,21 @@ from cam_cli.models.source import imagenet_labels
 from cam_cli.quiet import native_chatter_silenced
 from cam_cli.text import first_line
 
-_DOWNLOAD_TIMEOUT = 30.0
-"""Seconds without a byte after which a download is given up."""
-
 _CAFFE = InputCard(fit="crop", channels="bgr", mean=(103.939, 116.779, 123.68))
 _TORCH = InputCard(fit="crop", channels="rgb", mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 _MINUS_ONE_TO_ONE = InputCard(fit="crop", channels="rgb", mean=(127.5,), std=(127.5,))
 _RESCALES_INSIDE = InputCard(fit="crop", channels="rgb")
 _FAMILIES = {
-    **dict.fromkeys(("vgg16", "vgg19", "resnet"), _CAFFE),
-    **dict.fromkeys(("densenet",), _TORCH),
-    **dict.fromkeys(
-        ("inception_v3", "inception_resnet_v2", "mobilenet", "mobilenet_v2", "nasnet", "resnet_v2", "xception"),
-        _MINUS_ONE_TO_ONE,
-    ),
-    **dict.fromkeys(("convnext", "efficientnet", "efficientnet_v2", "mobilenet_v3"), _RESCALES_INSIDE),
+    family: card
+    for card, families in {
+        _CAFFE: "vgg16 vgg19 resnet",
+        _TORCH: "densenet",
+        _MINUS_ONE_TO_ONE: "inception_v3 inception_resnet_v2 mobilenet mobilenet_v2 nasnet resnet_v2 xception",
+        _RESCALES_INSIDE: "convnext efficientnet efficientnet_v2 mobilenet_v3",
+    }.items()
+    for family in families.split()
 }
 """The preprocessing of each family: the centre crop of the usual evaluation, channel order, mean and standard deviation."""
-
-_DEFAULT_SIZE = (224, 224)
 
 
 @cache
@@ -53,14 +47,11 @@ def applications() -> dict[str, Callable[..., keras.Model]]:
 
 
 def load_application(name: str, weights: Path | Literal["imagenet"] | None) -> tuple[keras.Model, ModelCard]:
-    """Build a network of keras.applications with its 1000 ImageNet classes.
+    """Build a network of keras.applications with its 1000 ImageNet classes, and a card: input size, preprocessing, labels.
 
     Args:
         name: a key of `applications()`.
         weights: a weights file; `imagenet` for those that Keras downloads and caches; None for random ones.
-
-    Returns:
-        The model, and a card with its input size, preprocessing and labels.
 
     Raises:
         ModelError: the weights cannot be downloaded, or do not fit.
@@ -71,12 +62,9 @@ def load_application(name: str, weights: Path | Literal["imagenet"] | None) -> t
     if isinstance(weights, Path):
         load_weights(model, weights)
     rows, columns = model.input_shape[1:3]
-    size = (rows, columns) if rows and columns else _DEFAULT_SIZE
-    card = ModelCard(
-        name=name,
-        input=_FAMILIES[_family(build)].model_copy(update={"size": size}),
-        source=f"keras.applications.{build.__name__}",
-    )
+    size = (rows, columns) if rows and columns else (224, 224)
+    fed = _FAMILIES[_family(build)].model_copy(update={"size": size})
+    card = ModelCard(name=name, input=fed, source=f"keras.applications.{build.__name__}")
     return model, card.model_copy(update={"labels": imagenet_labels()})
 
 
@@ -95,7 +83,7 @@ def _family(build: Callable[..., keras.Model]) -> str:
 
 def _with_downloaded_weights(name: str) -> keras.Model:
     timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT)
+    socket.setdefaulttimeout(30.0)  # seconds without a byte
     try:
         with redirect_stdout(io.StringIO()):  # Keras's progress bar
             return applications()[name](weights="imagenet")

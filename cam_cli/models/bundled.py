@@ -1,7 +1,5 @@
 """The models that ship inside the package and need no network."""
 
-from __future__ import annotations
-
 import json
 import zipfile
 from collections.abc import Sequence
@@ -20,12 +18,9 @@ def bundled_models() -> dict[str, Path]:
 
 
 def choose_bundled(layers: Sequence[str]) -> str:
-    """Choose the bundled model that has all the named layers; `auto` fits every model.
+    """Choose the bundled model that has all the named layers, read without TensorFlow; `auto` fits every model.
 
-    The names are read from the files themselves, without TensorFlow.
-
-    Raises:
-        UsageError: no bundled model has them all.
+    Raises UsageError if no bundled model has them all.
     """
     named = [layer for layer in layers if layer != "auto"]
     for name, path in bundled_models().items():

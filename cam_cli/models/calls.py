@@ -36,11 +36,7 @@ def walk(model: keras.Layer, prefix: str = "") -> Iterator[tuple[str, keras.Laye
 
 @contextmanager
 def watching(layers: Mapping[str, keras.Layer]) -> Iterator[dict[str, list[Any]]]:
-    """Record the output of each call of `layers` while the context lasts.
-
-    Yields:
-        For each key of `layers`, the list of its outputs so far, in the order of the calls.
-    """
+    """Record the output of each call of `layers` while the context lasts: by path, a list that grows with the calls."""
     seen: dict[str, list[Any]] = {path: [] for path in layers}
     with ExitStack() as stack:
         for path, layer in layers.items():
@@ -137,11 +133,7 @@ class Trace:
 
 
 def trace(model: keras.Model, input_shape: tuple[int, int, int]) -> Trace:
-    """Trace the model once for an input of shape (H, W, C), without running it.
-
-    Raises:
-        ModelError: the model does not take an image of this shape.
-    """
+    """Trace the model once for an input of shape (H, W, C), without running it; raises ModelError if it does not take one."""
     layers = dict(walk(model))
     found: list[Trace] = []
 
@@ -157,11 +149,7 @@ def trace(model: keras.Model, input_shape: tuple[int, int, int]) -> Trace:
 
 
 def concrete_function(function: Any, images: str, *arguments: tf.TensorSpec) -> Any:
-    """Trace a tf.function that calls a model; `images` describes its input in the error message.
-
-    Raises:
-        ModelError: the model does not take such an input.
-    """
+    """Trace a tf.function that calls a model; raises ModelError if the model does not take `images`, as the message says."""
     try:
         with native_chatter_silenced():
             return function.get_concrete_function(*arguments)

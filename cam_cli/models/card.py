@@ -1,7 +1,5 @@
 """Model cards: what a model file does not say about itself. The bundled models have cards of the same format."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal
 
@@ -32,7 +30,7 @@ class InputCard(BaseModel):
         return Preprocessing(**self.model_dump(exclude={"size"}))
 
 
-class TokensCard(BaseModel):
+class Tokens(BaseModel):
     """How a transformer's tokens cover the image: `class_tokens` tokens of no position, then a grid of rows and columns."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,9 +52,7 @@ class ModelCard(BaseModel):
     input: InputCard = InputCard()
     labels: Path | None = Field(None, description="CSV with a column `name`, or one name a line")
     layer: str | None = Field(None, description="the layer that `auto` takes")
-    tokens: TokensCard | None = Field(
-        None, description="of a vision transformer; inferred where only one way is possible"
-    )
+    tokens: Tokens | None = Field(None, description="of a vision transformer; inferred where only one way is possible")
     licence: str = ""
     source: str = ""
     sha256: str | None = Field(None, description="of the model file; another file is refused")

@@ -4,8 +4,6 @@ Keras builds whatever a description names, and its safe mode refuses what is kno
 may be named. (Keras 3.15.1 in safe mode lets a Lambda layer call any function of Keras, also one that writes files.)
 """
 
-from __future__ import annotations
-
 import json
 import zipfile
 from collections.abc import Iterator
@@ -100,7 +98,9 @@ def _is_known(entry: dict[str, Any], *, layer: bool) -> bool:
     if any(keras.saving.get_registered_object(str(key)) for key in (name, entry.get("registered_name") or name)):
         return True
     if entry["class_name"] == "function":
-        return name not in _LOOK_UPS and any(hasattr(owner, name) for owner in _modules_of_functions(module))
+        owners = [getattr(keras, owner) for owner in _BUILTINS] if module == "builtins" else []
+        owners += [import_module(str(module))] if str(module).startswith(_FUNCTIONS) else []
+        return name not in _LOOK_UPS and any(hasattr(owner, name) for owner in owners)
     if name in _OBJECTS:
         return True
     if module is None and "registered_name" not in entry:  # written by Keras 2, looked up among the layers
@@ -110,12 +110,6 @@ def _is_known(entry: dict[str, Any], *, layer: bool) -> bool:
     if str(module).startswith("keras.src."):  # Keras itself takes only parts of models from there
         return True
     return module in _CLASSES and _has_class(import_module(str(module)), name)
-
-
-def _modules_of_functions(module: object) -> list[ModuleType]:
-    if module == "builtins":
-        return [getattr(keras, name) for name in _BUILTINS]
-    return [import_module(str(module))] if str(module).startswith(_FUNCTIONS) else []
 
 
 def _has_class(module: ModuleType, name: str) -> bool:

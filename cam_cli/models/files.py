@@ -1,7 +1,5 @@
 """Open a path as a Keras model, or say in one line why it cannot be opened."""
 
-from __future__ import annotations
-
 import zipfile
 from contextlib import nullcontext
 from pathlib import Path
@@ -63,8 +61,7 @@ def open_model(path: Path, *, unsafe_lambda: bool = False) -> keras.Model:
 def load_weights(model: keras.Model, path: Path) -> None:
     """Load a `.weights.h5`, `.h5` or `.keras` file into a model of the same architecture.
 
-    Raises:
-        ModelError: no such file, no weights in it, or weights of another architecture.
+    Raises ModelError if there is no such file, no weights in it, or weights of another architecture.
     """
     source = path / "model.weights.h5" if path.is_dir() else path
     kind = recognise(source)

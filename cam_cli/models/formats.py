@@ -1,7 +1,5 @@
 """Recognise the format of a model file by its content, not by its name."""
 
-from __future__ import annotations
-
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,9 +39,9 @@ def recognise(path: Path) -> Format:
         found = _folder(path) if path.is_dir() else _file(path)
     except OSError as error:
         raise ModelError(f"{str(path)!r} cannot be read: {error.strerror}") from error
-    if isinstance(found, Format):
-        return found
-    raise ModelError(f"{str(path)!r} {found}")
+    if isinstance(found, str):
+        raise ModelError(f"{str(path)!r} {found}")
+    return found
 
 
 @contextmanager

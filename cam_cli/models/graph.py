@@ -1,7 +1,5 @@
 """Questions to the graph of a traced model."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator
 

@@ -1,20 +1,12 @@
 """The grid of a layer: which part of the image each of its values belongs to, for feature maps and for tokens."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
-
-@dataclass(frozen=True)
-class Tokens:
-    """How a transformer's tokens cover the image: `class_tokens` tokens of no position, then a grid, row by row."""
-
-    grid: tuple[int, int]
-    class_tokens: int = 1
+from cam_cli.models.card import Tokens
 
 
 @dataclass(frozen=True)
@@ -46,11 +38,6 @@ def grid_of(output: Any, input_shape: tuple[int, int, int], declared: Tokens | N
 
     The grid of tokens is the one that the card declares. Without a declaration it is the only grid of the image's proportions
     that they fill, with or without one class token.
-
-    Args:
-        output: a symbolic output of a layer.
-        input_shape: (H, W, C) of the network's input.
-        declared: the tokens of the model's card.
     """
     is_grid = isinstance(output, tf.Tensor) and output.dtype.is_floating and output.shape.rank in (3, 4)
     if not is_grid or None in output.shape[1:]:
@@ -62,12 +49,10 @@ def grid_of(output: Any, input_shape: tuple[int, int, int], declared: Tokens | N
     if declared is not None:
         fits = math.prod(declared.grid) + declared.class_tokens == tokens
         return Grid(*declared.grid, k, declared.class_tokens) if fits else None
-    found = [
-        Grid(h, w, k, extra) for extra in (0, 1) for h, w in _proportional(tokens - extra, input_shape[:2]) if h * w > 1
-    ]
+    height, width, _ = input_shape
+    found = []
+    for extra, cells in ((0, tokens), (1, tokens - 1)):
+        rows = math.isqrt(max(0, cells) * height // width)  # rows * columns = cells, rows / columns = height / width
+        if cells > 1 and rows * rows * width == cells * height and cells % rows == 0:
+            found.append(Grid(rows, cells // rows, k, extra))
     return found[0] if len(found) == 1 else None
-
-
-def _proportional(cells: int, size: tuple[int, int]) -> list[tuple[int, int]]:
-    height, width = size
-    return [(h, cells // h) for h in range(1, cells + 1) if cells % h == 0 and h * width == cells // h * height]

@@ -1,7 +1,5 @@
 """The input of a model: its size, channels and preprocessing, from the flags, the card and the model itself."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -18,9 +16,6 @@ _DEFAULT_SIDE = 224
 _CHANNELS_OF_COUNT: dict[int | None, Literal["rgb", "rgba", "grey"]] = {None: "rgb", 1: "grey", 3: "rgb", 4: "rgba"}
 _LEARNED = {"Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "MatMul", "BatchMatMulV2", "Einsum"}
 
-OpenShape = tuple[int | None, int | None, int | None]
-"""(rows, columns, channels); None if the model leaves it open."""
-
 
 @dataclass(frozen=True)
 class Overrides:
@@ -36,17 +31,13 @@ class Overrides:
     unsafe_lambda: bool = False
 
 
-@dataclass(frozen=True)
-class ModelInput:
-    """The input of a model. shape: (H, W, C). remarks: the assumptions that were made, for the user."""
-
-    shape: tuple[int, int, int]
-    preprocessing: Preprocessing
-    remarks: tuple[str, ...]
-
-
-def settle_input(model: keras.Model, card: InputCard | None, overrides: Overrides) -> ModelInput:
+def settle_input(
+    model: keras.Model, card: InputCard | None, overrides: Overrides
+) -> tuple[tuple[int, int, int], Preprocessing, list[str]]:
     """Decide on a model's input. The order is: flags, the card, the model itself, assumptions.
+
+    Returns:
+        Its shape, (H, W, C), its preprocessing, and the assumptions that were made, for the user.
 
     Raises:
         ModelError: the model does not take images: several inputs, channels first, or a number of channels that images do
@@ -60,7 +51,16 @@ def settle_input(model: keras.Model, card: InputCard | None, overrides: Override
             f"the model takes {channels} channels, and images give 1 (grey), 3 (rgb, bgr) or 4 (rgba); "
             "from Python, cam_cli.explain(model, images) takes arrays of any number"
         )
-    size, remarks = _size(own, card, overrides)
+    remarks: list[str] = []
+    size = overrides.input_size or (card and card.size)
+    if not size:
+        if own is None:
+            raise UsageError("the model does not say how large its input is; give --input-size HEIGHTxWIDTH")
+        size = own[0] or _DEFAULT_SIDE, own[1] or _DEFAULT_SIDE
+        if None in own[:2]:
+            remarks.append(
+                f"the model takes images of any size: taking {size[0]}x{size[1]} (--input-size says otherwise)"
+            )
     preprocessing, assumptions = _preprocessing(model, size, channels, card, overrides)
     count = CHANNELS[preprocessing.channels]
     if channels not in (None, count):
@@ -70,11 +70,11 @@ def settle_input(model: keras.Model, card: InputCard | None, overrides: Override
         )
     if problem := unfit(size, preprocessing):
         raise UsageError(f"{problem}; correct --mean and --std, or the model's card")
-    return ModelInput((*size, count), preprocessing, (*remarks, *assumptions))
+    return (*size, count), preprocessing, remarks + assumptions
 
 
-def own_input_shape(model: keras.Model) -> OpenShape | None:
-    """Return the input shape that the model itself declares; None if it declares none.
+def own_input_shape(model: keras.Model) -> tuple[int | None, int | None, int | None] | None:
+    """Return (rows, columns, channels) as the model itself declares them, each None if left open; None if it declares none.
 
     Raises:
         ModelError: the model has several inputs, an input that is not an image, or layers that want channels first.
@@ -83,7 +83,10 @@ def own_input_shape(model: keras.Model) -> OpenShape | None:
     if inputs is not None and len(inputs) != 1:
         listed = ", ".join(f"'{x.name}' {tuple(x.shape[1:])}" for x in inputs)
         raise ModelError(f"the model has {len(inputs)} inputs ({listed}); smoothcam explains classifiers of one image")
-    shape = tuple(inputs[0].shape) if inputs else _shape_when_built(model)
+    # Without declared inputs it is the shape for which a subclassed model was built.
+    built = inputs[0].shape if inputs else (model.get_build_config() or {}).get("input_shape")
+    is_shape = isinstance(built, list | tuple) and all(n is None or isinstance(n, int) for n in built)
+    shape = tuple(built) if built and is_shape else None
     if any(getattr(layer, "data_format", None) == "channels_first" for _, layer in walk(model)):
         raise ModelError(
             f"the model wants channels first (input {shape and shape[1:]}); build it with data_format='channels_last', "
@@ -92,24 +95,6 @@ def own_input_shape(model: keras.Model) -> OpenShape | None:
     if shape is not None and len(shape) != 4:
         raise ModelError(f"the model's input has shape {shape[1:]}, not (rows, columns, channels) of an image")
     return shape and (shape[1], shape[2], shape[3])
-
-
-def _shape_when_built(model: keras.Model) -> tuple[int | None, ...] | None:
-    """Return the input shape, with the batch, for which a subclassed model was built."""
-    shape = (model.get_build_config() or {}).get("input_shape")
-    if isinstance(shape, list | tuple) and all(n is None or isinstance(n, int) for n in shape):
-        return tuple(shape)
-    return None
-
-
-def _size(own: OpenShape | None, card: InputCard | None, overrides: Overrides) -> tuple[tuple[int, int], list[str]]:
-    if given := overrides.input_size or (card and card.size):
-        return given, []
-    if own is None:
-        raise UsageError("the model does not say how large its input is; give --input-size HEIGHTxWIDTH")
-    rows, columns = (n or _DEFAULT_SIDE for n in own[:2])
-    remark = f"the model takes images of any size: taking {rows}x{columns} (--input-size says otherwise)"
-    return (rows, columns), [remark] if None in own[:2] else []
 
 
 def _preprocessing(
@@ -133,11 +118,7 @@ def _preprocessing(
 
 
 def rescales_its_input(model: keras.Model, shape: tuple[int, int, int]) -> bool:
-    """Return True if a Rescaling or Normalization layer, at any depth, acts on the input and not on learned features.
-
-    Raises:
-        ModelError: the model does not take an input of this shape, (H, W, C).
-    """
+    """Return True if a Rescaling or Normalization layer, at any depth, acts on the input and not on learned features."""
     paths = [path for path, layer in walk(model) if type(layer).__name__ in ("Rescaling", "Normalization")]
     if not paths:
         return False

@@ -1,7 +1,5 @@
 """Class names, and the texts by which a user may name a class."""
 
-from __future__ import annotations
-
 import csv
 import difflib
 import hashlib
@@ -61,9 +59,6 @@ class Labels:
             if int(wanted) >= classes:
                 raise UsageError(f"target {wanted}: the model has {classes} classes, 0 to {classes - 1}")
             return (int(wanted),)
-        return (self._by_name(wanted),)
-
-    def _by_name(self, wanted: str) -> int:
         if not self.entries:
             raise UsageError(
                 f"target '{wanted}': this model has no class names; give an index, or names with --labels FILE"
@@ -75,23 +70,19 @@ class Labels:
                 choices = " or ".join(map(str, found))
                 raise UsageError(f"target '{wanted}' names {len(found)} classes; give the index: {choices}")
             if found:
-                return found[0]
-        raise UsageError(f"target '{wanted}': no class of that name{self._near(key)}")
-
-    def _near(self, key: str) -> str:
-        names = {n.casefold(): f"'{n}' ({e.index})" for e in self.entries for n in (e.name, *e.synonyms)}
-        close = difflib.get_close_matches(key, names, n=3, cutoff=0.6)
-        close += [n for n in names if key in n.split()][: 3 - len(close)]
-        listed = ", ".join(names[n] for n in dict.fromkeys(close))
-        return f"; near it: {listed}" if close else "; `smoothcam models --labels` lists them"
+                return (found[0],)
+        known = {n.casefold(): f"'{n}' ({e.index})" for e in self.entries for n in (e.name, *e.synonyms)}
+        close = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
+        close += [n for n in known if key in n.split()][: 3 - len(close)]
+        listed = ", ".join(known[n] for n in dict.fromkeys(close))
+        hint = f"near it: {listed}" if close else "`smoothcam models --labels` lists them"
+        raise UsageError(f"target '{wanted}': no class of that name; {hint}")
 
 
 def read_labels(path: Path) -> Labels:
-    """Read class names from a file.
+    """Read class names from a CSV file with the column `name` and, optionally, `index`, `wnid` and `synonyms`.
 
-    Args:
-        path: a CSV file with the column `name` and, optionally, `index`, `wnid` and `synonyms`; or plain text with one name
-            a line, in the order of the output.
+    Plain text with one name a line, in the order of the output, is read too.
 
     Raises:
         UsageError: the file cannot be read, or its indices are not 0, 1, 2, ...

@@ -1,7 +1,5 @@
 """The layers of a model: their description, lookup by name, and the choice of `auto`."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -12,8 +10,9 @@ import tensorflow as tf
 
 from cam_cli.errors import ModelError, UsageError
 from cam_cli.models.calls import Trace
+from cam_cli.models.card import Tokens
 from cam_cli.models.graph import bottlenecks, operations_between
-from cam_cli.models.grid import Grid, Tokens, grid_of
+from cam_cli.models.grid import Grid, grid_of
 
 _NONNEGATIVE = {"Relu", "Relu6", "Sigmoid", "Softmax", "Softplus", "Exp", "Abs", "Square"}
 _KEEPS_SIGN = {
@@ -64,18 +63,18 @@ class LayerInfo:
 
 
 def describe_layers(traced: Trace, tokens: Tokens | None = None) -> tuple[LayerInfo, ...]:
-    """List the layers that run, in the order in which they finish.
-
-    Args:
-        traced: the model.
-        tokens: of a transformer, if its card declares them.
-    """
+    """List the layers that run, in the order in which they finish; `tokens` are those that a transformer's card declares."""
     order = {op.name: position for position, op in enumerate(traced.output.graph.get_operations())}
     narrow = bottlenecks(traced.output.graph.inputs[0], traced.output)
     ran = {path: calls[-1] for path, calls in traced.calls.items() if calls}
     activated: set[Any] = set()
     infos = []
-    for path in sorted(ran, key=lambda path: order.get(_last_operation(ran[path]), -1)):
+
+    def when(path: str) -> int:
+        tensors = [t for t in tf.nest.flatten(ran[path]) if isinstance(t, tf.Tensor)]
+        return order.get(tensors[-1].op.name, -1) if tensors else -1
+
+    for path in sorted(ran, key=when):
         output = ran[path]
         grid = grid_of(output, traced.input_shape, tokens)
         if _is_activated(traced.layers[path], output, activated):
@@ -94,17 +93,11 @@ def describe_layers(traced: Trace, tokens: Tokens | None = None) -> tuple[LayerI
                 read=grid is not None and _is_read(output, traced.output, grid),
             )
         )
-    return tuple(_with_better(info, infos[i + 1 :]) for i, info in enumerate(infos))
-
-
-def _last_operation(output: object) -> str:
-    tensors = [t for t in tf.nest.flatten(output) if isinstance(t, tf.Tensor)]
-    return str(tensors[-1].op.name) if tensors else ""
-
-
-def _with_better(info: LayerInfo, later: Sequence[LayerInfo]) -> LayerInfo:
-    better = next((i.path for i in later if i.activated and i.grid == info.grid), None)
-    return replace(info, better=better) if info.signed else info
+    for i, info in enumerate(infos):
+        if info.signed:
+            better = next((later.path for later in infos[i + 1 :] if later.activated and later.grid == info.grid), None)
+            infos[i] = replace(info, better=better)
+    return tuple(infos)
 
 
 def _is_activated(layer: keras.Layer, output: object, activated: Collection[Any]) -> bool:
@@ -149,10 +142,7 @@ def choose_layer(infos: Sequence[LayerInfo]) -> LayerInfo:
 
     It is the last bottleneck with feature maps larger than 1x1 that is the output of an activation function. If there is none,
     it is the last such bottleneck that cannot be negative, then the last one of any sign. In a transformer it is the last
-    bottleneck of tokens that the score still reads.
-
-    Raises:
-        ModelError: the model has no feature maps.
+    bottleneck of tokens that the score still reads. Raises ModelError if the model has no feature maps.
     """
     usable = [i for i in infos if i.grid and i.grid != (1, 1) and i.bottleneck and i.read]
     if usable and usable[-1].tokens:
@@ -181,8 +171,7 @@ def choose_scales(infos: Sequence[LayerInfo]) -> tuple[str, str] | None:
 def find_layer(layers: Collection[str], name: str) -> str:
     """Return the path that a name means: a path such as `backbone/Conv_1`, or the end of one path only.
 
-    Raises:
-        UsageError: no such layer, or several.
+    Raises UsageError if there is no such layer, or several.
     """
     if name in layers:
         return name

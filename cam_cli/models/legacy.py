@@ -1,7 +1,5 @@
 """Translate model descriptions that Keras 2 wrote into the form that Keras 3 reads."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Iterator
@@ -59,8 +57,7 @@ def modernise(entry: dict[str, Any]) -> dict[str, Any]:
     if isinstance(layers := config.get("layers"), list):
         config["layers"] = [*_input_of(kind, layers), *map(modernise, layers)]
         config = _without_slashes(config)
-        alone = {key: ends[0] for key in _ENDS if isinstance(ends := config.get(key), list) and len(ends) == 1}
-        config |= alone
+        config |= {key: ends[0] for key in _ENDS if isinstance(ends := config.get(key), list) and len(ends) == 1}
     return {**entry, "config": config}
 
 

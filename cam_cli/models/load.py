@@ -1,7 +1,5 @@
 """Load a model by name, with its input, preprocessing and class names."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +11,8 @@ from cam_cli.images.fit import Preprocessing
 from cam_cli.models.applications import applications, load_application, sha256_of_weights
 from cam_cli.models.bundled import bundled_models
 from cam_cli.models.calls import choose_output
+from cam_cli.models.card import Tokens
 from cam_cli.models.files import open_model
-from cam_cli.models.grid import Tokens
 from cam_cli.models.inputs import Overrides, settle_input
 from cam_cli.models.labels import Labels, read_labels
 from cam_cli.models.source import ModelSource, find_source
@@ -67,33 +65,29 @@ def load_network(
     elif overrides.weights is not None:
         raise UsageError(f"--weights goes with a keras.applications name such as resnet50, not with '{found.chosen}'")
     elif found.path is None:
-        raise _unknown(found.chosen)
+        bundled = bundled_models()
+        near = difflib.get_close_matches(name, [*bundled, *applications()], n=3)
+        hint = f"; near it: {', '.join(near)}" if near else ""
+        raise UsageError(
+            f"no model '{found.chosen}': neither a file, nor a bundled model ({', '.join(bundled)}), nor one of "
+            f"`smoothcam models --applications`{hint}"
+        )
     else:
         model, name = open_model(found.path, unsafe_lambda=overrides.unsafe_lambda), found.path.name
     assert digest is not None
-    settled = settle_input(model, card.input if card else None, overrides)
+    shape, preprocessing, assumptions = settle_input(model, card.input if card else None, overrides)
     labels = overrides.labels or (card.labels if card else None)
     assumed = [] if found.named else [f"no model named: taking the bundled {found.chosen}"]
     return Network(
         name=card.name if card else name,
         sha256=digest,
         model=model,
-        input_shape=settled.shape,
-        preprocessing=settled.preprocessing,
+        input_shape=shape,
+        preprocessing=preprocessing,
         labels=read_labels(labels) if labels else Labels(),
         default_layer=card.layer if card else None,
-        tokens=Tokens(card.tokens.grid, card.tokens.class_tokens) if card and card.tokens else None,
-        remarks=(*assumed, *settled.remarks, *_output_remarks(model, settled.shape)),
-    )
-
-
-def _unknown(chosen: str) -> UsageError:
-    bundled = bundled_models()
-    near = difflib.get_close_matches(chosen.lower(), [*bundled, *applications()], n=3)
-    hint = f"; near it: {', '.join(near)}" if near else ""
-    return UsageError(
-        f"no model '{chosen}': neither a file, nor a bundled model ({', '.join(bundled)}), nor one of "
-        f"`smoothcam models --applications`{hint}"
+        tokens=card.tokens if card else None,
+        remarks=(*assumed, *assumptions, *_output_remarks(model, shape)),
     )
 
 

@@ -1,7 +1,5 @@
 """A copy of a model whose weights are shuffled layer by layer from the top, as Adebayo et al. 2018 test maps."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -22,12 +20,7 @@ def randomised(model: keras.Model, input_shape: tuple[int, int, int], seed: int)
     Every weight tensor keeps its values in another order, so that signals keep their size and variances stay positive. The
     seed and the layer's path decide the order.
 
-    Args:
-        model: any Keras classifier that can be copied; it is not changed.
-        input_shape: (H, W, C).
-
-    Yields:
-        The same copy each time, with one more layer shuffled; layers without weights are skipped.
+    The model is not changed. It is the same copy each time, with one more layer shuffled; layers without weights are skipped.
 
     Raises:
         ModelError: the model cannot be copied, or does not take such an image.
@@ -35,9 +28,8 @@ def randomised(model: keras.Model, input_shape: tuple[int, int, int], seed: int)
     copy = _copied(model, input_shape)
     weights = _owned(dict(walk(copy)), copy)
     for path in layers_with_weights(copy, input_shape):
-        random = np.random.default_rng(
-            int.from_bytes(hashlib.sha256(f"{seed}\n{path}".encode()).digest()[:8], "little")
-        )
+        digest = hashlib.sha256(f"{seed}\n{path}".encode()).digest()
+        random = np.random.default_rng(int.from_bytes(digest[:8], "little"))
         for variable in weights[path]:
             values = np.asarray(variable)
             variable.assign(random.permutation(values.ravel()).reshape(values.shape))
@@ -48,9 +40,6 @@ def layers_with_weights(model: keras.Model, input_shape: tuple[int, int, int]) -
     """Return the paths of the layers that run and have weights of their own, the last to run first.
 
     Weights of the model itself, which a subclass may have, come last, under the model's name.
-
-    Raises:
-        ModelError: the model does not take an image of this shape, (H, W, C).
     """
     traced = trace(model, input_shape)
     when = {op.name: number for number, op in enumerate(traced.output.graph.get_operations())}
@@ -77,12 +66,10 @@ def _owned(layers: Mapping[str, Any], model: keras.Model) -> dict[str, list[Any]
 
 def _copied(model: keras.Model, input_shape: tuple[int, int, int]) -> keras.Model:
     by_layers = isinstance(model, keras.Sequential) or getattr(model, "_inputs_struct", None) is not None
+    options = {"clone_function": _twin, "recursive": True} if by_layers else {}
     try:
         with native_chatter_silenced():
-            if by_layers:
-                copy = keras.models.clone_model(model, clone_function=_twin, recursive=True)
-            else:
-                copy = keras.models.clone_model(model)
+            copy = keras.models.clone_model(model, **options)
             run_model(copy, tf.zeros((1, *input_shape)))
             copy.set_weights(model.get_weights())
         for (_, own), (_, copied) in zip([*walk(model)], [*walk(copy)], strict=True):

@@ -1,7 +1,5 @@
 """Where a model comes from, found without TensorFlow: its file, its card, and the digests that identify it."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,13 +31,10 @@ class ModelSource:
 
     def identity(self) -> dict[str, str | None]:
         """Return the digests of all files that decide which model is loaded."""
-        return {
-            "chosen": self.chosen,
-            "model": self.sha256,
-            "card": self.card.model_dump_json() if self.card else None,
-            "labels": sha256_of(self.labels) if self.labels and self.labels.exists() else None,
-            "weights": sha256_of(self.weights) if self.weights and self.weights.exists() else None,
-        }
+        card = self.card.model_dump_json() if self.card else None
+        files = {"labels": self.labels, "weights": self.weights}
+        digests = {kind: sha256_of(path) if path and path.exists() else None for kind, path in files.items()}
+        return {"chosen": self.chosen, "model": self.sha256, "card": card, **digests}
 
 
 def find_source(

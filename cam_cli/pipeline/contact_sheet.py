@@ -6,6 +6,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 
 from PIL import Image
 
@@ -49,11 +50,10 @@ def write_sheet(
     several_layers = len({layer for _, layer, _, _ in columns}) > 1
     titles = ["image", *(_title(key, with_layer=several_layers) for key in columns)]
     paths = [root / from_printable(row["path"]) for row in rows]
-    how = DecodeSettings((_CELL, _CELL), Preprocessing(), _CELL, max_pixels)
-    jobs = (
-        (row, path, row["sha256"] if row["status"] == "failed" else None) for row, path in zip(rows, paths, strict=True)
-    )
-    decoded = [opened.image for _, opened in decoders.decode(jobs, how, ahead=_AHEAD)]
+    settings = DecodeSettings((_CELL, _CELL), Preprocessing(), _CELL, max_pixels)
+    known = (row["sha256"] if row["status"] == "failed" else None for row in rows)
+    jobs = zip(rows, paths, known, strict=True)
+    decoded = [result.image for _, result in decoders.decode(jobs, settings, ahead=_AHEAD)]
     cells = [_cells(row, maps, columns, store, image) for row, maps, image in zip(rows, keyed, decoded, strict=True)]
     buffer = io.BytesIO()
     contact_sheet(cells, titles, _CELL).save(buffer, "JPEG", quality=88)
@@ -97,8 +97,11 @@ def _map_cell(entry: MapRow, store: ResultStore, key: str, probability: dict[int
     index = entry["target"]["index"]
     sure = f" {probability[index]:.2f}" if index in probability else ""
     state = "" if entry["state"] == "ok" else f", {entry['state']}"
-    name = entry["files"]["overlay"] or entry["files"]["heatmap"]
-    return Cell(_picture(store, key, name) if name else None, f"{entry['target']['label']}{sure}{state}")
+    picture = None
+    if name := entry["files"]["overlay"] or entry["files"]["heatmap"]:
+        with suppress(OSError):
+            picture = read_picture(store.read(key, name))
+    return Cell(picture, f"{entry['target']['label']}{sure}{state}")
 
 
 def _title(key: Key, *, with_layer: bool) -> str:
@@ -111,10 +114,3 @@ def _title(key: Key, *, with_layer: bool) -> str:
     parts += [f"top {selection['top']}"] if selection["top"] else []
     parts += [f"target {target}"] if target > 1 else []
     return " ".join(parts)
-
-
-def _picture(store: ResultStore, key: str, name: str) -> Image.Image | None:
-    try:
-        return read_picture(store.read(key, name))
-    except OSError:
-        return None

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from cam_cli.config import RunConfig
-from cam_cli.pipeline.discover import Discovery, discovery_for
+from cam_cli.pipeline.discover import discovery_for
 from cam_cli.pipeline.resume import FAILED, TOUCHED, Resume, Verdict
 from cam_cli.plan.plan import PlanInputs, plan_from
 from cam_cli.reporter import Reporter
-from cam_cli.results.index import Index, path_hash
+from cam_cli.results.index import Index, hash64
 from cam_cli.results.shard import Shard
-from cam_cli.results.store import ResultStore, result_store_at
+from cam_cli.results.store import result_store_at
 from cam_cli.storage.location import Location
 from cam_cli.text import printable
 
@@ -34,64 +34,40 @@ class Planned:
     reason: str
 
 
-@dataclass
-class DryRun:
-    """Tells, image by image, what `explain_run` with the same arguments would do.
+def dry_run(paths: Sequence[Location], config: RunConfig, reporter: Reporter) -> Iterator[Planned]:
+    """Yield what `explain_run` with the same arguments would do, in the order of the run; report the totals at the end.
 
     Raises:
         UsageError, NoImagesError: as `explain_run` does.
     """
-
-    paths: Sequence[Location]
-    config: RunConfig
-    reporter: Reporter
-    counts: Counter[str] = field(default_factory=Counter)
-    outside_shard: int = 0
-
-    def images(self) -> Iterator[Planned]:
-        """Yield what would be done, in the order of the run."""
-        config = self.config
-        shard = Shard.parse(config.shard)
-        discovery = discovery_for(self.paths, config)
-
-        def unreadable(path: Location, error: OSError) -> None:
-            self.reporter.warn(f"{printable(path)}: folder skipped: {error.strerror}")
-
-        images = discovery.some_images(unreadable)
-        store = result_store_at(config.output, shard)
-        store.check()
-        with store.index_files() as files, Index(files, shard.owns) as index:
-            resume = self._resume(store, index, discovery)
-            for found in images:
-                path = printable(found.relative)
-                if not shard.owns(path_hash(path)):
-                    self.outside_shard += 1
-                    continue
-                verdict = resume.judge(found)
-                obstacle = store.obstacle(found.relative)
-                planned = Planned(path, "collide", obstacle) if obstacle else _planned(path, verdict)
-                self.counts[planned.action] += 1
-                yield planned
-
-    def summary(self) -> str:
-        """Return one line of totals."""
-        words = {
-            "explain": "to explain",
-            "check": "to check",
-            "skip": "to skip",
-            "collide": "in the way of other files",
-        }
-        parts = [
-            f"{self.counts[action]} {text}"
-            for action, text in words.items()
-            if self.counts[action] or action == "explain"
-        ]
-        parts += [f"{self.outside_shard} left to other shards"] if self.outside_shard else []
-        return f"{', '.join(parts)}; nothing was written"
-
-    def _resume(self, store: ResultStore, index: Index, discovery: Discovery) -> Resume:
-        plan = plan_from(store.last_run(), PlanInputs.of(self.config, discovery.root))
-        return Resume(store, index, plan, retry_failed=self.config.retry_failed)
+    counts: Counter[str] = Counter()
+    shard = Shard.parse(config.shard)
+    discovery = discovery_for(paths, config)
+    images = discovery.some_images(
+        lambda path, error: reporter.warn(f"{printable(path)}: folder skipped: {error.strerror}")
+    )
+    store = result_store_at(config.output, shard)
+    store.check()
+    with store.index_files() as files, Index(files, shard.owns) as index:
+        plan = plan_from(store.last_run(), PlanInputs.of(config, discovery.root))
+        resume = Resume(store, index, plan, config.retry_failed)
+        for image in images:
+            path = printable(image.relative)
+            if not shard.owns(hash64(path)):
+                counts["other shards"] += 1
+                continue
+            verdict = resume.judge(image)
+            obstacle = store.obstacle(image.relative)
+            planned = Planned(path, "collide", obstacle) if obstacle else _planned(path, verdict)
+            counts[planned.action] += 1
+            yield planned
+    words = {"check": "to check", "skip": "to skip", "collide": "in the way of other files"}
+    words["other shards"] = "left to other shards"
+    parts = [
+        f"{counts['explain']} to explain",
+        *(f"{counts[key]} {text}" for key, text in words.items() if counts[key]),
+    ]
+    reporter.say(f"{', '.join(parts)}; nothing was written")
 
 
 def _planned(path: str, verdict: Verdict) -> Planned:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from cam_cli.decoding.image import stat_of
@@ -33,6 +34,7 @@ class Verdict:
     row: Row | None = None
 
 
+@dataclass(frozen=True)
 class Resume:
     """Judges images against what lies in the run folder.
 
@@ -41,49 +43,45 @@ class Resume:
     image decide. A failed image counts as finished unless `retry_failed`.
     """
 
-    def __init__(self, store: ResultStore, index: Index, plan: Plan | None, *, retry_failed: bool) -> None:
-        self._store = store
-        self._index = index
-        self._plan = plan
-        self._retry_failed = retry_failed
+    store: ResultStore
+    index: Index
+    plan: Plan | None
+    retry_failed: bool
 
-    def judge(self, found: ImageFile) -> Verdict:
+    def judge(self, image: ImageFile) -> Verdict:
         """Return the verdict on one image; without a plan every earlier result counts as made with other settings."""
-        key = self._store.key(found.relative)
-        path = printable(found.relative)
-        row: Row | None = self._index.row(path)
-        written = self._store.stamp(key)
-        if row is None or written is None or row.get(self._store.stamp_name) != written:
+        key = self.store.key(image.relative)
+        path = printable(image.relative)
+        row: Row | None = self.index.row(path)
+        written = self.store.stamp(key)
+        if row is None or written is None or row.get(self.store.stamp_name) != written:
             row = self._read(key, path, written) if written is not None else self._without_folder(row)
         if row is None:
             return Verdict(NEW)
-        if self._plan is None or row["fingerprint"] != self._plan.fingerprint(row["sha256"], self._targets(found)):
+        targets: tuple[int, ...] = ()
+        with suppress(ImageError):
+            targets = self.plan.targets.of(image.relative) if self.plan else ()
+        if self.plan is None or row["fingerprint"] != self.plan.fingerprint(row["sha256"], targets):
             return Verdict(OTHERWISE, row)
         if row["status"] == "failed":
-            if self._retry_failed:
+            if self.retry_failed:
                 return Verdict(FAILED, row)
-        elif not self._store.holds(key, files_of(row)):
+        elif not self.store.holds(key, files_of(row)):
             return Verdict(INCOMPLETE, row)
-        source = stat_of(found.path)
+        source = stat_of(image.path)
         if row.get("source") != (source and source.record()):
             return Verdict(TOUCHED, row)
         return Verdict(None, row)
 
-    def _targets(self, found: ImageFile) -> tuple[int, ...]:
-        try:
-            return self._plan.targets_of(found.relative) if self._plan else ()
-        except ImageError:
-            return ()
-
     def _read(self, key: str, path: str, written: Stamp) -> Row | None:
-        manifest = self._store.manifest(key)
+        manifest = self.store.manifest(key)
         if manifest is None or manifest.image.path != path:
             return None
         row = manifest.row()
-        row[self._store.stamp_name] = written
+        row[self.store.stamp_name] = written
         return row
 
     def _without_folder(self, row: Row | None) -> Row | None:
         """Return the row of an image that failed because no manifest could be written for it."""
-        failed = row is not None and row["status"] == "failed" and row.get(self._store.stamp_name) is None
+        failed = row is not None and row["status"] == "failed" and row.get(self.store.stamp_name) is None
         return row if failed else None

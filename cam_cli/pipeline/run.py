@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import cache
@@ -29,7 +29,7 @@ from cam_cli.pipeline.resume import Resume
 from cam_cli.pipeline.stats import Stats
 from cam_cli.plan.plan import Plan, PlanInputs, plan_from
 from cam_cli.reporter import Reporter
-from cam_cli.results.index import Index, path_hash
+from cam_cli.results.index import Index, hash64
 from cam_cli.results.run_record import PlanRecord, RunRecord, versions
 from cam_cli.results.shard import Shard
 from cam_cli.results.store import ResultStore, result_store_at
@@ -76,20 +76,45 @@ def explain_run(
         decoders = stack.enter_context(DecoderPool(config.workers or decoders_for(cores()), config.image_timeout))
         executor = stack.enter_context(_executor(inputs, store, decoders, reporter, interruption))
         known = plan_from(last_run, inputs)
-        start = _starter(executor, discovery, shard, reporter, known)
+
+        @cache
+        def start() -> Plan:  # when it is first needed: for the plan or for an image
+            _count_in_background(discovery, shard, reporter)
+            plan = executor.start(known)
+            if known is not None and known.digest != plan.digest:
+                raise SmoothcamError(
+                    f"run.json in '{config.output}' does not describe this model any more, though nothing it was made from has "
+                    "changed; choose another folder with -o"
+                )
+            return plan
+
         plan = known or start()
-        record = _record(paths, config, origin, discovery, shard, plan)
+        record = RunRecord(
+            root=printable(discovery.root),
+            cwd=printable(Path.cwd()),
+            paths=tuple(printable(path) for path in paths),
+            config=config.model_dump(mode="json"),
+            origin=dict(origin),
+            versions=versions(),
+            shard=shard if shard.count > 1 else None,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started=_now(),
+            state="running",
+            model=plan.model,
+            settings=dict(plan.settings),
+            plan=PlanRecord(key=plan.key, classes=plan.classes, remarks=plan.remarks),
+        )
         if difference := _difference(last_run, record):
-            reporter.say(
-                f"{printable(config.output)}/ was made with {difference}; results of the same images are replaced"
-            )
+            output = printable(config.output)
+            reporter.say(f"{output}/ was made with {difference}; results of the same images are replaced")
         for remark in plan.remarks:
             reporter.say(remark)
         index = stack.enter_context(Index(stack.enter_context(store.index_files()), shard.owns))
         rows = stack.enter_context(store.open_index())
         store.write_run_record(record)
         recorder = Recorder(store, index, rows, plan, reporter, stats, interruption)
-        resume = Resume(store, index, plan, retry_failed=config.retry_failed)
+        resume = Resume(store, index, plan, config.retry_failed)
         most_failures = 0 if config.fail_fast else config.max_failures
         loop = Loop(executor, start, plan, shard, resume, recorder, stats, interruption, most_failures)
         state: Literal["stopped", "finished"] = "stopped"
@@ -99,36 +124,14 @@ def explain_run(
         finally:
             tell = reporter.warn if stats.exit_code else reporter.say  # cron mails only what a quiet run says
             tell(f"{stats.summary(time.monotonic() - started)}; see {printable(config.output)}/")
-            try:
+            with store.writing():
                 rows.sync()
-            except OSError as error:
-                raise store.stopped_by(error) from error
             ended = {"state": state, "finished": _now(), "totals": stats.totals()}
             store.write_run_record(record.model_copy(update=ended))
         if config.sheet:
-            reporter.say(
-                write_sheet(store, discovery.root, stats.first_rows, stats.images, decoders, config.max_pixels)
-            )
+            root, rows_shown = discovery.root, stats.first_rows
+            reporter.say(write_sheet(store, root, rows_shown, stats.images, decoders, config.max_pixels))
     return stats
-
-
-def _starter(
-    executor: Executor, discovery: Discovery, shard: Shard, reporter: Reporter, known: Plan | None
-) -> Callable[[], Plan]:
-    """Return what starts the executor, once, when it is first needed: for the plan or for an image."""
-
-    @cache
-    def start() -> Plan:
-        _count_in_background(discovery, shard, reporter)
-        plan = executor.start(known)
-        if known is not None and known.digest != plan.digest:
-            raise SmoothcamError(
-                f"run.json in '{discovery.output}' does not describe this model any more, though nothing it was made from has "
-                "changed; choose another folder with -o"
-            )
-        return plan
-
-    return start
 
 
 def _executor(
@@ -141,40 +144,13 @@ def _executor(
     return LocalExecutor(inputs, store, decoders, reporter, interruption)
 
 
-def _record(
-    paths: Sequence[Location],
-    config: RunConfig,
-    origin: Mapping[str, str],
-    discovery: Discovery,
-    shard: Shard,
-    plan: Plan,
-) -> RunRecord:
-    """Return what run.json says while the run goes on."""
-    return RunRecord(
-        root=printable(discovery.root),
-        cwd=printable(Path.cwd()),
-        paths=tuple(printable(path) for path in paths),
-        config=config.model_dump(mode="json"),
-        origin=dict(origin),
-        versions=versions(),
-        shard=shard if shard.count > 1 else None,
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        started=_now(),
-        state="running",
-        model=plan.model,
-        settings=dict(plan.settings),
-        plan=PlanRecord(key=plan.key, classes=plan.classes, remarks=plan.remarks),
-    )
-
-
 def _count_in_background(discovery: Discovery, shard: Shard, reporter: Reporter) -> None:
     """Report how many images there will be, once they are counted; the run does not wait for it."""
 
     def count() -> None:
         try:
             images = discovery.images(lambda *_: None)
-            reporter.expect(sum(shard.owns(path_hash(printable(image.relative))) for image in images))
+            reporter.expect(sum(shard.owns(hash64(printable(image.relative))) for image in images))
         except SmoothcamError:
             pass  # the run meets the same mistake, and tells it
 
@@ -184,11 +160,11 @@ def _count_in_background(discovery: Discovery, shard: Shard, reporter: Reporter)
 
 def _difference(last: RunRecord | None, record: RunRecord) -> str | None:
     """Return in a few words how the last run into this folder differs from this one; None if it does not."""
+    if last is None:
+        return None
     now = RunRecord.from_json(record.to_json())
     words = {"root": "another root", "model": "another model", "settings": "other settings"}
-    return (
-        " and ".join(text for name, text in words.items() if last and getattr(last, name) != getattr(now, name)) or None
-    )
+    return " and ".join(text for name, text in words.items() if getattr(last, name) != getattr(now, name)) or None
 
 
 def _now() -> str:

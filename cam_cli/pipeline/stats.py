@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 
 from cam_cli.errors import ExitCode
@@ -23,8 +22,9 @@ class Stats:
     failed_before: int = 0
     outside_shard: int = 0
     maps: int = 0
+    blank_maps: int = 0
+    nonfinite_maps: int = 0
     unreadable_folders: int = 0
-    states: Counter[str] = field(default_factory=Counter)
     _first: dict[str, Row | None] = field(default_factory=dict)
 
     @property
@@ -41,8 +41,8 @@ class Stats:
 
     def figures(self) -> dict[str, float]:
         """Return what an audit can bound: the shares of failed images and of blank maps."""
-        found = {"failed": self.failed / self.images} if self.images else {}
-        return found | ({"blank": self.states["blank"] / self.maps} if self.maps else {})
+        shares = {"failed": self.failed / self.images} if self.images else {}
+        return shares | ({"blank": self.blank_maps / self.maps} if self.maps else {})
 
     @property
     def first_rows(self) -> list[Row]:
@@ -62,27 +62,16 @@ class Stats:
             self.failed += 1
             self.failed_before += skipped
             return
-        if skipped:
-            self.skipped += 1
-        else:
-            self.explained += 1
-        self.maps += len(row["maps"])
-        self.states.update(entry["state"] for entry in row["maps"])
+        self.skipped += skipped
+        self.explained += not skipped
+        states = [entry["state"] for entry in row["maps"]]
+        self.maps += len(states)
+        self.blank_maps += states.count("blank")
+        self.nonfinite_maps += states.count("nonfinite")
 
     def totals(self) -> Totals:
         """Return the counts as they stand in run.json."""
-        return Totals(
-            images=self.images,
-            outside_shard=self.outside_shard,
-            explained=self.explained,
-            skipped=self.skipped,
-            failed=self.failed,
-            unreadable_folders=self.unreadable_folders,
-            maps=self.maps,
-            blank_maps=self.states["blank"],
-            nonfinite_maps=self.states["nonfinite"],
-            exit_code=self.exit_code,
-        )
+        return Totals.model_validate(self, from_attributes=True)
 
     def summary(self, seconds: float) -> str:
         """Return one line for the person who ran it."""
@@ -93,6 +82,7 @@ class Stats:
         parts += [f"{self.failed_before} failed before (--retry-failed tries again)"] if self.failed_before else []
         parts += [f"{self.outside_shard} left to other shards"] if self.outside_shard else []
         parts += [f"{self.unreadable_folders} folders could not be read"] if self.unreadable_folders else []
-        parts += [f"{n} {state} map{'s' if n > 1 else ''}" for state, n in sorted(self.states.items()) if state != "ok"]
+        states = {"blank": self.blank_maps, "nonfinite": self.nonfinite_maps}
+        parts += [f"{n} {state} map{'s' if n > 1 else ''}" for state, n in states.items() if n]
         rate = f", {self.explained / seconds:.1f} images/s" if self.explained and seconds > 0 else ""
         return f"{', '.join(parts)} in {seconds:.1f} s{rate}"

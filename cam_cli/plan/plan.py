@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any
 
 from cam_cli.config import RunConfig
@@ -52,11 +51,7 @@ class PlanInputs:
         return cls(config, root, source, hashlib.sha256(to_json(parts).encode()).hexdigest())
 
     def labels(self) -> Labels:
-        """Read the class names of the model.
-
-        Raises:
-            UsageError: the file of labels cannot be read.
-        """
+        """Read the class names of the model; raises UsageError if their file cannot be read."""
         return read_labels(self.source.labels) if self.source.labels else Labels()
 
 
@@ -88,14 +83,6 @@ class Plan:
     def digest(self) -> str:
         """One sha256 over the model and the settings."""
         return digest_of(self.model.sha256, self.settings)
-
-    def targets_of(self, relative: PurePosixPath) -> tuple[int, ...]:
-        """Return the targets of an image, as class indices or -r for rank r.
-
-        Raises:
-            ImageError: stage `target`; they cannot be told.
-        """
-        return self.targets.of(relative)
 
     def settings_for(self, targets: tuple[int, ...]) -> dict[str, Any]:
         """Return the settings as the manifest of an image with these targets has them."""

@@ -63,12 +63,6 @@ class _Decided:
     preprocessing: Preprocessing
     remarks: tuple[str, ...]
 
-    def resolved(self, inputs: PlanInputs, labels: Labels, open_model: Callable[[], Any]) -> Resolved:
-        classes = self.analysis.classes
-        targets = targets_for(inputs, labels, classes)
-        plan = Plan(inputs.key, self.model, classes, self.settings, self.remarks, targets)
-        return Resolved(plan, self.analysis, self.preprocessing, labels, open_model)
-
 
 _DECIDED: TypeAdapter[_Decided] = TypeAdapter(_Decided)
 
@@ -85,21 +79,24 @@ def resolve(inputs: PlanInputs, cache: Cache = NO_CACHE) -> Resolved:
     def load() -> Network:
         return load_network(inputs.source, overrides=Overrides(**config.model_settings()))
 
-    def open_model() -> Any:
-        return load().model
+    def resolved(decided: _Decided, labels: Labels) -> Resolved:
+        classes = decided.analysis.classes
+        targets = targets_for(inputs, labels, classes)
+        plan = Plan(inputs.key, decided.model, classes, decided.settings, decided.remarks, targets)
+        return Resolved(plan, decided.analysis, decided.preprocessing, labels, lambda: load().model)
 
     known = cache.load("plan")
     if known is not None:
         with suppress(ValidationError):
-            return _DECIDED.validate_json(known).resolved(inputs, inputs.labels(), open_model)
+            return resolved(_DECIDED.validate_json(known), inputs.labels())
     network = load()
     decided = _decide(network, config)
-    resolved = decided.resolved(inputs, network.labels, open_model)
+    result = resolved(decided, network.labels)
     if config.precision == "auto":
-        decided = _with_precision(decided, config, resolved)
-        resolved = decided.resolved(inputs, network.labels, open_model)
+        decided = _with_precision(decided, config, result)
+        result = resolved(decided, network.labels)
     cache.save("plan", _DECIDED.dump_json(decided))
-    return resolved
+    return result
 
 
 def _decide(network: Network, config: RunConfig) -> _Decided:
@@ -135,15 +132,9 @@ def _with_precision(decided: _Decided, config: RunConfig, resolved: Resolved) ->
         return Explainer(resolved.open_model, decided.analysis, request_of(config), count, precision=precision)
 
     rows, columns, _ = decided.analysis.input_shape
-    trial = try_bfloat16(
-        build,
-        [
-            Subject(
-                fit(image, (rows, columns), decided.preprocessing)[0], str(number), tuple(range(-1, -count - 1, -1))
-            )
-            for number, image in enumerate(natural_noise(rows, columns))
-        ],
-    )
+    inputs = (fit(image, (rows, columns), decided.preprocessing)[0] for image in natural_noise(rows, columns))
+    ranks = tuple(range(-1, -count - 1, -1))
+    trial = try_bfloat16(build, [Subject(x, str(number), ranks) for number, x in enumerate(inputs)])
     remark = (
         f"precision auto: taking {trial.precision}; bfloat16 is {trial.gain:.1f} times as fast here, and its maps correlate "
         f"{trial.agreement:.4f} with float32's"
@@ -182,11 +173,10 @@ def _layers(
     paths: list[str] = []
     remarks = []
     for name in config.layers:
-        wanted = name
         if name == "auto":
-            wanted = network.default_layer or choose_layer(infos).path
-            remarks.append(f"layer auto: taking {wanted}")
-        paths.append(find_layer(traced.layers, wanted))
+            name = network.default_layer or choose_layer(infos).path
+            remarks.append(f"layer auto: taking {name}")
+        paths.append(find_layer(traced.layers, name))
     for info in infos:
         if info.path in paths and info.signed:
             advice = f"; '{info.better}', the activation after it, is the better choice" if info.better else ""
@@ -198,8 +188,5 @@ def _noise_remarks(config: RunConfig, analysis: ModelAnalysis) -> list[str]:
     noisy = any(METHODS[name].noise and METHODS[name].explains_cells for name in config.methods)
     if not noisy or not config.nsamples:
         return []
-    affine = [path for path in analysis.explained if analysis.heads[path] is Head.AFFINE]
-    return [
-        f"layer '{path}': noise has no effect, because all above it is affine; the noisy passes are skipped"
-        for path in affine
-    ]
+    reason = "noise has no effect, because all above it is affine; the noisy passes are skipped"
+    return [f"layer '{path}': {reason}" for path in analysis.explained if analysis.heads[path] is Head.AFFINE]

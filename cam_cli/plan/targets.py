@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -18,8 +19,10 @@ FOLDER = "folder"
 class Targets:
     """Class indices, or -r for the class of rank r, for every image of a run.
 
-    common: those of all images. by_folder: also the class that an image's folder is named for. by_path: further classes of
-    single images, by their path relative to the root; None where there is no such file.
+    Args:
+        common: those of all images.
+        by_folder: also the class that an image's folder is named for.
+        by_path: further classes of single images, by their path relative to the root; None where there is no such file.
     """
 
     labels: Labels
@@ -32,7 +35,7 @@ class Targets:
     @property
     def count(self) -> int:
         """How many targets an image has at the most."""
-        further = max((len(indices) for indices in self.by_path.values()), default=0) if self.by_path else 0
+        further = max(map(len, (self.by_path or {}).values()), default=0)
         return len(self.common) + self.by_folder + further
 
     def of(self, relative: PurePosixPath) -> tuple[int, ...]:
@@ -41,32 +44,29 @@ class Targets:
         Raises:
             ImageError: its folder is named for no class, or the file of targets has no row for it.
         """
-        found = list(self.common)
+        targets = self.common
         if self.by_folder:
-            found.append(self._of_folder(relative.parent.name or self.root_name))
+            targets += self._of_folder(relative.parent.name or self.root_name)
         if self.by_path is not None:
             if str(relative) not in self.by_path:
                 raise ImageError("the file of targets has no row for it; add one", stage="target")
-            found += self.by_path[str(relative)]
-        return tuple(dict.fromkeys(found))
+            targets += self.by_path[str(relative)]
+        return tuple(dict.fromkeys(targets))
 
-    def _of_folder(self, name: str) -> int:
-        try:
-            (index,) = self.labels.resolve(name, self.classes)
-        except UsageError:
-            try:
-                (index,) = self.labels.resolve(name.replace("_", " "), self.classes)
-            except UsageError:
-                raise ImageError(f"its folder '{name}' is named for no class of the model", stage="target") from None
-        return index
+    def _of_folder(self, folder: str) -> tuple[int, ...]:
+        for name in (folder, folder.replace("_", " ")):
+            with suppress(UsageError):
+                if len(indices := self.labels.resolve(name, self.classes)) == 1:
+                    return indices
+        raise ImageError(f"its folder '{folder}' is named for no class of the model", stage="target")
 
 
 def read_targets(texts: Sequence[str], table: Path | None, labels: Labels, classes: int, root: Location) -> Targets:
     """Resolve what a run was asked to explain.
 
     Args:
-        texts: what a person may write for a class (see `Labels.resolve`), or `folder`. table: CSV file with columns `path`,
-            relative to the root, and `target`; an image may have several rows.
+        texts: what a person may write for a class (see `Labels.resolve`), or `folder`.
+        table: CSV file with columns `path`, relative to the root, and `target`; an image may have several rows.
 
     Raises:
         UsageError: no such class, or a table that cannot be read, with file and line.
@@ -77,7 +77,7 @@ def read_targets(texts: Sequence[str], table: Path | None, labels: Labels, class
 
 
 def _read_table(path: Path, labels: Labels, classes: int) -> dict[str, tuple[int, ...]]:
-    found: dict[str, tuple[int, ...]] = {}
+    targets: dict[str, tuple[int, ...]] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
@@ -86,9 +86,9 @@ def _read_table(path: Path, labels: Labels, classes: int) -> dict[str, tuple[int
             for row in reader:
                 image = str(PurePosixPath(row["path"] or ""))
                 try:
-                    found[image] = found.get(image, ()) + labels.resolve(row["target"] or "", classes)
+                    targets[image] = targets.get(image, ()) + labels.resolve(row["target"] or "", classes)
                 except UsageError as error:
                     raise UsageError(f"{path}:{reader.line_num}: {error}") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"targets '{path}' cannot be read: {error}") from None
-    return found
+    return targets

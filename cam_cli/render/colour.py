@@ -1,7 +1,5 @@
 """The colour maps on offer, as tables of 256 colours."""
 
-from __future__ import annotations
-
 from functools import cache
 
 import cmap
@@ -13,11 +11,7 @@ COLORMAPS = ("inferno", "viridis", "magma", "turbo", "jet")
 
 @cache
 def table(name: str) -> NDArray[np.uint8]:
-    """Return a colour map as (256, 3) uint8 RGB, read-only, from the lowest value to the highest.
-
-    Raises:
-        ValueError: a name that is not in `COLORMAPS`.
-    """
+    """Return a colour map of `COLORMAPS` as (256, 3) uint8 RGB, read-only, from the lowest value to the highest."""
     if name not in COLORMAPS:
         raise ValueError(f"colour map must be one of {', '.join(COLORMAPS)}, not {name!r}")
     colours: NDArray[np.uint8] = np.rint(np.asarray(cmap.Colormap(name).lut(256))[:, :3] * 255).astype(np.uint8)

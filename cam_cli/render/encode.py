@@ -1,7 +1,5 @@
 """The picture formats that are written, and how a picture of a run is read back."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable
 from typing import Final
@@ -18,11 +16,7 @@ _MOST_PIXELS = 2**26
 
 
 def read_picture(data: bytes) -> Image.Image:
-    """Return a picture that one of `ENCODERS` made.
-
-    Raises:
-        OSError: it is damaged, or larger than any picture of a run.
-    """
+    """Return a picture that one of `ENCODERS` made; raises OSError if it is damaged, or larger than any picture of a run."""
     try:
         with Image.open(io.BytesIO(data), formats=_PILLOW_NAMES) as picture:
             if picture.width * picture.height > _MOST_PIXELS:

@@ -1,7 +1,5 @@
 """Several classes on one image: each pixel in the colour of the class that claims it, with a legend."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -38,10 +36,6 @@ def joint(
     mixed = grey + opacity * strength * (2 - strength) * (colours[owner] - grey)
     mixed[np.isnan(maps[0])] *= 0.4
     picture = Image.fromarray(np.rint(mixed).astype(np.uint8))
-    return _with_legend(picture, labels, colours)
-
-
-def _with_legend(picture: Image.Image, labels: Sequence[str], colours: NDArray[np.uint8]) -> Image.Image:
     size = max(10, min(picture.width // 28, 22))
     face, line = font(size), round(size * 1.6)
     sheet = Image.new("RGB", (picture.width, picture.height + line * len(labels) + size // 2), PAPER)

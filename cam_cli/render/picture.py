@@ -1,7 +1,5 @@
 """One map, one picture: the heatmap, the overlay, and the placard for a map that cannot be drawn."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -69,8 +67,9 @@ def overlay(image: NDArray[np.uint8], values: NDArray[np.float32], colormap: str
     grey = picture.convert("L")
     levels = _levels(values, 255)
     heat = Image.fromarray(levels)
-    prominence = _steep(np.linspace(0, 1, 256))
-    muted = Image.composite(grey.convert("RGB"), picture, heat.point(_mask(_steep(prominence))))
+    shares = np.linspace(0, 1, 256)
+    prominence = shares * (2 - shares)  # rises early, to show weak heat
+    muted = Image.composite(grey.convert("RGB"), picture, heat.point(_mask(prominence * (2 - prominence))))
     coloured = Image.fromarray(levels)
     coloured.putpalette(table(colormap).tobytes())
     mixed = Image.composite(coloured.convert("RGB"), muted, heat.point(_mask(opacity * prominence)))
@@ -111,8 +110,3 @@ def _levels(values: NDArray[np.float32], highest: int) -> NDArray[np.uint8]:
 def _mask(weights: NDArray[np.floating]) -> list[int]:
     """Return 256 weights, 0..1, as a table for a mask."""
     return [round(float(weight) * 255) for weight in weights]
-
-
-def _steep(heat: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return a curve from 0 to 1 that rises early, to show weak heat."""
-    return heat * (2 - heat)

@@ -4,8 +4,6 @@ Pillow tries five filters on every row, which takes three times as long as to co
 difference from the one above, which suits photographs and smooth maps alike, and Intel's ISA-L compresses.
 """
 
-from __future__ import annotations
-
 import struct
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Many pictures side by side on one sheet, with captions."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """How large a picture is drawn."""
 
-from __future__ import annotations
-
 
 def picture_size(width: int, height: int, longest: int, *, enlarge: bool = False) -> tuple[int, int]:
     """Return width and height of an image, shrunk (or, with `enlarge`, also enlarged) to a longest side of `longest` pixels."""

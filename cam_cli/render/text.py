@@ -1,7 +1,5 @@
 """Short texts cut or shrunk to fit a picture."""
 
-from __future__ import annotations
-
 from bisect import bisect_right
 
 from PIL import ImageFont
@@ -10,7 +8,6 @@ PAPER = (24, 24, 26)
 INK = (226, 226, 226)
 SMALLEST = 8
 _LONGEST = 400
-_ELLIPSIS = "..."
 
 
 def font(size: float) -> ImageFont.FreeTypeFont:
@@ -22,8 +19,7 @@ def font(size: float) -> ImageFont.FreeTypeFont:
 
 def _one_line(text: str) -> str:
     """Return `text` as one line that any font can be asked to draw: odd characters become `?`."""
-    drawn = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
-    return drawn[:_LONGEST]
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))[:_LONGEST]
 
 
 def cut(text: str, width: float, face: ImageFont.FreeTypeFont) -> str:
@@ -32,8 +28,8 @@ def cut(text: str, width: float, face: ImageFont.FreeTypeFont) -> str:
     if face.getlength(line) <= width:
         return line
     lengths = range(1, len(line))
-    fits = bisect_right(lengths, width, key=lambda length: face.getlength(line[:length].rstrip() + _ELLIPSIS))
-    return line[:fits].rstrip() + _ELLIPSIS if fits else ""
+    fits = bisect_right(lengths, width, key=lambda length: face.getlength(line[:length].rstrip() + "..."))
+    return line[:fits].rstrip() + "..." if fits else ""
 
 
 def fitted(text: str, width: float, largest: int) -> tuple[str, ImageFont.FreeTypeFont]:

@@ -1,7 +1,5 @@
 """A map enlarged to the part of a picture that it covers."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,7 +1,5 @@
 """The page's data of each image: a short row to sort and filter by, and a detail that is read when somebody looks."""
 
-from __future__ import annotations
-
 import base64
 import json
 import os
@@ -13,7 +11,6 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from cam_cli.decoding.image import Decoded, DecodeSettings
@@ -99,7 +96,9 @@ class Gathering:
             kind = self._kind(record, met)
             own = {metric.name: finite(getattr(record, metric.name)) for metric in NOISE_METRICS}
             metrics = own | self._evaluation.of(image.path, record)
-            rows.append([kind, _worry(record, metrics), record.target.label, self._values(metrics)])
+            suspicious = any((metrics.get(name) or 0) > most for name, most in SUSPICIOUS.items())
+            worry = "suspicious" if suspicious and record.state == "ok" else record.state
+            rows.append([kind, WORRIES.index(worry), record.target.label, self._values(metrics)])
             names = record.files.model_dump(exclude_none=True)
             files = {file: self._href(image.folder / name) for file, name in names.items()}
             cells = _cells(image, record, self._detail.cells)
@@ -107,11 +106,14 @@ class Gathering:
             maps.append(shown | {"files": files, "cells": cells, "kind": kind, "small": None})
         for number in sorted(range(len(rows)), key=lambda number: rows[number][1])[: self._detail.maps]:
             maps[number]["small"] = map_thumbnail(image, manifest.maps[number], pixels, self._detail.side)
+        known = manifest.image.sha256
+        state = "gone" if decoded.sha256 is None else "changed" if known not in (None, decoded.sha256) else "same"
+        small = None if pixels is None else thumbnail(Image.fromarray(pixels), self._detail.side)
         ok = manifest.status == "ok"
         worst = min((row[1] for row in rows), default=len(WORRIES) - 1) if ok else 0
         best = next(([best.label, finite(best.probability)] for best in manifest.predictions), None)
         detail = {
-            "image": self._image(image, decoded, pixels),
+            "image": {"href": self._href(image.image_file), "state": state, "small": small},
             "size": image.size if ok else None,
             "notes": manifest.image.notes,
             "error": manifest.error and manifest.error.model_dump(mode="json"),
@@ -124,12 +126,6 @@ class Gathering:
             "maps": maps,
         }
         return Entry([image.path, worst, best, rows], detail)
-
-    def _image(self, image: ImageResult, decoded: Decoded, pixels: NDArray[np.uint8] | None) -> dict[str, Any]:
-        known = image.manifest.image.sha256
-        state = "gone" if decoded.sha256 is None else "changed" if known not in (None, decoded.sha256) else "same"
-        small = None if pixels is None else thumbnail(Image.fromarray(pixels), self._detail.side)
-        return {"href": self._href(image.image_file), "state": state, "small": small}
 
     def _values(self, metrics: dict[str, float | None]) -> list[float | None]:
         for name in metrics:
@@ -155,13 +151,6 @@ class Gathering:
 
 def _number(numbers: dict[str, int], value: dict[str, Any]) -> int:
     return numbers.setdefault(json.dumps(value, sort_keys=True), len(numbers))
-
-
-def _worry(record: MapRecord, metrics: dict[str, float | None]) -> int:
-    if record.state != "ok":
-        return WORRIES.index(record.state)
-    found = any((metrics.get(name) or 0) > most for name, most in SUSPICIOUS.items())
-    return WORRIES.index("suspicious" if found else "ok")
 
 
 def _box(image: ImageResult) -> list[float] | None:

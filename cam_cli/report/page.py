@@ -1,7 +1,5 @@
 """One HTML file that needs nothing but itself: markup, style, script and data, written image by image."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json
@@ -23,14 +21,8 @@ def write_page(
 ) -> None:
     """Write the page, one image at a time.
 
-    The data are blocks of JSON: `about`, then for each image its detail, which is read when it is looked at, and for every few
-    hundred images their rows, which are read at once; `closing` comes last.
-
-    Args:
-        stream: the file.
-        about: what is known of the run beforehand.
-        entries: the images.
-        closing: returns what is known of the run when all entries are written.
+    The data are blocks of JSON. `about` is known beforehand and comes first. Then follow for each image its detail, which is read
+    when it is looked at, and for every few hundred images their rows, which are read at once. The result of `closing` comes last.
 
     Raises:
         OSError: it cannot be written.
@@ -58,16 +50,13 @@ def asset(name: str) -> str:
     return files("cam_cli.report").joinpath(name).read_text("utf-8")
 
 
-def _policy(style: str, script: str) -> str:
+def _policy(*parts: str) -> str:
     """Return a Content-Security-Policy: this style, this script, pictures in the file or beside it, nothing else."""
+    style, script = (base64.b64encode(hashlib.sha256(part.encode()).digest()).decode("ascii") for part in parts)
     return (
-        f"default-src 'none'; script-src {_digest(script)}; style-src {_digest(style)}; img-src data: file: 'self'; "
+        f"default-src 'none'; script-src 'sha256-{script}'; style-src 'sha256-{style}'; img-src data: file: 'self'; "
         "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'"
     )
-
-
-def _digest(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}'"
 
 
 def _block(value: object, attributes: str) -> bytes:

@@ -1,13 +1,11 @@
 """Two runs side by side on one page: the images that changed most, with both overlays."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
 from cam_cli.errors import UsageError
-from cam_cli.evaluate.compare import Comparison, ImageChange, MapPair
+from cam_cli.evaluate.compare import Comparison, ImageChange
 from cam_cli.report.page import asset
 from cam_cli.report.thumbnails import file_thumbnail
 from cam_cli.results.files import whole
@@ -21,11 +19,7 @@ _SIDE = 320
 
 
 def write_comparison(comparison: Comparison, before: RunReader, after: RunReader, path: Path) -> None:
-    """Write the page: one file, which needs no network and no script.
-
-    Raises:
-        UsageError: it cannot be written.
-    """
+    """Write the page: one file, which needs no network and no script; raises UsageError if it cannot be written."""
     try:
         with whole(path) as file:
             for part in _page(comparison, before, after):
@@ -61,7 +55,10 @@ def _image(image: ImageChange, before: Path, after: Path) -> Iterator[str]:
         left = _figure("A", before, pair.files_before, pair.state_before, pair.target_before)
         right = _figure("B", after, pair.files_after, pair.state_after, pair.target_after)
         yield f'<div class="pair">{left}{right}</div>'
-        yield f'<p class="figures">{_caption(pair)}</p>\n'
+        metrics = {"correlation": pair.correlation, "overlap": pair.overlap, "shift": pair.shift}
+        numbers = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items() if value is not None)
+        caption = f"{escape(pair.method)}, {_then(escape(pair.layer_before), escape(pair.layer))}"
+        yield f'<p class="figures">{caption}{f": {numbers}" if numbers else ""}</p>\n'
     yield "</section>\n"
 
 
@@ -70,13 +67,6 @@ def _figure(side: str, folder: Path, name: str | None, state: str, target: Targe
     data = file_thumbnail(folder / name, _SIDE) if name else None
     overlay = f'<img loading="lazy" alt="overlay of {caption}" src="data:image/webp;base64,{data}">'
     return f"<figure>{overlay if data else '<p>no overlay</p>'}<figcaption>{caption}</figcaption></figure>"
-
-
-def _caption(pair: MapPair) -> str:
-    metrics = {"correlation": pair.correlation, "overlap": pair.overlap, "shift": pair.shift}
-    numbers = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items() if value is not None)
-    layer = _then(escape(pair.layer_before), escape(pair.layer))
-    return f"{escape(pair.method)}, {layer}{f': {numbers}' if numbers else ''}"
 
 
 def _then(before: str, after: str) -> str:

@@ -1,7 +1,5 @@
 """Small pictures of images and overlays, as text that an HTML file can hold."""
 
-from __future__ import annotations
-
 import base64
 import io
 from dataclasses import dataclass
@@ -18,9 +16,6 @@ from cam_cli.results.files import read_regular
 from cam_cli.results.manifest import MapRecord
 from cam_cli.results.reader import ImageResult
 
-_QUALITY = 60
-_EFFORT = 2
-
 
 @dataclass(frozen=True)
 class Detail:
@@ -35,13 +30,11 @@ class Detail:
     cells: int
 
 
-_DETAILS = ((300, Detail(384, 4, 64 * 64)), (2_000, Detail(240, 3, 32 * 32)))
-_LEAST = Detail(160, 1, 20 * 20)
-
-
 def detail_for(images: int) -> Detail:
     """Return how much of each of so many images a page can hold and still be opened."""
-    return next((detail for most, detail in _DETAILS if images <= most), _LEAST)
+    if images <= 300:
+        return Detail(384, 4, 64 * 64)
+    return Detail(240, 3, 32 * 32) if images <= 2_000 else Detail(160, 1, 20 * 20)
 
 
 def thumbnail(picture: Image.Image, side: int) -> str:
@@ -49,7 +42,7 @@ def thumbnail(picture: Image.Image, side: int) -> str:
     small = picture.convert("RGB")
     small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
     buffer = io.BytesIO()
-    small.save(buffer, "WEBP", quality=_QUALITY, method=_EFFORT)
+    small.save(buffer, "WEBP", quality=60, method=2)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
@@ -67,9 +60,10 @@ def map_thumbnail(image: ImageResult, record: MapRecord, pixels: NDArray[np.uint
     It is made from the overlay or the heatmap that the run wrote. If there are only raw maps, it is drawn over
     `pixels`, (height, width, 3) uint8 RGB, the image at about `side`.
     """
-    name = record.files.overlay or record.files.heatmap
-    if record.state != "ok" or name is not None:
-        return file_thumbnail(image.folder / name, side) if record.state == "ok" and name is not None else None
+    if record.state != "ok":
+        return None
+    if name := record.files.overlay or record.files.heatmap:
+        return file_thumbnail(image.folder / name, side)
     values = image.values(record)
     if pixels is None or values is None:
         return None

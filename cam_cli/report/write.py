@@ -1,7 +1,5 @@
 """From a run folder to its report, which is written whole or not at all."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path

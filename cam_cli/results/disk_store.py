@@ -48,17 +48,13 @@ class DiskResultStore(ResultStore):
             return
         except OSError as error:
             raise self._unusable(error) from None
-        of_a_run = any(RUN.fullmatch(name) and self._record(name).is_of_a_run for name in names)
-        if not of_a_run and not self._only_begun(names):
+        if not names or any(RUN.fullmatch(name) and self._record(name).is_of_a_run for name in names):
+            return
+        # what a run leaves that was killed before it wrote its record
+        indices = {name for name in names if INDEX.fullmatch(name)}
+        begun = all(WORK.fullmatch(name) or name in {*indices, LOCK} for name in names)
+        if not (LOCK in names and begun and not any((self.path / name).lstat().st_size for name in indices)):
             raise UsageError(f"output folder '{self.path}' holds files that no run made; choose another with -o")
-
-    def _only_begun(self, names: Collection[str]) -> bool:
-        """Return True if there is nothing but what a run leaves that was killed before it wrote its record."""
-        if not names:
-            return True
-        begun = (WORK.fullmatch(name) or INDEX.fullmatch(name) or name == LOCK for name in names)
-        indices = (self.path / name for name in names if INDEX.fullmatch(name))
-        return LOCK in names and all(begun) and not any(index.lstat().st_size for index in indices)
 
     @override
     @contextlib.contextmanager
@@ -186,11 +182,8 @@ class DiskResultStore(ResultStore):
 
     @override
     def _write(self, name: str, data: bytes) -> Path:
-        try:
-            with contextlib.suppress(FileExistsError):
-                self._work.mkdir()
+        with self.writing():
+            self._work.mkdir(exist_ok=True)
             with whole(self.path / name, self._work) as stream:
                 stream.write(data)
-        except OSError as error:
-            raise self.stopped_by(error) from error
         return self.path / name

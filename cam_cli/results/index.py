@@ -32,9 +32,9 @@ _MICROSECOND = timedelta(microseconds=1)
 _ROW = TypeAdapter(IndexRow)
 
 
-def path_hash(path: str) -> int:
-    """Return the hash of an image's path as its row has it, 0..2**64 - 1; the index and the shards go by it."""
-    return int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest(), "big")
+def hash64(text: str) -> int:
+    """Return a hash of a text, 0..2**64 - 1; index and shards go by that of an image's path as its row has it."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big")
 
 
 class Index(AbstractContextManager["Index"]):
@@ -62,7 +62,7 @@ class Index(AbstractContextManager["Index"]):
                 except (ValueError, TypeError):  # no row; a time without its zone
                     self.skipped_lines += 1
                     continue
-                hashed = path_hash(row["path"])
+                hashed = hash64(row["path"])
                 if keep(hashed):
                     hashes.append(hashed)
                     finished.append(when)
@@ -89,15 +89,13 @@ class Index(AbstractContextManager["Index"]):
 
     def row(self, path: str) -> IndexRow | None:
         """Return the row of an image by its path, as rows have it; None if there is none."""
-        wanted = path_hash(path)
+        wanted = hash64(path)
         at = int(self._hashes.searchsorted(np.uint64(wanted)))
-        if at == len(self._hashes) or int(self._hashes[at]) != wanted:
-            return None
-        try:
-            row = self._read(at)
-        except (OSError, ValueError):
-            return None
-        return row if row["path"] == path else None
+        if at < len(self._hashes) and int(self._hashes[at]) == wanted:
+            with suppress(OSError, ValueError):
+                row = self._read(at)
+                return row if row["path"] == path else None
+        return None
 
     def rows(self) -> Iterator[IndexRow]:
         """Yield the rows of all images in the order of the files; raises SmoothcamError if a file was changed meanwhile."""
@@ -141,15 +139,14 @@ class RowWriter(AbstractContextManager["RowWriter"]):
 class IndexWriter(RowWriter):
     """Appends rows to an index file, each with one write, so that a reader meets whole lines only.
 
-    A last line that a crash tore is cut off at the start; `repaired` is True if there was one. SmoothcamError is raised if the
-    file cannot be opened or is a link.
+    A last line that a crash tore is cut off at the start. Raises SmoothcamError if the file cannot be opened or is a link.
     """
 
     def __init__(self, path: Path) -> None:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             self._file = os.open(path, flags, 0o666)
-            self.repaired = _cut_torn_line(self._file)
+            _cut_torn_line(self._file)
         except OSError as error:
             raise SmoothcamError(
                 f"the index '{path}' cannot be written: {error.strerror}; move it away or choose another output folder"
@@ -175,8 +172,8 @@ class IndexWriter(RowWriter):
         os.fsync(self._file)
 
 
-def _cut_torn_line(file: int) -> bool:
-    """Cut off what follows the last newline; return True if there was anything."""
+def _cut_torn_line(file: int) -> None:
+    """Cut off what follows the last newline."""
     size = end = os.fstat(file).st_size
     while end > 0:
         start = max(0, end - _BLOCK)
@@ -187,7 +184,6 @@ def _cut_torn_line(file: int) -> bool:
         end = start
     if end < size:
         os.ftruncate(file, end)
-    return end < size
 
 
 def _files_in(folder: Path) -> list[Path]:
@@ -217,6 +213,5 @@ def _complete_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise SmoothcamError(
-            f"the index '{path}' cannot be read: {error.strerror}; see to it, and run again"
-        ) from error
+        message = f"the index '{path}' cannot be read: {error.strerror}; see to it, and run again"
+        raise SmoothcamError(message) from error

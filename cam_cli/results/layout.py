@@ -32,9 +32,10 @@ _FILES_OF_THE_RUN = re.compile(
 _RUN_OF_SHARD = re.compile(r"run(\.(?P<index>[1-9][0-9]{0,6})-of-(?P<count>[1-9][0-9]{0,6}))?\.json")
 _LONGEST = 60
 _PICTURE = f"({'|'.join(PICTURE_FORMATS)})"
-_ARTEFACT = re.compile(
+ARTEFACT = re.compile(
     rf".+\.([0-9]+(\.[^.]+)*\.(npy|(heatmap|overlay)\.{_PICTURE})|joint(\.[^.]+)*\.{_PICTURE})", re.DOTALL
 )
+"""A file of a map."""
 
 
 def run_file(shard: Shard) -> str:
@@ -94,11 +95,6 @@ def file_name(stem: str, kind: str, picture_format: str = PICTURE_FORMATS[0]) ->
     if kind == "raw":
         return f"{stem}.npy"
     return f"{stem}.{picture_format}" if kind == "joint" else f"{stem}.{kind}.{picture_format}"
-
-
-def is_artefact(name: str) -> bool:
-    """Return True if a map's file can have this name."""
-    return _ARTEFACT.fullmatch(name) is not None
 
 
 def _safe(text: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from array import array
 from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cam_cli.results.index import hash64
 from cam_cli.storage.location import Stat
 
 
@@ -22,15 +22,15 @@ class Listing:
         keys, folders, with_stamp, stamps = array("Q"), array("Q"), array("Q"), array("Q")
         last = None
         for key, stat in objects:
-            hashed = _hash(key)
+            hashed = hash64(key)
             keys.append(hashed)
             folder, _, name = key.rpartition("/")
             if folder != last:
-                folders.append(_hash(folder))
+                folders.append(hash64(folder))
                 last = folder
             if name == stamped:
                 with_stamp.append(hashed)
-                stamps.append(_hash(stat.tag))
+                stamps.append(hash64(stat.tag))
         self._keys = np.sort(np.array(keys, np.uint64))
         self._folders = np.unique(np.array(folders, np.uint64))
         order = np.argsort(np.array(with_stamp, np.uint64))
@@ -53,14 +53,10 @@ class Listing:
 
 def stamp_of(tag: str) -> str:
     """Return the stamp of an object with this tag: 16 hexadecimal digits."""
-    return f"{_hash(tag):016x}"
+    return f"{hash64(tag):016x}"
 
 
 def _find(ordered: NDArray[np.uint64], text: str) -> int | None:
-    wanted = np.uint64(_hash(text))
+    wanted = np.uint64(hash64(text))
     at = int(ordered.searchsorted(wanted))
     return at if at < len(ordered) and ordered[at] == wanted else None
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big")

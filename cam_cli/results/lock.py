@@ -29,13 +29,25 @@ def locked(
     Two shards exclude each other if they share an image, as `1/2` and `2/4` do, or one and the whole folder. `holder` returns
     in a few words which run has the lock.
     """
+    start, end = (bound * _BYTES // HASHES for bound in shard.interval)
     with ExitStack() as stack:
 
         def take() -> bool:
             stack.close()
-            file = _open(folder)
+            try:
+                file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+            except OSError as error:
+                raise _unusable(folder, f"cannot be used: {LOCK}: {error.strerror}") from None
             stack.callback(os.close, file)
-            return _taken(file, shard, folder) and _still_there(file, folder)
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, end - start, start)
+            except OSError as error:
+                if error.errno in (errno.EAGAIN, errno.EACCES):
+                    return False
+                raise _unusable(folder, f"is on a file system without locks ({error.strerror})") from None
+            with suppress(FileNotFoundError):  # a run that came to nothing may have removed it
+                return os.path.samestat(os.fstat(file), os.lstat(folder / LOCK))
+            return False
 
         wait_for(take, wait, waiting, lambda: f"'{folder}' is in use by another smoothcam{holder()}")
         try:
@@ -51,43 +63,16 @@ def wait_for(
 ) -> None:
     """Try to take a lock for `wait` seconds; raises RunLockedError with these words if another run still has it then."""
     until = time.monotonic() + wait
-    told = False
+    announced = False
     while not take():
         if time.monotonic() >= until:
-            raise RunLockedError(
-                f"{in_use()}; wait for it with --lock-wait SECONDS, or choose another folder with -o{hint}"
-            )
-        if not told:
+            advice = "wait for it with --lock-wait SECONDS, or choose another folder with -o"
+            raise RunLockedError(f"{in_use()}; {advice}{hint}")
+        if not announced:
             waiting()
-            told = True
+            announced = True
         time.sleep(min(random.uniform(_RETRY_SECONDS / 2, _RETRY_SECONDS), max(0.0, until - time.monotonic())))
 
 
-def _open(folder: Path) -> int:
-    try:
-        return os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise UsageError(
-            f"output folder '{folder}' cannot be used: {LOCK}: {error.strerror}; choose another with -o"
-        ) from None
-
-
-def _taken(file: int, shard: Shard, folder: Path) -> bool:
-    start, end = (bound * _BYTES // HASHES for bound in shard.interval)
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, end - start, start)
-    except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EACCES):
-            return False
-        raise UsageError(
-            f"output folder '{folder}' is on a file system without locks ({error.strerror}); choose another with -o"
-        ) from None
-    return True
-
-
-def _still_there(file: int, folder: Path) -> bool:
-    """Return True if other runs find this lock file; one that came to nothing may have removed it."""
-    try:
-        return os.path.samestat(os.fstat(file), os.lstat(folder / LOCK))
-    except FileNotFoundError:
-        return False
+def _unusable(folder: Path, problem: str) -> UsageError:
+    return UsageError(f"output folder '{folder}' {problem}; choose another with -o")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from typing_extensions import override
 
@@ -72,21 +73,17 @@ class ObjectIndexWriter(RowWriter):
         self._allowed()
         while True:
             self._last += 1
-            try:
+            with suppress(FileExistsError):  # a run that had the lock before has sent it late
                 self._store.put(self._folder.child(index_file(self._shard, self._last)), data, new=True)
-            except FileExistsError:  # a run that had the lock before has sent it late
-                continue
-            return
+                return
 
     def _merge(self, parts: list[Url]) -> None:
         """Merge parts into larger ones; if that is cut short, rows are there twice, which does no harm."""
-        merged: list[Url] = []
-        contents: list[bytes] = []
+        merged: dict[Url, bytes] = {}
         for part in parts:
-            merged.append(part)
-            contents.append(self._store.read(part))
-            if sum(map(len, contents)) >= _MOST_BYTES or part == parts[-1]:
-                self._put(b"".join(contents))
+            merged[part] = self._store.read(part)
+            if sum(map(len, merged.values())) >= _MOST_BYTES or part == parts[-1]:
+                self._put(b"".join(merged.values()))
                 for old in merged:
                     self._store.delete(old)
-                merged, contents = [], []
+                merged.clear()

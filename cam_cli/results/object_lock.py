@@ -130,9 +130,9 @@ class ObjectLock:
         """Yield the lock objects of all shards that share an image with this one."""
         start, end = self._shard.interval
         for entry in self._store.children(self._folder, f"{LOCK}-"):
-            found = LOCK_OBJECT.fullmatch(entry.name)
-            if found and entry.stat is not None:
-                first, last = Shard(int(found[1]), int(found[2])).interval
+            match = LOCK_OBJECT.fullmatch(entry.name)
+            if match and entry.stat is not None:
+                first, last = Shard(int(match[1]), int(match[2])).interval
                 if first < end and start < last:
                     yield entry.name, entry.stat
 

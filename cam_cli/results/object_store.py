@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing_extensions import override
 
 from cam_cli.errors import ImageError, SmoothcamError, UsageError
-from cam_cli.results.layout import INDEX, LOCK, LOCK_OBJECT, MANIFEST, RUN, image_folder, is_artefact
+from cam_cli.results.layout import ARTEFACT, INDEX, LOCK, LOCK_OBJECT, MANIFEST, RUN, image_folder
 from cam_cli.results.listing import Listing, stamp_of
 from cam_cli.results.manifest import Manifest, files_of, parse_manifest
 from cam_cli.results.object_index import ObjectIndexWriter
@@ -97,10 +97,8 @@ class ObjectResultStore(ResultStore):
 
     @override
     def open_index(self) -> ObjectIndexWriter:
-        try:
+        with self.writing():
             return ObjectIndexWriter(self._store, self._url, self._shard, self._index_sizes(), self._check_lock)
-        except OSError as error:
-            raise self.stopped_by(error) from error
 
     @override
     def key(self, relative: PurePosixPath) -> str:
@@ -209,10 +207,8 @@ class ObjectResultStore(ResultStore):
     @override
     def _write(self, name: str, data: bytes) -> Url:
         self._check_lock()
-        try:
+        with self.writing():
             self._store.put(self._url.child(name), data)
-        except OSError as error:
-            raise self.stopped_by(error) from error
         return self._url.child(name)
 
     def _index_sizes(self) -> dict[str, int]:
@@ -227,7 +223,7 @@ class ObjectResultStore(ResultStore):
         folder = self._url.child(key)
         names = [entry.name for entry in self._store.children(folder) if entry.stat is not None and entry.name]
         manifest = parse_manifest(self.read(key, MANIFEST)) if MANIFEST in names else None
-        made = {MANIFEST, *files, *(files_of(manifest.row()) if manifest else filter(is_artefact, names))}
+        made = {MANIFEST, *files, *(files_of(manifest.row()) if manifest else filter(ARTEFACT.fullmatch, names))}
         if foreign := sorted(set(names) - made):
             raise self._foreign(folder, foreign[0])
         for name in sorted(names, key=lambda name: name != MANIFEST):

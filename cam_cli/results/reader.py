@@ -62,10 +62,10 @@ class ImageResult:
         if record.files.raw is None:
             return None
         try:
-            found = np.load(io.BytesIO(read_regular(self.folder / record.files.raw)), allow_pickle=False)
+            values = np.load(io.BytesIO(read_regular(self.folder / record.files.raw)), allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return None
-        return np.asarray(found, np.float32) if found.shape == record.grid else None
+        return np.asarray(values, np.float32) if values.shape == record.grid else None
 
     def upsampled(self, values: Array, size: tuple[int, int] | None = None) -> Array:
         """Return a map at the width and height of `size`, by default the image's own, as (height, width) float32.

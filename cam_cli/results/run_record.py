@@ -99,10 +99,10 @@ class RunRecord(_Record):
     @classmethod
     def from_json(cls, data: bytes) -> RunRecord:
         """Read a run.json, also of another version; raises ValueError if it is not a JSON object."""
-        found = from_json(data)
-        if not isinstance(found, dict):
+        value = from_json(data)
+        if not isinstance(value, dict):
             raise ValueError("it is not a JSON object")
-        return cls.model_validate(found, context=_READING)
+        return cls.model_validate(value, context=_READING)
 
     def to_json(self) -> bytes:
         """Return the bytes of run.json."""

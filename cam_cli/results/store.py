@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
@@ -63,11 +63,11 @@ class ResultStore(ABC):
     def last_run(self) -> RunRecord | None:
         """Return the record of this shard's last run, or else of another shard's; None if there is none."""
         own = run_file(self._shard)
-        if (found := self._record(own)).is_of_a_run:
-            return found
+        if (record := self._record(own)).is_of_a_run:
+            return record
         with suppress(OSError):
             others = (self._record(name) for name in self._run_files() if name != own)
-            return next((found for found in others if found.is_of_a_run), None)
+            return next((other for other in others if other.is_of_a_run), None)
         return None
 
     def run_records(self) -> Iterator[tuple[Shard, RunRecord]]:
@@ -115,10 +115,8 @@ class ResultStore(ABC):
         """Return an empty folder for one image's files; raises SmoothcamError if it cannot be made."""
         assert self._work is not None
         staged = self._work / f"{self._mark}.{next(self._numbers)}"
-        try:
+        with self.writing():
             staged.mkdir(parents=self._work.parent.is_dir())
-        except OSError as error:
-            raise self.stopped_by(error) from error
         return staged
 
     @abstractmethod
@@ -150,6 +148,14 @@ class ResultStore(ABC):
             f"cannot write to {self._where(error)}: {error.strerror}. What is finished stays; the same command goes on "
             "from there"
         )
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Have an OSError in the context end the run; see `stopped_by`."""
+        try:
+            yield
+        except OSError as error:
+            raise self.stopped_by(error) from error
 
     def write_run_record(self, record: RunRecord) -> None:
         """Write run.json; raises SmoothcamError if it cannot be written."""
@@ -208,17 +214,13 @@ def result_store_at(location: Location, shard: Shard) -> ResultStore:
     return DiskResultStore(location, shard)
 
 
-def run_folders_in(tree: FileTree) -> Callable[[Any], bool]:
-    """Return a function that tells whether a run made a folder; the pictures in it are no images to explain."""
-
-    def made_by_a_run(folder: Any) -> bool:
-        try:
-            if isinstance(tree, StoreTree):
-                names = [entry.name for entry in tree.store.peek(folder) if entry.stat is not None]
-            else:
-                names = [entry.name for entry in folder.iterdir()] if (folder / LOCK).is_file() else []
-        except OSError:
-            return False
-        return LOCK in names and any(RUN.fullmatch(name) for name in names)
-
-    return made_by_a_run
+def is_run_folder(tree: FileTree, folder: Any) -> bool:
+    """Return True if a run made a folder; the pictures in it are no images to explain."""
+    try:
+        if isinstance(tree, StoreTree):
+            names = [entry.name for entry in tree.store.peek(folder) if entry.stat is not None]
+        else:
+            names = [entry.name for entry in folder.iterdir()] if (folder / LOCK).is_file() else []
+    except OSError:
+        return False
+    return LOCK in names and any(RUN.fullmatch(name) for name in names)

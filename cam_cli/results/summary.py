@@ -67,6 +67,12 @@ class ShardRun:
     images: int | None
     seconds: float | None
 
+    @classmethod
+    def of(cls, shard: int, folder: str, record: RunRecord) -> ShardRun:
+        """Return what the record of a run says."""
+        images = record.totals.images if record.totals else None
+        return cls(shard, folder, record.state or "unknown", images, record.seconds)
+
 
 @dataclass(frozen=True)
 class Division:
@@ -118,7 +124,7 @@ class Summary:
 
     @property
     def complete(self) -> bool:
-        """Whether every shard is finished."""
+        """Whether every shard of the current divisions is finished."""
         return all(division.complete for division in self.current)
 
     @property
@@ -134,7 +140,8 @@ class Summary:
             asdict(division) | {state: division.shards(state) for state in get_args(State)}
             for division in self.divisions
         ]
-        return {name: value for name, value in record.items() if name not in ("ok", "failed")}
+        del record["ok"], record["failed"]
+        return record
 
 
 def summarize(folders: Sequence[Location]) -> Summary:
@@ -193,26 +200,18 @@ def _divisions(stores: Sequence[tuple[str, ResultStore]]) -> tuple[tuple[Divisio
         try:
             for shard, record in store.run_records():
                 key = (shard.count, folder if shard.count == 1 else "")
+                start = record.start or _LONG_AGO
                 _, earlier = runs[key].get(shard.index, (folder, record))
-                if _start(record) >= _start(earlier):
+                if start >= (earlier.start or _LONG_AGO):
                     runs[key][shard.index] = folder, record
-                latest.append((_start(record), key))
+                latest.append((start, key))
         except OSError as error:
             raise UsageError(f"'{folder}' is no run folder: {error.strerror}") from None
         if not latest:
             raise UsageError(f"'{folder}' is no run folder: it holds no run.json")
         current.add(max(latest)[1])
     divisions = tuple(
-        Division(key[0], tuple(_run(shard, *runs[key][shard]) for shard in sorted(runs[key])), key in current)
+        Division(key[0], tuple(ShardRun.of(shard, *run) for shard, run in sorted(runs[key].items())), key in current)
         for key in sorted(runs, key=lambda key: (key not in current, key))
     )
     return divisions, [record for key in current for _, record in runs[key].values()]
-
-
-def _start(record: RunRecord) -> datetime:
-    return record.start or _LONG_AGO
-
-
-def _run(shard: int, folder: str, record: RunRecord) -> ShardRun:
-    images = record.totals.images if record.totals else None
-    return ShardRun(shard, folder, record.state or "unknown", images, record.seconds)

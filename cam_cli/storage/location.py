@@ -103,10 +103,10 @@ def location(text: str | os.PathLike[str]) -> Location:
     """
     if isinstance(text, Url):
         return text
-    found = _URL.fullmatch(os.fspath(text))
-    if found is None:
+    match = _URL.fullmatch(os.fspath(text))
+    if match is None:
         return Path(text)
-    protocol, bucket, key = found.groups()
+    protocol, bucket, key = match.groups()
     if not bucket:
         raise ValueError(f"names no bucket: '{protocol}://BUCKET/KEY' is expected")
     return Url(protocol, bucket, key.removesuffix("/") if key else None)

@@ -142,7 +142,7 @@ def test_a_model_swapped_overnight_ends_the_second_night_with_5_and_a_page_that_
             "PATH": f"{bin_folder}:/usr/bin:/bin",
             "PYTHONPATH": os.pathsep.join([str(CONFIGS.parent), *filter(None, [os.environ.get("PYTHONPATH")])]),
             "HOME": str(tmp_path),
-            "PHOTOS": str(images),
+            "IMAGES": str(images),
             "NIGHTS": str(nights),
             "CONFIG": str(CONFIGS / "audit.yaml"),
             "TONIGHT": str(nights / name),

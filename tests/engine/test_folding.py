@@ -143,7 +143,7 @@ def small() -> keras.Model:
 
 def test_a_frozen_graph_survives_being_written_down(small: keras.Model) -> None:
     engine = Explainer(small, analyse(trace(small, SHAPE), ["first"]), Request())
-    traced = trace_pass(small, engine._pass_spec())
+    traced = trace_pass(small, engine._run.spec)
     assert isinstance(traced, FrozenGraph)
     again = FrozenGraph.from_bytes(traced.to_bytes())
     assert (again.inputs, again.outputs) == (traced.inputs, traced.outputs)

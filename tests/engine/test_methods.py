@@ -18,7 +18,7 @@ from cam_cli.engine.head import Head
 from cam_cli.engine.methods import enlarged
 from cam_cli.errors import UsageError
 from cam_cli.models.calls import trace
-from cam_cli.models.grid import Tokens
+from cam_cli.models.card import Tokens
 from cam_cli.models.layers import choose_layer, choose_scales, describe_layers
 
 
@@ -272,8 +272,8 @@ def test_a_grid_that_is_not_plain_must_be_declared() -> None:
     model = token_model(True, "mean")
     image = np.zeros((1, 16, 12, 3), np.float32)
     with pytest.raises(UsageError, match=r"tokens: \{grid: \[ROWS, COLUMNS\], class_tokens: N\}"):
-        explain(model, image, ["with_class"], [0], tokens=Tokens((5, 2), 1))
-    declared = explain(model, image, ["with_class"], [0], tokens=Tokens((6, 2), 1))[0].maps[0]
+        explain(model, image, ["with_class"], [0], tokens=Tokens(grid=(5, 2)))
+    declared = explain(model, image, ["with_class"], [0], tokens=Tokens(grid=(6, 2)))[0].maps[0]
     assert declared.values.shape == (6, 2)
 
 

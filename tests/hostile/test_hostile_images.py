@@ -39,8 +39,8 @@ MOST_OF_THE_RUN = 1024 * MIB
 """Resident bytes of the process that holds the network: TensorFlow takes some 700 MiB."""
 
 MOST_GROWTH_OF_THE_RUN = 128 * MIB
-"""Resident bytes that it may take on top once it is at work: for the few photos that wait for it, at most 1024 x 1024 pixels by
-then, and one's pictures. One photo of MAX_PIXELS decoded there would need more."""
+"""Resident bytes that it may take on top once it has explained an image: for the few photos that wait for it, at most
+1024 x 1024 pixels by then, and one's pictures. One photo of MAX_PIXELS decoded there would need more."""
 
 ENDINGS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif"}
 Draw = random.Random
@@ -473,7 +473,7 @@ class Watch(threading.Thread):
     def run(self) -> None:
         while not self._over.wait(0.01):
             self.of_the_run = max(self.of_the_run, self._bytes(self._pid, "VmHWM"))
-            if not self.of_the_run_at_first and self._rows.stat().st_size:
+            if not self.of_the_run_at_first and b'"status": "ok"' in self._rows.read_bytes():
                 self.of_the_run_at_first = self.of_the_run
             for pid in self._children():
                 self.of_a_decoder = max(self.of_a_decoder, self._bytes(pid, "VmHWM"))
@@ -515,7 +515,7 @@ def explain(launcher: Launcher, folder: Path, out: Path, model: Path, *flags: st
     stdout.touch()
     command = launcher.start("explain", folder, *settings, stdout=str(stdout))
     watch = Watch(command.pid, stdout)
-    code = command.ended()
+    code = command.ended(1200)
     watch.stop()
     rows = [json.loads(line) for line in stdout.read_text("ascii").splitlines()]
     assert len({row["path"] for row in rows}) == len(rows)

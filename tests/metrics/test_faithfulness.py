@@ -226,7 +226,7 @@ def test_scores_are_the_models_own_probabilities(units: int, activation: str | N
         truth = np.exp(truth) / np.exp(truth).sum(axis=1, keepdims=True)
     if units == 1:
         truth = np.concatenate([1 - truth, truth], axis=1)
-    score = Scorer(model, SHAPE, rows=4)
+    score = Scorer(model, SHAPE)
     for target in range(score.classes):
         found = score(x, target)
         assert found.dtype == np.float64

@@ -31,7 +31,7 @@ def test_a_plan_is_taken_for_the_inputs_it_was_made_from() -> None:
     found = plan_from(record(inputs.key), inputs)
     assert found is not None
     assert (found.model, found.classes, found.remarks, found.precision) == (MODEL, 1000, ("layer auto",), "float32")
-    assert found.targets_of(PurePosixPath("a.png")) == (-1,)
+    assert found.targets.of(PurePosixPath("a.png")) == (-1,)
 
 
 def test_a_plan_is_not_taken_for_other_inputs_or_from_a_record_without_one() -> None:
@@ -61,9 +61,9 @@ def test_an_image_that_the_file_of_targets_does_not_name_has_no_target(tmp_path:
     inputs = inputs_of(targets_from=table)
     found = plan_from(record(inputs.key), inputs)
     assert found is not None
-    assert found.targets_of(PurePosixPath("a.png")) == (-1, 3)
+    assert found.targets.of(PurePosixPath("a.png")) == (-1, 3)
     with pytest.raises(ImageError, match="no row"):
-        found.targets_of(PurePosixPath("b.png"))
+        found.targets.of(PurePosixPath("b.png"))
 
 
 def test_a_fingerprint_follows_image_settings_model_and_targets() -> None:

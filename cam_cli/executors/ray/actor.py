@@ -62,9 +62,9 @@ class Actor:
                     from cam_cli.executors.worker import Worker
                     from cam_cli.executors.writer import Writer
                 self._worker = Worker(PlanInputs.of(config, root))  # of the model's files as this machine sees them
-                plan = self._worker.plan
+                plan, labels = self._worker.resolved.plan, self._worker.resolved.labels
                 store = result_store_at(config.output, Shard.parse(config.shard))
-                self._writer = Writer(store, plan, self._worker.resolved.labels, config)
+                self._writer = Writer(store, plan, labels, config)
                 self._plan = replace(plan, targets=replace(plan.targets, by_path=None))
         message = f"actor on {host} (process {os.getpid()}): model loaded in {time.monotonic() - started:.1f} s"
         return self._plan, self._worker.images_in_a_pass, host, message
@@ -82,12 +82,11 @@ class Actor:
         results: list[Result] = []
         warnings: list[str] = []
         batch: list[Ready] = []
-        jobs = ((task, task.image.path, task.known_sha256) for task in tasks)
-        for task, decoded in self._decoders.decode(jobs, self._worker.decode_settings, len(tasks)):
-            if decoded.image is None:
-                results.append(Result(task, decoded.source, decoded.sha256, failure=decoded.error))
+        for decoded in self._worker.decode(self._decoders, tasks, len(tasks)):
+            if isinstance(decoded, Result):
+                results.append(decoded)
             else:
-                batch.append(Ready(task, decoded, decoded.image))
+                batch.append(decoded)
         with self._engine:
             explain = batch and not self._stopping
             explained = list(self._worker.explain(batch, warnings.append)) if explain else []

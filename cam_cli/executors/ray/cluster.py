@@ -108,11 +108,7 @@ def last_line(text: str) -> str:
 
 
 def _answering(address: str) -> str:
-    """Return an address with its port if a cluster answers there; `ray.init` alone would wait for minutes, or for ever.
-
-    Raises:
-        SmoothcamError: none does.
-    """
+    """Return an address with its port if a cluster answers there; `ray.init` alone would wait for minutes, or for ever."""
     try:
         if address != "auto":
             address = address if re.search(r":[0-9]+$", address) else f"{address}:{_PORT}"
@@ -133,11 +129,7 @@ def _answering(address: str) -> str:
 
 
 def _initialise(ray: Any, options: Mapping[str, Any]) -> None:
-    """Start or join a cluster. Its processes ignore what a terminal sends to all processes, and our own handlers stay.
-
-    Raises:
-        SmoothcamError: it cannot be done. Interrupted: SIGTERM came meanwhile, while Ray's handler was installed.
-    """
+    """Start or join a cluster. Its processes ignore what a terminal sends to all processes, and our own handlers stay."""
     handler = signal.getsignal(signal.SIGTERM)
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP, signal.SIGUSR1})
     try:

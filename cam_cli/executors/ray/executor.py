@@ -11,6 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from cam_cli.errors import SmoothcamError, TooManyFailuresError
 from cam_cli.executors.executor import Executor, Result, Task
 from cam_cli.executors.ray.actor import Actor
@@ -48,6 +50,7 @@ class _ActorDiedError(Exception):
     """An actor has died or cannot be reached; it may have done what it was asked, and Ray may restart it."""
 
 
+@dataclass
 class RayExecutor(Executor):
     """The executor on a Ray cluster; see `Executor`.
 
@@ -64,12 +67,13 @@ class RayExecutor(Executor):
       not tell which call failed; generators limit how many results wait, not how many tasks.
     """
 
-    def __init__(self, inputs: PlanInputs, store: ResultStore, reporter: Reporter, interruption: Interruption) -> None:
-        self._inputs = inputs
-        self._config = inputs.config
-        self._store = store
-        self._reporter = reporter
-        self._interruption = interruption
+    inputs: PlanInputs
+    store: ResultStore
+    reporter: Reporter
+    interruption: Interruption
+
+    def __post_init__(self) -> None:
+        self._config = self.inputs.config
         self._stack = ExitStack()
         self._plan: Plan | None = None
         self._actors: list[_ActorState] = []
@@ -81,31 +85,32 @@ class RayExecutor(Executor):
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    @override
     def start(self, known: Plan | None) -> Plan:
-        """See `Executor`. The first actor makes the plan; all others must come to the same."""
+        """Start the actors. The first actor makes the plan; all others must come to the same."""
         config = self._config
-        with self._interruption.deferred():
+        with self.interruption.deferred():
             self._ray = self._stack.enter_context(connected(str(config.on)))
             machines = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         self._most_actors, self._cores, self._gpus = allocate(machines, config.device, config.actors)
         actors = f"up to {self._most_actors} actor{'s' if self._most_actors > 1 else ''}"
         each = f"{self._cores} core{'s' if self._cores > 1 else ''}{' and a GPU' if self._gpus else ''}"
-        self._reporter.say(f"explaining on Ray: {actors}, each with {each}")
+        self.reporter.say(f"explaining on Ray: {actors}, each with {each}")
         precision = known.precision if known else config.precision
         self._config = config.model_copy(update={"device": "gpu" if self._gpus else "cpu", "precision": precision})
-        self._shared = self._store.stage()
+        self._shared = self.store.stage()
         self._idle_since = time.monotonic()
-        with self._interruption.deferred():
+        with self.interruption.deferred():
             self._create_actor()
         while self._plan is None:
-            with self._interruption.deferred():
+            with self.interruption.deferred():
                 self._take_answer(0)
             time.sleep(_WAIT_SECONDS / 10)  # a signal takes effect at once here, as no image is being explained
-        targets = targets_for(self._inputs, self._inputs.labels(), self._plan.classes)
-        return replace(self._plan, key=self._inputs.key, targets=targets)
+        targets = targets_for(self.inputs, self.inputs.labels(), self._plan.classes)
+        return replace(self._plan, key=self.inputs.key, targets=targets)
 
+    @override
     def explain(self, tasks: Iterable[Task]) -> Iterator[Result]:
-        """See `Executor`."""
         rest = iter(tasks)
         try:
             while self._send(rest) or self._calls:
@@ -124,13 +129,13 @@ class RayExecutor(Executor):
         self._load(self._actors[-1])
 
     def _load(self, actor: _ActorState) -> None:
-        arguments = self._config, self._inputs.root, Path.cwd(), self._shared, __version__
+        arguments = self._config, self.inputs.root, Path.cwd(), self._shared, __version__
         self._loads[actor.handle.load.options(max_task_retries=-1).remote(*arguments)] = actor
 
     def _send(self, rest: Iterator[Task]) -> bool:
         """Send tasks to actors until each has enough; return True if any task is left."""
         while True:
-            with self._interruption.interruptible():
+            with self.interruption.interruptible():
                 self._waiting.extend(islice(rest, 0 if self._waiting else 1))
             if not self._waiting:
                 return False
@@ -142,7 +147,7 @@ class RayExecutor(Executor):
                     self._create_actor()
                 return True
             tasks = [self._waiting.popleft()]
-            with self._interruption.interruptible():
+            with self.interruption.interruptible():
                 tasks += islice(rest, 0 if alone else actor.images - 1)
             actor.calls, actor.alone = actor.calls + 1, alone
             self._calls[actor.handle.explain.remote(tasks)] = actor, tasks
@@ -172,11 +177,10 @@ class RayExecutor(Executor):
             self._plan = plan
             self._config = self._config.model_copy(update={"precision": plan.precision})
         elif self._plan.digest != plan.digest:
-            raise SmoothcamError(
-                f"{host} has another model than the first actor's machine; all must see the same files"
-            )
+            other = f"{host} has another model than the first actor's machine"
+            raise SmoothcamError(f"{other}; all must see the same files")
         actor.images, actor.was_loaded = images, True
-        self._reporter.detail(message)
+        self.reporter.detail(message)
 
     def _take_explained(self, actor: _ActorState, tasks: Sequence[Task], ref: Any) -> list[Result]:
         """Return the results of a call; if the actor died, have its images sent again, except those it died over too often."""
@@ -188,19 +192,18 @@ class RayExecutor(Executor):
             if actor.images:  # this is the first of its calls to fail
                 actor.images = 0
                 self._load(actor)
-                self._reporter.say("an actor died; the images that it had not finished are explained again")
+                self.reporter.say("an actor died; the images that it had not finished are explained again")
             self._deaths.update(task.image for task in tasks)
             again = [task for task in tasks if self._deaths[task.image] <= _MOST_DEATHS]
             self._waiting.extendleft(reversed(again))
             advice = "the memory may have run out: shrink the image, or leave it out"
-            failure = Failure(
-                stage="explain", type="ActorCrash", message=f"{_MOST_DEATHS} actors died over it; {advice}"
-            )
+            message = f"{_MOST_DEATHS} actors died over it; {advice}"
+            failure = Failure(stage="explain", type="ActorCrash", message=message)
             return [Result(task, failure=failure) for task in tasks if task not in again]
         if actor.images:
             actor.images = images
         for warning in warnings:
-            self._reporter.warn(warning)
+            self.reporter.warn(warning)
         return results
 
     def _get(self, ref: Any) -> Any:
@@ -226,4 +229,4 @@ class RayExecutor(Executor):
             if not any(node["Alive"] for node in self._ray.nodes()):
                 raise SmoothcamError("no machine of the Ray cluster is left; the same command goes on from there")
             reason = f"the cluster has no {self._cores} free cores, or the model takes long to load"
-            self._reporter.say(f"waiting for an actor: {reason}")
+            self.reporter.say(f"waiting for an actor: {reason}")
