@@ -117,8 +117,8 @@ def _stability(opened: OpenedModel) -> _Measure:
     @cache
     def explainer(layers: tuple[str, ...], methods: tuple[str, ...], targets: int, seed: int, n: int) -> Explainer:
         asked = replace(request, methods=methods, seed=seed, nsamples=n, selections=request.selections[:1])
-        anatomy = analyse(traced, layers, None, network.tokens)
-        return Explainer(network.model, anatomy, asked, targets, precision=opened.precision, graphs=graphs)
+        analysis = analyse(traced, layers, None, network.tokens)
+        return Explainer(network.model, analysis, asked, targets, precision=opened.precision, graphs=graphs)
 
     def fitted(pixels: NDArray[np.uint8]) -> tuple[_Array, InputBox]:
         height, width = pixels.shape[:2]
