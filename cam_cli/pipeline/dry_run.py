@@ -14,7 +14,7 @@ from cam_cli.plan.plan import PlanInputs, plan_from
 from cam_cli.reporter import Reporter
 from cam_cli.results.index import Index, hash64
 from cam_cli.results.shard import Shard
-from cam_cli.results.store import result_store_at
+from cam_cli.results.stores import result_store_at
 from cam_cli.storage.location import Location
 from cam_cli.text import printable
 

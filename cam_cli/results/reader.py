@@ -19,7 +19,7 @@ from cam_cli.results.index import Index
 from cam_cli.results.layout import run_file
 from cam_cli.results.manifest import Manifest, MapRecord
 from cam_cli.results.shard import Shard
-from cam_cli.results.store import result_store_at
+from cam_cli.results.stores import result_store_at
 from cam_cli.storage.location import Location, location
 from cam_cli.text import from_printable
 

@@ -17,7 +17,7 @@ from cam_cli.results.layout import LOCK, MANIFEST, RUN, SHEET, run_file, shard_o
 from cam_cli.results.manifest import Manifest, Stamp, parse_manifest
 from cam_cli.results.run_record import RunRecord
 from cam_cli.results.shard import Shard
-from cam_cli.storage.location import Location, Url
+from cam_cli.storage.location import Location
 from cam_cli.text import shown
 
 
@@ -201,17 +201,6 @@ class ResultStore(ABC):
         last = self.last_run()
         running = last and last.state == "running"
         return f" (process {last.pid} on {last.host}, since {last.started})" if last and running else ""
-
-
-def result_store_at(location: Location, shard: Shard) -> ResultStore:
-    """Return the store of results at a location; raises UsageError if what talks to such a store is not installed."""
-    if isinstance(location, Url):
-        from cam_cli.results.object_store import ObjectResultStore
-
-        return ObjectResultStore(location, shard)
-    from cam_cli.results.disk_store import DiskResultStore
-
-    return DiskResultStore(location, shard)
 
 
 def is_run_folder(tree: FileTree, folder: Any) -> bool:

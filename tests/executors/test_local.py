@@ -20,7 +20,7 @@ from cam_cli.images.find import ImageFile
 from cam_cli.interruption import Interrupted, Interruption
 from cam_cli.plan.plan import PlanInputs
 from cam_cli.results.shard import Shard
-from cam_cli.results.store import result_store_at
+from cam_cli.results.stores import result_store_at
 
 
 class Silent:

@@ -24,7 +24,8 @@ from cam_cli.results.index import Index
 from cam_cli.results.manifest import Failure, ImageRecord, ModelRecord, Row
 from cam_cli.results.run_record import RunRecord
 from cam_cli.results.shard import Shard
-from cam_cli.results.store import ResultStore, result_store_at
+from cam_cli.results.store import ResultStore
+from cam_cli.results.stores import result_store_at
 
 Act = Callable[[Task], None]
 

@@ -17,7 +17,7 @@ from cam_cli.executors.executor import Ready, Result, Task
 from cam_cli.plan.plan import Plan, PlanInputs
 from cam_cli.quiet import native_chatter_silenced
 from cam_cli.results.shard import Shard
-from cam_cli.results.store import result_store_at
+from cam_cli.results.stores import result_store_at
 from cam_cli.storage.location import Location
 from cam_cli.version import __version__
 
