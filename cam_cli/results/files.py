@@ -21,9 +21,13 @@ def read_regular(path: Path) -> bytes:
         return stream.read()
 
 
+def _without_links(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
 def write_new(path: Path, data: bytes) -> None:
     """Write a new file and bring it to the disk; raises FileExistsError if anything, even a link, has its name already."""
-    with path.open("xb") as stream:
+    with open(path, "xb", opener=_without_links) as stream:
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())
@@ -41,7 +45,7 @@ def whole(path: Path, staging: Path | None = None) -> Iterator[BinaryIO]:
     temporary = staging / path.name if staging else path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
     temporary.unlink(missing_ok=True)
     try:
-        with temporary.open("xb") as stream:
+        with open(temporary, "xb", opener=_without_links) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
