@@ -47,8 +47,13 @@ def signals(values: Array, upsampled: Array) -> dict[str, float | None]:
         All of `METRICS` but class_distance, which takes two maps; None for those of a blank map.
     """
     centre_x, centre_y = centre_of_attention(upsampled) or (None, None)
-    measured = {"border_energy": border_energy(upsampled), "entropy": entropy(values), "spread": spread(upsampled)}
-    return measured | {"centre_x": centre_x, "centre_y": centre_y}
+    return {
+        "border_energy": border_energy(upsampled),
+        "entropy": entropy(values),
+        "spread": spread(upsampled),
+        "centre_x": centre_x,
+        "centre_y": centre_y,
+    }
 
 
 def border_energy(saliency: Array) -> float | None:
