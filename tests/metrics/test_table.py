@@ -75,7 +75,9 @@ def test_a_metric_that_is_added_in_one_file_reaches_every_output(
     copy = Path(shutil.copytree(PACKAGE, tmp_path / "changed" / "cam_cli"))
     source = copy / "metrics" / "signals.py"
     text = source.read_text().replace("METRICS: Final = (\n", f"METRICS: Final = (\n    {ROW}\n", 1)
-    source.write_text(text.replace("    return {\n", '    return {\n        "heat": float(np.nanmean(upsampled)),\n', 1))
+    source.write_text(
+        text.replace("    return {\n", '    return {\n        "heat": float(np.nanmean(upsampled)),\n', 1)
+    )
 
     def changed(*command: object) -> subprocess.CompletedProcess[str]:
         line = [sys.executable, "-m", "cam_cli", *map(str, command)]
