@@ -119,7 +119,7 @@ def test_the_second_start_opens_no_model_and_gives_the_same(
     first = smoothcam(*command, "-o", tmp_path / "first")
     assert first.code == 0, first.err
 
-    def unneeded(*_: object) -> None:
+    def unneeded(*_: object, **__: object) -> None:
         raise AssertionError("the model was opened again")
 
     monkeypatch.setattr("cam_cli.plan.resolve.load_network", unneeded)
