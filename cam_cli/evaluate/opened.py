@@ -74,7 +74,7 @@ def open_model_of(run: RunReader, model: str | None = None, *, unsafe_lambda: bo
     network = None
     if source.sha256 in (None, recorded):
         choose_device("auto")
-        network = load_network(config.model, config.layers, Overrides(**(config.model_settings() | {"labels": None})))
+        network = load_network(source, overrides=Overrides(**(config.model_settings() | {"labels": None})))
     if network is None or network.sha256 != recorded:
         raise UsageError(
             f"{shown(source.chosen)} is another model than the one {shown(run.folder)} was made with; name that one with "
