@@ -17,7 +17,7 @@ from cam_cli.plan.cache import Cache, cache_folder
 from cam_cli.plan.plan import PlanInputs
 from cam_cli.plan.resolve import request_of, resolve
 
-MOST_BYTES = 32 * 2**20
+MOST_BYTES = 16 * 2**20
 """Decoded images in one pass take no more memory than this, unless `batch` says how many there are to be.
 
 It bounds the memory of a run, as nothing else that waits grows with the number of images: an executor holds a pass that is
