@@ -12,8 +12,6 @@
 A message says what is wrong, where, and what to do next, in one line.
 """
 
-from __future__ import annotations
-
 from enum import IntEnum
 
 

@@ -1,7 +1,5 @@
 """When a run may be stopped by a signal: at once while it waits, and between two images while it works on them."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Settings of native libraries: no messages on stderr, the TensorFlow backend of Keras, one thread for NumPy."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Text for messages, tables and records: file names, exceptions and cells, safe for a terminal and a spreadsheet."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterable

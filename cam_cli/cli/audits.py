@@ -1,7 +1,5 @@
 """The bounds in `audit:` of a config, and exit code 5 if a command finds one crossed."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`smoothcam config`: write, check and show the settings of a run."""
 
-from __future__ import annotations
-
 import json
 import textwrap
 from pathlib import Path

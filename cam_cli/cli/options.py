@@ -1,7 +1,5 @@
 """The flags of a run, made from the settings of `cam_cli.config`; here values stay text and defaults unset."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path

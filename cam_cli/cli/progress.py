@@ -1,7 +1,5 @@
 """How far a run is: counts, the rate of late, and an honest guess of the time left."""
 
-from __future__ import annotations
-
 import time
 from collections import deque
 from collections.abc import Callable

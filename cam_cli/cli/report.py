@@ -1,7 +1,5 @@
 """`smoothcam report`."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

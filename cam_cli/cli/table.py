@@ -1,7 +1,5 @@
 """What commands print: the format of their output, text tables, CSV, and remarks on stderr."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Callable, Iterable, Sequence

@@ -1,7 +1,5 @@
 """From an explanation to its files: raw maps, pictures, and the records of the manifest."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """How many images share a pass: measured while a long run goes on, and kept for the next one."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """What a run asks of the part that explains its images: the interface of an executor, what goes in and what comes out."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass

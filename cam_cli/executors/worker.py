@@ -1,7 +1,5 @@
 """The worker: one loaded model, which explains decoded images and knows nothing of the rest of the run."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence

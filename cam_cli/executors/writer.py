@@ -1,7 +1,5 @@
 """The files of an explained image, written into a staging folder, and the manifest, which is written last."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 

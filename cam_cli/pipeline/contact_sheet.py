@@ -1,7 +1,5 @@
 """One picture of a whole run: each image beside its overlays."""
 
-from __future__ import annotations
-
 import io
 import json
 from collections import Counter

@@ -1,7 +1,5 @@
 """Where a run looks for images: what the person named, resolved and checked before anything is started."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass

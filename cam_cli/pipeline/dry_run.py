@@ -1,7 +1,5 @@
 """What a run would do, told without loading a model or writing a byte."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The loop of a run: every image that is not finished is explained, and every one ends as a record."""
 
-from __future__ import annotations
-
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator

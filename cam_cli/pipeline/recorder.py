@@ -1,7 +1,5 @@
 """What is kept of every image: its folder of results, then a row in the index, then a word to the user."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Whether an image is finished, told from the index and a few file stats, without reading the image or its manifest."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """`smoothcam explain` as one call: from paths and settings to a finished folder of results."""
 
-from __future__ import annotations
-
 import os
 import socket
 import threading

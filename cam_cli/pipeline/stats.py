@@ -1,7 +1,5 @@
 """The count of what became of the images; it is what the command's exit code and last lines are made from."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from cam_cli.errors import ExitCode

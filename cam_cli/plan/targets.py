@@ -1,7 +1,5 @@
 """Which classes each image is explained for: the same for all, by its folder's name, or out of a file."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Mapping, Sequence
 from contextlib import suppress

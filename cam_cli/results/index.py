@@ -1,7 +1,5 @@
 """The index of a run folder: a line of JSON for each image, appended as it is finished and found again by the image's path."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from abc import abstractmethod

@@ -5,8 +5,6 @@ after it has put sees every object that was put before. So of two runs one sees 
 try again a moment later. All that is asked of the store is that a listing has what was put before it.
 """
 
-from __future__ import annotations
-
 import os
 import random
 import socket

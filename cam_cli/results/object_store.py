@@ -1,7 +1,5 @@
 """OUT as a folder of an object store, where nothing is renamed or appended to, and what is put is there whole or not at all."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import shutil

@@ -1,7 +1,5 @@
 """Where a run writes: a folder of this machine or a folder of an object store, behind one interface."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress

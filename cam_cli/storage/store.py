@@ -1,7 +1,5 @@
 """A store of objects, such as S3 or Google's, through fsspec: read, put, list and delete, and nothing else is asked of it."""
 
-from __future__ import annotations
-
 import errno
 import threading
 from collections.abc import Iterator, Mapping

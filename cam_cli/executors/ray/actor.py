@@ -1,7 +1,5 @@
 """What runs on the machines of a cluster: an actor that holds the model and decodes, explains and writes images."""
 
-from __future__ import annotations
-
 import os
 import socket
 import threading

@@ -1,7 +1,5 @@
 """A Ray cluster that exists, or one of this machine's cores for the time of a run, and how many actors it can hold."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re
