@@ -19,9 +19,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 import click
-from tqdm import tqdm
 
-from cam_cli.cli.progress import Progress
+from cam_cli.cli.progress import Bar, Progress, is_terminal
 from cam_cli.errors import SmoothcamError, UsageError
 from cam_cli.interruption import Interrupted
 from cam_cli.text import escaped
@@ -61,9 +60,9 @@ class Console:
         self._over = threading.Event()
         self._ticker: threading.Thread | None = None
         self._stderr = _own_stderr()
-        self._live = not self.quiet and _is_terminal(self._stderr)
-        self._data_beside_bar = self._live and _is_terminal(sys.stdout)
-        self._bar = _Bar(self._stderr, live=self._live)
+        self._bar = Bar(self._stderr, hidden=self.quiet)
+        self._live = not self._bar.disable
+        self._data_beside_bar = self._live and is_terminal(sys.stdout)
 
     def __enter__(self) -> Console:
         if self._log is not None or not self.quiet:
@@ -173,23 +172,9 @@ class Console:
         with suppress(OSError, ValueError):
             self._bar.clear()
             self._stderr.write(lines)
-            if bar and self._live and self._progress.begun:
-                done, total = self._progress.share
-                self._bar.n, self._bar.total = done, total or None
-                self._bar.bar_format = "{percentage:3.0f}%|{bar}| {desc}" if total else "{desc}"
-                self._bar.set_description_str(self._progress.brief)
+            if bar and self._live:
+                self._bar.draw(self._progress)
             self._stderr.flush()
-
-
-class _Bar(tqdm):  # type: ignore[type-arg]
-    """A bar that is drawn when it is told to, and has no thread of its own."""
-
-    monitor_interval = 0
-    _lock = threading.RLock()
-
-    def __init__(self, file: TextIO, *, live: bool) -> None:
-        unicode = (getattr(file, "encoding", None) or "").lower().startswith("utf")
-        super().__init__(file=file, disable=not live, delay=1, leave=False, dynamic_ncols=True, ascii=not unicode)
 
 
 def _own_stderr() -> TextIO:
@@ -199,10 +184,6 @@ def _own_stderr() -> TextIO:
     except (AttributeError, OSError, ValueError):
         return sys.stderr or io.StringIO()
     return open(descriptor, "w", encoding=sys.stderr.encoding, errors="backslashreplace")  # noqa: PTH123
-
-
-def _is_terminal(stream: TextIO | None) -> bool:
-    return stream is not None and not stream.closed and stream.isatty()
 
 
 def _opened(path: Path) -> io.FileIO:

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -213,6 +214,20 @@ with Console() as console:
     assert any(re.match(r"  8%\|.+\| 3/40 images, 1 failed, 0\.\d+/s, \d+ s left$", frame) for frame in frames)
     assert max(map(len, frames)) == 71
     assert screen(drawn) == ["smoothcam: one", "smoothcam: two", ""], "the bar is gone in the end"
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_report_has_the_same_bar(tmp_path: Path, quiet: bool) -> None:
+    shutil.copytree(Path(__file__).parent.parent / "data" / "run_of_0_1" / "out", tmp_path / "run")
+    body = f"""
+from cam_cli.cli import main
+sys.argv = ["smoothcam", "report", {str(tmp_path / "run")!r}] + ["-q"] * {quiet}
+main()
+"""
+    drawn, _ = on_terminal(body, columns=60)
+    frames = [frame for frame in re.split(r"[\r\n]", drawn) if re.match(r"100%\|.+\| 5/5 images$", frame)]
+    assert bool(frames) != quiet
+    assert all(line.startswith("smoothcam: report: ") for line in screen(drawn) if line), "the bar is gone in the end"
 
 
 def test_data_on_the_same_terminal_as_the_bar_stays_whole() -> None:
