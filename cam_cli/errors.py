@@ -40,12 +40,7 @@ class UsageError(SmoothcamError):
 
 
 class ConfigError(UsageError):
-    """A setting that cannot be read; `position` says where it stands, such as `run.yaml:7:3`.
-
-    Args:
-        message: what is wrong and what to do.
-        position: where the value came from; printed before the message when not empty.
-    """
+    """A setting that cannot be read; `position`, such as `run.yaml:7:3`, is printed before the message where it is known."""
 
     def __init__(self, message: str, position: str = "") -> None:
         super().__init__(f"{position}: {message}" if position else message)

@@ -19,8 +19,7 @@ class Interrupted(BaseException):
 class Interruption:
     """Raises `Interrupted` when a signal comes: at once, or later where the code has deferred it. A second signal kills.
 
-    Args:
-        announce: called once with a message if a signal has to wait.
+    announce: called once with a message if a signal has to wait.
     """
 
     def __init__(self, announce: Callable[[str], None] = lambda _: None) -> None:
@@ -36,11 +35,7 @@ class Interruption:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Let the code inside finish before a signal takes effect.
-
-        Raises:
-            Interrupted: a signal came meanwhile, and the code outside is not deferred.
-        """
+        """Let the code inside finish before a signal takes effect; raises Interrupted then, unless deferred outside."""
         before, self._at_once = self._at_once, False
         try:
             yield
@@ -52,8 +47,7 @@ class Interruption:
     def interruptible(self) -> Iterator[None]:
         """Let a signal stop the code inside at once, within code that is deferred.
 
-        Raises:
-            Interrupted: a signal came. Exception: the reason that `stop` was given.
+        Raises Interrupted if a signal came, or else the reason that `stop` was given.
         """
         before, self._at_once = self._at_once, True
         try:

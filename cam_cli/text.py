@@ -60,12 +60,9 @@ def ranges(numbers: Iterable[int]) -> str:
 
 
 def one_line(error: BaseException, longest: int | None = None) -> str:
-    """Return an exception's message on one line, or its class if the message is empty.
+    """Return an exception's message on one line, cut after `longest` characters, or its class if the message is empty.
 
     A stack trace inside the message, as TensorFlow writes it, is left out.
-
-    Args:
-        longest: the message is cut after so many characters.
     """
     lines = [line.strip() for line in str(error).splitlines()]
     stack = [number for number, line in enumerate(lines) if line.startswith('File "')]

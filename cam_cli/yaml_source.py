@@ -42,11 +42,9 @@ _SHOWN_CHARACTERS = 60
 class Tree:
     """Settings before their types are known: text, None, lists and mappings.
 
-    Attributes:
-        name: the file, as messages name it.
-        data: the top-level mapping; scalars are str, plain `null`, `~` and nothing are None.
-        positions: where each value is, `file:line:column` (1-based), or the flag or variable that gave it.
-        key_positions: the same for each key.
+    name: the file, as messages name it. data: the top-level mapping; scalars are str, plain `null`, `~` and nothing are None.
+    positions: where each value is, `file:line:column` (1-based), or the flag or variable that gave it. key_positions: of each
+    key.
     """
 
     name: str = ""
@@ -71,8 +69,7 @@ class KeyedError(ValueError):
 def read_yaml(path: Path, model: type[M]) -> M:
     """Read one YAML file into `model`.
 
-    Raises:
-        ConfigError: the file cannot be read, is not one YAML mapping, or does not fit the model.
+    Raises ConfigError if the file cannot be read, is not one YAML mapping, or does not fit the model.
     """
     return validated(read_tree(path), model)
 
@@ -80,9 +77,8 @@ def read_yaml(path: Path, model: type[M]) -> M:
 def read_tree(path: Path) -> Tree:
     """Read a YAML file of up to 1 MiB and 10,000 values, aliases written out; an empty one is an empty tree.
 
-    Raises:
-        ConfigError: no such file, a folder, not UTF-8, not YAML, several documents, a top level that is no
-            mapping, a key given twice, a key or tag that is not plain, an anchor that holds itself, too much.
+    Raises ConfigError for no such file, a folder, not UTF-8, not YAML, several documents, a top level that is no mapping, a key
+    given twice, a key or tag that is not plain, an anchor that holds itself, too much.
     """
     name = shown_if_odd(path)
     loader = _Loader(_read_text(path, name))
@@ -107,8 +103,7 @@ def read_tree(path: Path) -> Tree:
 def validated(tree: Tree, model: type[M]) -> M:
     """Return the tree's values as a `model`.
 
-    Raises:
-        ConfigError: a value or key does not fit; of several mistakes, the first in the file is reported.
+    Raises ConfigError if a value or key does not fit; of several mistakes, the first in the file is reported.
     """
     try:
         return model.model_validate(dict(tree.data))

@@ -39,11 +39,7 @@ def audited(
 ) -> int:
     """Warn of each bound that is crossed, a line each, and return exit code 5 if any is, else `otherwise`.
 
-    Args:
-        bounds: by rule; `max_x` and `min_x` bound the figure x. A rule without a figure is passed over.
-        figures: what a command found, by name.
-        warn: takes a line.
-        otherwise: the command's own exit code.
+    bounds: by rule; `max_x` and `min_x` bound the figure x; a rule without a figure is passed over. figures: by name.
     """
     lines = crossed(bounds or {}, figures)
     for line in lines.values():

@@ -37,13 +37,8 @@ class Console:
     """Shows a run on stderr and in a log file and, when asked, writes one line of JSON for each image to stdout.
 
     Lines may come from any thread. A stderr that is gone, or a log that cannot be written to any more, ends no run. The log
-    has all lines whatever stderr shows, but those of skipped images only with `verbose`.
-
-    Args:
-        progress_every: seconds between two lines on how far the run is, in the log and where stderr is no terminal.
-
-    Raises:
-        UsageError: the log file cannot be opened.
+    has all lines whatever stderr shows, but those of skipped images only with `verbose`, and a line on how far the run is every
+    `progress_every` seconds. Raises UsageError if it cannot be opened.
     """
 
     json_lines: bool = False
@@ -113,11 +108,7 @@ class Console:
             self._progress.total = total
 
     def image(self, row: Row, *, skipped: bool) -> None:
-        """Count an image, and print its row where rows are wanted; what failed now was told by `warn`.
-
-        Raises:
-            Interrupted: nobody reads stdout any more.
-        """
+        """Count an image, and print its row where rows are wanted; raises Interrupted if nobody reads stdout any more."""
         failed = row["status"] == "failed"
         with self._lock:
             self._progress.count(row["path"], failed=failed, skipped=skipped)

@@ -40,9 +40,7 @@ def decoders_for(cores: int) -> int:
 class DecoderPool(AbstractContextManager["DecoderPool"]):
     """Decoder processes, each with a thread that sends it jobs and receives its answers; a context manager.
 
-    Args:
-        workers: how many processes.
-        timeout: seconds that reading and decoding one image may take.
+    timeout: seconds that reading and decoding one image may take.
     """
 
     def __init__(self, workers: int, timeout: float) -> None:
@@ -67,8 +65,7 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
                 one, in the caller's thread, as they are needed.
             ahead: how many are taken beyond the one yielded.
 
-        Raises:
-            SmoothcamError: no decoder process can be started.
+        Raises SmoothcamError if no decoder process can be started.
         """
         waiting: deque[tuple[T, Future[Decoded]]] = deque()
         try:

@@ -38,10 +38,7 @@ def read_annotations(path: Path, root: Path | None = None) -> AnnotationList | M
     `.png`: 0 is background, every other value an instance of any class; in 8 bits, 255 beside others is Pascal VOC's outline.
 
     Two classes are the same if their WordNet ids are; if one side has no id, if their indices are (boxes by image), or one of
-    their names.
-
-    Raises:
-        UsageError: the file or folder is of no such kind, or damaged; the message names the file and the entry.
+    their names. Raises UsageError, which names the file and the entry, if it is of no such kind, or damaged.
     """
     if not path.is_dir():
         return AnnotationList(path, _images_of_json(path), root)

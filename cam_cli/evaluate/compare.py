@@ -123,8 +123,7 @@ def compare(before: RunReader, after: RunReader) -> Comparison:
     Maps belong together if their layer, method, class and selection are the same. Of the others, in their order, those belong
     together whose method and selection are the same, as with two models or with predictions that changed.
 
-    Raises:
-        UsageError: the runs have no image in common.
+    Raises UsageError if the runs have no image in common.
     """
     earlier = {image.path: image for image in before.images()}
     changes, only_after = [], []

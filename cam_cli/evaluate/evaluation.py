@@ -41,7 +41,6 @@ def evaluate(
     What stays in memory is a number for each metric of an image.
 
     Args:
-        run: the run.
         annotations: where the objects are, see `read_annotations`.
         model_metrics: further metrics.
         what: the settings of the further metrics, for the record.

@@ -41,13 +41,12 @@ class OpenedModel:
 
 
 def open_model_of(run: RunReader, model: str | None = None, *, unsafe_lambda: bool = False) -> OpenedModel:
-    """Open a run's model.
+    """Open the model of a finished run.
 
     A relative path is looked up from here and from the folder where the run was started; the file with the recorded sha256
     counts. What run.json says of code in the model file does not count, as a run folder may come from anywhere.
 
     Args:
-        run: a finished run.
         model: what to open instead of what run.json names, if the file has moved.
         unsafe_lambda: run code from the model file.
 

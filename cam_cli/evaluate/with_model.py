@@ -58,8 +58,7 @@ def model_metrics(opened: OpenedModel, perturbation: str | None, *, with_stabili
 def sanity_of(run: RunReader, opened: OpenedModel, most: int) -> Sanity:
     """Randomise the model's weights, and see whether the maps of the run's first `most` images change (see `sanity`).
 
-    Raises:
-        UsageError: no image of the run can be read any more, or no method of the run explains a layer's cells.
+    Raises UsageError if no image of the run can be read any more, or no method of the run explains a layer's cells.
     """
     explained = (image for image in run.images() if image.manifest.status == "ok" and image.manifest.maps)
     readable = ((image, decoded.x) for image, decoded in _decoded(explained, opened) if decoded is not None)

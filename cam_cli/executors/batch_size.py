@@ -23,9 +23,7 @@ MOST_IMAGES = 256
 class BatchSizeTuner:
     """Explains with passes of twice as many images for as long as that pays; maps do not depend on it.
 
-    Args:
-        cache: keeps the size that a run has settled on.
-        most_bytes: the decoded images of a pass take no more memory than this.
+    cache: keeps the size that a run has settled on. most_bytes: the decoded images of a pass take no more memory than this.
     """
 
     def __init__(self, explainer: Explainer, cache: Cache, most_bytes: int) -> None:

@@ -21,9 +21,8 @@ _LONGEST_MESSAGE = 500
 class Task:
     """An image to explain.
 
-    Args:
-        targets: class indices, or -r for the class of rank r.
-        known: the row of a result that holds if the image still has the same bytes; it is not explained again then.
+    targets: class indices, or -r for the class of rank r. known: the row of a result that holds if the image still has the same
+    bytes; it is not explained again then.
     """
 
     image: ImageFile
@@ -35,12 +34,9 @@ class Task:
 class Result:
     """What became of a task: a manifest with its files, a failure, or neither where the image has the bytes that are known.
 
-    Args:
-        source: what was said of the file before its bytes were read.
-        sha256: of its bytes; None where they could not be read.
-        notes: what a user should know about the image.
-        manifest: of an explained image, written.
-        staged: the folder where the manifest and all its files lie, ready to be published.
+    source: what was said of the file before its bytes were read. sha256: of its bytes; None where they could not be read.
+    notes: what a user should know about the image. staged: the folder where the manifest and all its files lie, ready to be
+    published.
     """
 
     task: Task
@@ -71,23 +67,16 @@ class Executor(AbstractContextManager["Executor"], Protocol):
     def start(self, known: Plan | None) -> Plan:
         """Load the model and return the plan.
 
-        Args:
-            known: the plan of the last run into the same folder, if this run must have the same.
-
-        Raises:
-            UsageError, ModelError: the model cannot be explained so. SmoothcamError: nothing can be started.
+        known: the plan of the last run into the same folder, if this run must have the same. Raises UsageError or ModelError
+        if the model cannot be explained so, and SmoothcamError if nothing can be started.
         """
 
     def explain(self, tasks: Iterable[Task]) -> Iterator[Result]:
-        """Yield what became of every task, in any order. Call it while signals are deferred.
+        """Yield what became of every task, in any order; tasks are taken one by one as they are needed.
 
-        Where a signal stops the run, what is explained already is still yielded, and nothing else is begun.
-
-        Args:
-            tasks: taken one by one as they are needed.
-
-        Raises:
-            SmoothcamError: the run as a whole cannot go on. Interrupted, Exception: see `Interruption.interruptible`.
+        Call it while signals are deferred. Where a signal stops the run, what is explained already is still yielded, and
+        nothing else is begun; then it raises as `Interruption.interruptible` does. Raises SmoothcamError if the run as a
+        whole cannot go on.
         """
 
 

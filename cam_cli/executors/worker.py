@@ -66,13 +66,9 @@ class Worker:
         """Yield for each image its explanation with its share of the seconds, or its failure.
 
         The result of an image does not depend on its neighbours. If a batch fails as a whole, its images are explained one by
-        one, so that one bad image costs no other.
+        one, so that one bad image costs no other. Raises SmoothcamError if no other image would fare better.
 
-        Args:
-            warn: called with a message if the memory ran out and passes are smaller from then on.
-
-        Raises:
-            SmoothcamError: no other image would fare better.
+        warn: called with a message if the memory ran out and passes are smaller from then on.
         """
         if self._tuner:
             self._tuner.note_bytes(ready.image.nbytes for ready in batch)

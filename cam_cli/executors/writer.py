@@ -27,13 +27,8 @@ class Writer:
     def write(self, ready: Ready, explanation: Explanation, seconds: float) -> Result:
         """Write all files of an image into a new staging folder, the manifest last, and send them on their way.
 
-        They are written once more if somebody removes the staging folder meanwhile.
-
-        Args:
-            seconds: the share of the image in the time of its pass.
-
-        Raises:
-            SmoothcamError: nothing can be written.
+        They are written once more if somebody removes the staging folder meanwhile. seconds: the share of the image in the
+        time of its pass. Raises SmoothcamError if nothing can be written.
         """
         try:
             with self.store.writing():

@@ -41,8 +41,7 @@ Mask = NDArray[np.bool_]
 def localise(upsampled: Array, masks: Sequence[Mask]) -> dict[str, float]:
     """Compute all `METRICS` of a map (H, W) laid over its image; NaN, where the network did not look, is no heat.
 
-    Raises:
-        ValueError: no masks, or one whose shape is not the map's.
+    Raises ValueError if there are no masks, or one has another shape than the map.
     """
     if not masks or any(mask.shape != upsampled.shape for mask in masks):
         raise ValueError(

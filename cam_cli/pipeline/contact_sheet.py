@@ -31,15 +31,12 @@ def write_sheet(
     decoders: DecoderPool,
     max_pixels: int,
 ) -> str:
-    """Write OUT/sheet.jpg: a line for each image, a column for each kind of map.
+    """Write OUT/sheet.jpg, a line for each image and a column for each kind of map, and return a line for the user.
 
     Args:
         rows: of the first images of this run.
         images: how many images the run had.
         decoders: decode the images, of at most `max_pixels` each.
-
-    Returns:
-        A line for the user.
     """
     keyed = [dict(zip(_keys(row["maps"]), row["maps"], strict=True)) for row in rows]
     columns = list(dict.fromkeys(key for maps in keyed for key in maps))

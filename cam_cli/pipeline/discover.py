@@ -50,13 +50,9 @@ class Discovery:
         return all(source != STDIN and source.is_file() for source in self.lists)
 
     def images(self, on_error: Callable[[Location, OSError], None]) -> Iterator[ImageFile]:
-        """Yield the images, each folder's as it is reached.
+        """Yield the images, each folder's as it is reached; call `on_error` with each folder that cannot be listed.
 
-        Args:
-            on_error: called with each folder that cannot be listed.
-
-        Raises:
-            UsageError: a path outside the root, or a list that cannot be read.
+        Raises UsageError for a path outside the root, or a list that cannot be read.
         """
         return find_images(
             self.paths,
@@ -76,8 +72,7 @@ class Discovery:
     def some_images(self, on_error: Callable[[Location, OSError], None]) -> Iterator[ImageFile]:
         """Yield the images as `images` does, but look for the first at once: an empty folder should not cost a model's loading.
 
-        Raises:
-            NoImagesError: there is none, and no folder that could not be listed either.
+        Raises NoImagesError if there is none, and no folder that could not be listed either.
         """
         trouble = False
 
@@ -100,9 +95,8 @@ def discovery_for(paths: Sequence[Location], config: RunConfig) -> Discovery:
     The root is the one asked for; else for paths the deepest folder that holds them, and for lists the working directory, so
     that an image is named the same whatever else is on tonight's list.
 
-    Raises:
-        UsageError: nothing is named, a path that does not exist, or paths that no run can have together. SmoothcamError: a
-            store cannot be asked.
+    Raises UsageError if nothing is named, a path does not exist, or no run can have the paths together, and SmoothcamError if a
+    store cannot be asked.
     """
     lists = (*config.files_from, *config.files_from0)
     if not (paths or lists):

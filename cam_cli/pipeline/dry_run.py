@@ -35,8 +35,7 @@ class Planned:
 def dry_run(paths: Sequence[Location], config: RunConfig, reporter: Reporter) -> Iterator[Planned]:
     """Yield what `explain_run` with the same arguments would do, in the order of the run; report the totals at the end.
 
-    Raises:
-        UsageError, NoImagesError: as `explain_run` does.
+    Raises UsageError and NoImagesError as `explain_run` does.
     """
     counts: Counter[str] = Counter()
     shard = Shard.parse(config.shard)

@@ -23,9 +23,7 @@ from cam_cli.text import printable
 class Loop:
     """Explains images and records what becomes of each; no image stops another.
 
-    Args:
-        start: starts the executor; called when the first image needs it.
-        most_failures: the run stops after one more than these; None: never.
+    start: starts the executor; called when the first image needs it. most_failures: the run stops after one more; None: never.
     """
 
     executor: Executor
@@ -41,8 +39,8 @@ class Loop:
     def run(self, images: Iterable[ImageFile]) -> None:
         """Explain every image that is not finished.
 
-        Raises:
-            SmoothcamError: the run as a whole cannot go on. TooManyFailuresError: it may not. Interrupted: a signal came.
+        Raises SmoothcamError if the run as a whole cannot go on, TooManyFailuresError if it may not, and Interrupted after a
+        signal.
         """
         with self.interruption.deferred():
             with self.interruption.interruptible():

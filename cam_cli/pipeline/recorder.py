@@ -37,8 +37,7 @@ class Recorder:
     def record(self, result: Result) -> bool:
         """Record what became of an image; return False if its staged files are gone, so that it must be done again.
 
-        Raises:
-            SmoothcamError: the folder of results cannot be written to; what is finished stays.
+        Raises SmoothcamError if the folder of results cannot be written to; what is finished stays.
         """
         self._tell_notes(result)
         if result.manifest is not None and result.staged is not None:

@@ -35,8 +35,7 @@ class PlanInputs:
     def of(cls, config: RunConfig, root: Location) -> PlanInputs:
         """Find and hash the files of the model that the settings name.
 
-        Raises:
-            UsageError: no bundled model has the layers. ModelError, ConfigError: the model's card is wrong.
+        Raises UsageError if no bundled model has the layers, and ModelError or ConfigError if the model's card is wrong.
         """
         source = find_source(config.model, config.layers, config.labels, config.weights)
         parts: dict[str, Any] = {
@@ -59,11 +58,8 @@ class PlanInputs:
 class Plan:
     """What a run explains, with everything decided that its settings left open.
 
-    Args:
-        key: of the inputs that the plan follows from.
-        classes: how many the model has.
-        settings: those that decide a result, without the targets, as a manifest has them.
-        remarks: what the user is told before the run starts.
+    key: of the inputs that the plan follows from. classes: how many the model has. settings: those that decide a result,
+    without the targets, as a manifest has them. remarks: what the user is told before the run starts.
     """
 
     key: str
@@ -107,11 +103,7 @@ class Plan:
 
 
 def plan_from(last_run: RunRecord | None, inputs: PlanInputs) -> Plan | None:
-    """Return the plan that run.json keeps; None if these inputs may lead to another plan.
-
-    Raises:
-        UsageError: the labels or targets cannot be read, or a target is no class of the model.
-    """
+    """Return the plan that run.json keeps; None if these inputs may lead to another plan. Raises as `targets_for` does."""
     if last_run is None or last_run.plan is None or last_run.model is None or last_run.plan.key != inputs.key:
         return None
     classes = last_run.plan.classes
@@ -122,8 +114,7 @@ def plan_from(last_run: RunRecord | None, inputs: PlanInputs) -> Plan | None:
 def targets_for(inputs: PlanInputs, labels: Labels, classes: int) -> Targets:
     """Resolve the targets that the settings name.
 
-    Raises:
-        UsageError: the file of targets cannot be read, or a target is no class of the model.
+    Raises UsageError if the labels or the file of targets cannot be read, or a target is no class of the model.
     """
     return read_targets(inputs.config.targets, inputs.config.targets_from, labels, classes, inputs.root)
 

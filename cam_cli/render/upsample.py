@@ -10,15 +10,12 @@ def upsample(saliency: NDArray[np.floating], box: Sides, size: tuple[int, int]) 
     """Enlarge a map bilinearly (half-pixel centres, edges clamped) to the box that it covers on a picture.
 
     Args:
-        saliency: (h, w) map, finite.
+        saliency: (h, w) map, finite, not empty.
         box: left, top, right, bottom of the area the map covers, in picture pixels; may reach past the picture.
         size: width and height of the picture.
 
     Returns:
         (height, width) float32 in the map's units; NaN at pixels whose centre lies outside the box.
-
-    Raises:
-        ValueError: an empty map or box.
     """
     left, top, right, bottom = box
     if saliency.size == 0 or not (right > left and bottom > top):

@@ -42,13 +42,11 @@ def write_report(
     """Write one HTML file that shows a run; images and maps in full size are linked.
 
     Args:
-        folder: of the run.
         output: the file; report.html in the run's folder if left out.
         on_progress: called after each image with the number of all images.
 
-    Raises:
-        UsageError: there is no such run, or `output` is another file or cannot be used.
-        SmoothcamError: the report cannot be written.
+    Raises UsageError if there is no such run, or `output` is another file or cannot be used, and SmoothcamError if the report
+    cannot be written.
     """
     run = RunReader(folder)
     path = output or folder / REPORT

@@ -42,9 +42,8 @@ class Index(AbstractContextManager["Index"]):
     are skipped and counted in `skipped_lines`; an unfinished last line is not counted, as a run may just be writing it. Not
     thread-safe. Raises SmoothcamError if an index file cannot be read.
 
-    Args:
-        folder: where the index files are, or several such folders.
-        keep: tells by the hash of an image's path whether its row is wanted.
+    folder: where the index files are, or several such folders. keep: tells by the hash of an image's path whether its row is
+    wanted.
     """
 
     def __init__(self, folder: Path | Sequence[Path], keep: Callable[[int], bool] = lambda _: True) -> None:

@@ -42,8 +42,8 @@ class ResultStore(ABC):
     def check(self) -> None:
         """Check that a run may write here.
 
-        Raises:
-            UsageError: there are files that no run made, or the folder cannot be used. SmoothcamError: no answer.
+        Raises UsageError if there are files that no run made, or the folder cannot be used, and SmoothcamError if a store
+        does not answer.
         """
 
     @abstractmethod
@@ -54,8 +54,7 @@ class ResultStore(ABC):
             wait: seconds to wait for the lock.
             waiting: called once if it is not free at once.
 
-        Raises:
-            RunLockedError: another run has the lock. UsageError, SmoothcamError: see `check`; or nothing can be written.
+        Raises RunLockedError if another run has the lock, what `check` does, and SmoothcamError if nothing can be written.
         """
 
     def last_run(self) -> RunRecord | None:
@@ -123,13 +122,10 @@ class ResultStore(ABC):
 
     @abstractmethod
     def publish(self, staged: Path, relative: PurePosixPath, earlier: Collection[str]) -> Stamp:
-        """Replace an image's folder, whole or not at all, by a staged one.
+        """Replace an image's folder, whole or not at all, by a staged one, and return the stamp of the manifest.
 
         Args:
             earlier: names of the files that an earlier run is known to have made there.
-
-        Returns:
-            The stamp of the manifest.
 
         Raises:
             ImageError: stage `write`; something is there that no run made, or the folder cannot be written.

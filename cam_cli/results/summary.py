@@ -148,8 +148,7 @@ class Summary:
 def summarize(folders: Sequence[Location]) -> Summary:
     """Add up runs and shards; of several results for one image the latest counts, whichever folder it is in.
 
-    Raises:
-        UsageError: one is not a run folder. SmoothcamError: an index cannot be read.
+    Raises UsageError if one is no run folder, and SmoothcamError if an index cannot be read.
     """
     stores = [(printable(folder), result_store_at(folder, Shard())) for folder in folders]
     divisions, records = _divisions(stores)

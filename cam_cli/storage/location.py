@@ -96,10 +96,7 @@ Location = Path | Url
 def location(text: str | os.PathLike[str]) -> Location:
     """Return the URL that a text such as `s3://bucket/key` or `gs://bucket/key` names; any other text is a path.
 
-    One slash at the end of a URL is no part of its name.
-
-    Raises:
-        ValueError: a URL without a bucket.
+    One slash at the end of a URL is no part of its name. Raises ValueError for a URL without a bucket.
     """
     if isinstance(text, Url):
         return text
