@@ -45,10 +45,7 @@ class Interruption:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Let a signal stop the code inside at once, within code that is deferred.
-
-        Raises Interrupted if a signal came, or else the reason that `stop` was given.
-        """
+        """Let a signal stop the code inside at once, though deferred outside; raises Interrupted, or what `stop` was given."""
         before, self._at_once = self._at_once, True
         try:
             self._check()

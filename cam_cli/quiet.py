@@ -21,11 +21,7 @@ def leave_the_cores_to_tensorflow() -> None:
 
 @contextmanager
 def native_chatter_silenced() -> Iterator[None]:
-    """Discard what is written to file descriptor 2 while the context lasts.
-
-    No setting of TensorFlow keeps its native code (`devices.cc`, `single_machine.cc`) from logging. Errors still arrive as
-    exceptions.
-    """
+    """Discard what is written to file descriptor 2: no setting keeps TensorFlow's native code from logging there."""
     saved = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:

@@ -60,10 +60,7 @@ def ranges(numbers: Iterable[int]) -> str:
 
 
 def one_line(error: BaseException, longest: int | None = None) -> str:
-    """Return an exception's message on one line, cut after `longest` characters, or its class if the message is empty.
-
-    A stack trace inside the message, as TensorFlow writes it, is left out.
-    """
+    """Return a message without TensorFlow's stack traces on one line of at most `longest` characters, or its class if empty."""
     lines = [line.strip() for line in str(error).splitlines()]
     stack = [number for number, line in enumerate(lines) if line.startswith('File "')]
     words = " ".join(" ".join(lines[stack[-1] + 1 if stack else 0 :]).split())

@@ -67,10 +67,7 @@ class KeyedError(ValueError):
 
 
 def read_yaml(path: Path, model: type[M]) -> M:
-    """Read one YAML file into `model`.
-
-    Raises ConfigError if the file cannot be read, is not one YAML mapping, or does not fit the model.
-    """
+    """Read one YAML file into `model`; raises ConfigError if it cannot be read or does not fit."""
     return validated(read_tree(path), model)
 
 
@@ -101,10 +98,7 @@ def read_tree(path: Path) -> Tree:
 
 
 def validated(tree: Tree, model: type[M]) -> M:
-    """Return the tree's values as a `model`.
-
-    Raises ConfigError if a value or key does not fit; of several mistakes, the first in the file is reported.
-    """
+    """Return the tree's values as a `model`; raises ConfigError for the first value or key in the file that does not fit."""
     try:
         return model.model_validate(dict(tree.data))
     except ValidationError as error:

@@ -38,10 +38,7 @@ def decoders_for(cores: int) -> int:
 
 
 class DecoderPool(AbstractContextManager["DecoderPool"]):
-    """Decoder processes, each with a thread that sends it jobs and receives its answers; a context manager.
-
-    timeout: seconds that reading and decoding one image may take.
-    """
+    """Decoder processes, each with a thread that serves it; reading and decoding one image may take `timeout` seconds."""
 
     def __init__(self, workers: int, timeout: float) -> None:
         self._decoders = [_Decoder(timeout) for _ in range(workers)]

@@ -72,10 +72,7 @@ def _synonyms(names: str) -> set[str]:
 
 @dataclass(frozen=True)
 class _Image:
-    """What is annotated of an image.
-
-    names: its path as annotated; where there are several, the first has precedence. source: for messages.
-    """
+    """What is annotated of an image; of several names, paths as annotated, the first has precedence."""
 
     names: tuple[str, ...]
     source: str

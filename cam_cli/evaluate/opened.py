@@ -21,10 +21,7 @@ from cam_cli.text import from_printable, shown
 
 @dataclass(frozen=True)
 class OpenedModel:
-    """The model of a run, with the settings of that run, its paths as they are now.
-
-    precision: of the run's products, `float32` or `bfloat16`.
-    """
+    """The model of a run, its settings with the paths as they are now, and its precision, `float32` or `bfloat16`."""
 
     config: RunConfig
     network: Network

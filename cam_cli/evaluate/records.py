@@ -48,8 +48,7 @@ class MapMetrics(_Record):
 class Total(_Record):
     """The mean of a metric over the images, with its 95% interval.
 
-    Of each image's maps of the layer and method, the first that has the metric counts; localisation has it if the class is
-    annotated.
+    Of each image's maps of the layer and method, the first that has the metric counts.
     """
 
     layer: str

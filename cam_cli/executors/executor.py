@@ -65,10 +65,9 @@ class Executor(AbstractContextManager["Executor"], Protocol):
     """Explains images, in this process or elsewhere. Nothing starts before `start`, and all has ended with the context."""
 
     def start(self, known: Plan | None) -> Plan:
-        """Load the model and return the plan.
+        """Load the model and return the plan; raises a SmoothcamError if it cannot be explained, or nothing can be started.
 
-        known: the plan of the last run into the same folder, if this run must have the same. Raises UsageError or ModelError
-        if the model cannot be explained so, and SmoothcamError if nothing can be started.
+        known: the plan of the last run into the same folder, if this run must have the same.
         """
 
     def explain(self, tasks: Iterable[Task]) -> Iterator[Result]:

@@ -33,10 +33,7 @@ class Planned:
 
 
 def dry_run(paths: Sequence[Location], config: RunConfig, reporter: Reporter) -> Iterator[Planned]:
-    """Yield what `explain_run` with the same arguments would do, in the order of the run; report the totals at the end.
-
-    Raises UsageError and NoImagesError as `explain_run` does.
-    """
+    """Yield what `explain_run` would do, in the order of the run, and report the totals at the end; raises the same errors."""
     counts: Counter[str] = Counter()
     shard = Shard.parse(config.shard)
     discovery = discovery_for(paths, config)

@@ -37,11 +37,7 @@ class Loop:
     most_failures: int | None
 
     def run(self, images: Iterable[ImageFile]) -> None:
-        """Explain every image that is not finished.
-
-        Raises SmoothcamError if the run as a whole cannot go on, TooManyFailuresError if it may not, and Interrupted after a
-        signal.
-        """
+        """Explain every image that is not finished; raises what ends a run: a SmoothcamError, or Interrupted after a signal."""
         with self.interruption.deferred():
             with self.interruption.interruptible():
                 tasks = self._tasks(images)

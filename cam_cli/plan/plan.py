@@ -33,10 +33,7 @@ class PlanInputs:
 
     @classmethod
     def of(cls, config: RunConfig, root: Location) -> PlanInputs:
-        """Find and hash the files of the model that the settings name.
-
-        Raises UsageError if no bundled model has the layers, and ModelError or ConfigError if the model's card is wrong.
-        """
+        """Find and hash the files of the model that the settings name; raises UsageError, ModelError or ConfigError."""
         source = find_source(config.model, config.layers, config.labels, config.weights)
         parts: dict[str, Any] = {
             "settings": config.result_settings(),
@@ -112,10 +109,7 @@ def plan_from(last_run: RunRecord | None, inputs: PlanInputs) -> Plan | None:
 
 
 def targets_for(inputs: PlanInputs, labels: Labels, classes: int) -> Targets:
-    """Resolve the targets that the settings name.
-
-    Raises UsageError if the labels or the file of targets cannot be read, or a target is no class of the model.
-    """
+    """Resolve the targets that the settings name; raises UsageError for an unknown class or a file that cannot be read."""
     return read_targets(inputs.config.targets, inputs.config.targets_from, labels, classes, inputs.root)
 
 

@@ -35,10 +35,7 @@ class Targets:
         return len(self.common) + self.by_folder + further
 
     def of(self, relative: PurePosixPath) -> tuple[int, ...]:
-        """Return an image's targets, the common ones first.
-
-        Raises ImageError if its folder is named for no class, or the file of targets has no row for it.
-        """
+        """Return an image's targets, the common ones first; raises ImageError if its folder or the file has none for it."""
         targets = self.common
         if self.by_folder:
             targets += self._of_folder(relative.parent.name or self.root_name)

@@ -13,10 +13,7 @@ _PLAIN = Drawing()
 
 
 def drawn(saliency: NDArray[np.floating], drawing: Drawing = _PLAIN) -> NDArray[np.float32]:
-    """Return a map as pictures show it: float32 in 0..1, by default its positive part divided by its maximum.
-
-    Raises ValueError for a map that is not finite, or nowhere positive.
-    """
+    """Return a map as pictures show it, float32 in 0..1; raises ValueError if it is not finite or nowhere positive."""
     if not np.isfinite(saliency).all() or saliency.max(initial=0) <= 0:
         raise ValueError("a blank or non-finite map has no picture; draw a placard instead")
     kind = saliency.dtype.type

@@ -25,10 +25,7 @@ _SECONDS_FOR_AN_IMAGE = 60.0
 
 @dataclass(frozen=True)
 class Report:
-    """A report that was written.
-
-    images: how many it shows. left_out: how many others are in the index but cannot be read. size: of the file, in bytes.
-    """
+    """A report of `size` bytes that was written; `left_out` images are in the index but cannot be read."""
 
     path: Path
     images: int

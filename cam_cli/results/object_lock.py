@@ -35,10 +35,7 @@ does not wait tries again."""
 
 
 class ObjectLock:
-    """The right to write a shard's images in a folder of an object store; a thread renews it while it is held.
-
-    seconds: how long a lock object is valid.
-    """
+    """The right to write a shard's images in a folder of an object store, valid for `seconds` and renewed by a thread."""
 
     def __init__(self, store: Store, folder: Url, shard: Shard, seconds: float = SECONDS) -> None:
         self._store = store

@@ -68,10 +68,7 @@ class ImageResult:
         return np.asarray(values, np.float32) if values.shape == record.grid else None
 
     def upsampled(self, values: Array, size: tuple[int, int] | None = None) -> Array:
-        """Return a map at the width and height of `size`, by default the image's own, as (height, width) float32.
-
-        It is NaN where the network did not look.
-        """
+        """Return a map at width and height `size`, by default the image's, (height, width) float32; NaN outside the input."""
         (width, height), rows_columns = self.size, self.manifest.model.input_size
         box = input_box(width, height, rows_columns, self.preprocessing)
         columns, rows = size or self.size

@@ -59,10 +59,7 @@ class Totals(_Record):
 
 
 class PlanRecord(_Record):
-    """What was found out about the model, so that the same run again need not load it.
-
-    key: a digest of all that it follows from. classes: how many the model has. remarks: what the user was told.
-    """
+    """What was found out about the model, for the next run; `key` is of the inputs, `remarks` are what the user was told."""
 
     key: str = ""
     classes: int = 0

@@ -40,11 +40,7 @@ class ResultStore(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Check that a run may write here.
-
-        Raises UsageError if there are files that no run made, or the folder cannot be used, and SmoothcamError if a store
-        does not answer.
-        """
+        """Check that a run may write here; raises UsageError if not, and SmoothcamError if a store does not answer."""
 
     @abstractmethod
     def open_for_writing(self, wait: float, waiting: Callable[[], None]) -> AbstractContextManager[None]:

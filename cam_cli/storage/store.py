@@ -49,10 +49,7 @@ class Store:
         self._peeked = threading.local()
 
     def stat(self, url: Url) -> Stat | None:
-        """Return what the store says of an object; None where there is none, but objects below it.
-
-        Raises FileNotFoundError if there is neither.
-        """
+        """Return what the store says of an object, None for a folder; raises FileNotFoundError if there is neither."""
         with _plain_words():
             info = self._fs.info(url.path)
         return None if info["type"] == "directory" else _stat(info)
