@@ -32,13 +32,9 @@ def printable(path: str | os.PathLike[str]) -> str:
 
 def from_printable(text: str) -> PurePosixPath:
     """Return the file name from which `printable` made `text`."""
-    parts = re.split(r"\\(\\|x[0-9a-f]{2})", text)
-    names = [os.fsencode(part) if i % 2 == 0 else _escaped_byte(part) for i, part in enumerate(parts)]
-    return PurePosixPath(os.fsdecode(b"".join(names)))
-
-
-def _escaped_byte(escape: str) -> bytes:
-    return b"\\" if escape == "\\" else bytes.fromhex(escape[1:])
+    escape = rb"\\(?:\\|x([0-9a-f]{2}))"
+    name = re.sub(escape, lambda match: bytes([int(match[1], 16)]) if match[1] else b"\\", os.fsencode(text))
+    return PurePosixPath(os.fsdecode(name))
 
 
 def shown(path: str | os.PathLike[str]) -> str:

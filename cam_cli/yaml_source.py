@@ -155,8 +155,6 @@ def _too_much(position: str) -> ConfigError:
 
 
 class _Builder:
-    """Turns nodes into plain values and keeps their positions."""
-
     def __init__(self) -> None:
         self.positions: dict[Loc, str] = {}
         self.key_positions: dict[Loc, str] = {}
@@ -285,7 +283,6 @@ def _plain(node: _Schema, schema: _Schema) -> _Schema:
 
 
 def _phrase(node: _Schema, schema: _Schema) -> str:
-    """Return what a JSON Schema node asks for, in words."""
     node = _plain(node, schema)
     if "anyOf" in node:
         return " or ".join(_phrase(option, schema) for option in node["anyOf"] if option.get("type") != "null")

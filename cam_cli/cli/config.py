@@ -86,7 +86,6 @@ def shown_yaml(resolved: Resolved) -> str:
 
 
 def _yaml_value(value: object) -> str:
-    """Return a value as YAML text on one line."""
     items = value if isinstance(value, tuple) else (value,)
     odd = any(isinstance(item, str | Path) and not str(item).isprintable() for item in items)
     plain = json.loads(json.dumps(value, default=str))

@@ -185,7 +185,6 @@ def _opened(path: Path) -> io.FileIO:
 
 
 def _words(row: Row, *, skipped: bool) -> str:
-    """Return an image's row in a few words."""
     parts = ["already done" if row["status"] == "ok" else "failed before"] if skipped else []
     parts += [f"{row['error']['stage']}: {row['error']['message']}"] if row["error"] else []
     parts += [f"{entry['label']} {entry['probability']:.2f}" for entry in row["predictions"][:1]]

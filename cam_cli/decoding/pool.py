@@ -168,8 +168,6 @@ class _Decoder:
 
 
 class _Process:
-    """One decoder process, from its start to its end."""
-
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair()
         self._socket.settimeout(_LOOK_SECONDS)

@@ -18,8 +18,8 @@ from cam_cli.results.reader import ImageResult, RunReader
 CANVAS = 64
 """Maps of different grids are compared on the image, its longer side at so many pixels."""
 
-_KINDS = ("newly_failed", "newly_blank", "prediction_changed")
-"""What may have happened to an image, the worst first."""
+_KINDS = {"newly_failed": "newly failed", "newly_blank": "newly blank", "prediction_changed": "other class"}
+"""What may have happened to an image, the worst first, and how people are told."""
 
 State = Literal["ok", "blank", "nonfinite", "failed"]
 
@@ -67,12 +67,7 @@ class ImageChange(_Record):
 
     def changes(self) -> list[str]:
         """Return what became worse or other, in words for people."""
-        words = {
-            "newly failed": self.newly_failed,
-            "newly blank": self.newly_blank,
-            "other class": self.prediction_changed,
-        }
-        return [word for word, holds in words.items() if holds]
+        return [words for kind, words in _KINDS.items() if getattr(self, kind)]
 
 
 class Totals(_Record):
@@ -162,7 +157,6 @@ def same_class(one: TargetRecord, other: TargetRecord) -> bool:
 
 
 def _badness_and_path(change: ImageChange) -> tuple[object, ...]:
-    """Return what images are sorted by, worst first."""
     correlation = 1.0 if change.correlation is None else change.correlation
     return *(not getattr(change, kind) for kind in _KINDS), correlation, change.path
 

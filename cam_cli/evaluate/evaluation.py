@@ -118,7 +118,6 @@ class _Sums:
 def _measured(
     image: ImageResult, annotations: AnnotationList | MaskFolder | None, further: Mapping[int, Metrics]
 ) -> Sequence[MapMetrics]:
-    """Return the metrics of each map of an image."""
     records = image.manifest.maps
     values = [image.values(record) if record.state != "nonfinite" else None for record in records]
     found: list[Metrics] = [

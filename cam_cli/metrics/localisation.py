@@ -39,7 +39,7 @@ Mask = NDArray[np.bool_]
 
 
 def localise(upsampled: Array, masks: Sequence[Mask]) -> dict[str, float]:
-    """Compute all `METRICS` of a map (H, W) over its image, where NaN is no heat; raises ValueError for masks of other shapes."""
+    """Compute all `METRICS` of a map (H, W) over its image; NaN is no heat. Raises ValueError for masks of other shapes."""
     if not masks or any(mask.shape != upsampled.shape for mask in masks):
         raise ValueError(
             f"a map of {upsampled.shape} needs masks of the same shape, got {[mask.shape for mask in masks]}"

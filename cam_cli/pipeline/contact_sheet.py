@@ -82,10 +82,8 @@ def _cells(
         return [image, Cell(None, f"failed: {row['error']['message']}")]
     probability = {entry["index"]: entry["probability"] for entry in row["predictions"]}
     key = store.key(from_printable(row["path"]))
-    return [
-        image,
-        *(_map_cell(maps[column], store, key, probability) if column in maps else Cell(None, "") for column in columns),
-    ]
+    cells = {column: _map_cell(entry, store, key, probability) for column, entry in maps.items()}
+    return [image, *(cells.get(column, Cell(None, "")) for column in columns)]
 
 
 def _map_cell(entry: MapRow, store: ResultStore, key: str, probability: dict[int, float]) -> Cell:

@@ -114,7 +114,6 @@ def discovery_for(paths: Sequence[Location], config: RunConfig) -> Discovery:
 
 
 def _tree_of(locations: Sequence[Location]) -> FileTree:
-    """Return the tree that holds all locations."""
     protocols = {location.protocol if isinstance(location, Url) else None for location in locations}
     if len(protocols) > 1:
         raise UsageError("images in an object store and images on this machine, or in another store, need a run each")

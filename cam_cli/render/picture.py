@@ -104,5 +104,4 @@ def _levels(values: NDArray[np.float32], highest: int) -> NDArray[np.uint8]:
 
 
 def _mask(weights: NDArray[np.floating]) -> list[int]:
-    """Return 256 weights, 0..1, as a table for a mask."""
     return [round(float(weight) * 255) for weight in weights]

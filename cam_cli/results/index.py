@@ -170,7 +170,6 @@ class IndexWriter(RowWriter):
 
 
 def _cut_torn_line(file: int) -> None:
-    """Cut off what follows the last newline."""
     size = end = os.fstat(file).st_size
     while end > 0:
         start = max(0, end - _BLOCK)
