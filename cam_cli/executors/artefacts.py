@@ -12,7 +12,6 @@ from cam_cli.decoding.image import DecodedImage
 from cam_cli.engine.explain import Explanation
 from cam_cli.engine.head import Head
 from cam_cli.engine.maps import SaliencyMap
-from cam_cli.engine.selection import Selection
 from cam_cli.methods import METHODS
 from cam_cli.models.labels import Labels
 from cam_cli.render.encode import ENCODERS
@@ -21,7 +20,7 @@ from cam_cli.render.picture import drawn, heatmap, overlay, placard
 from cam_cli.render.upsample import upsample
 from cam_cli.results.files import write_new
 from cam_cli.results.layout import PICTURE_FORMATS, file_name, stem
-from cam_cli.results.manifest import JointRecord, MapFiles, MapRecord, Prediction, SelectionRecord, TargetRecord
+from cam_cli.results.manifest import JointRecord, MapRecord, Prediction, TargetRecord
 
 encode = ENCODERS[PICTURE_FORMATS[0]]
 _WHY_NOT = {"blank": "blank map: nothing speaks for the class", "nonfinite": "no map: the numbers are not finite"}
@@ -31,7 +30,10 @@ TOP = 5
 def publish_map(
     saliency: SaliencyMap, image: DecodedImage, labels: Labels, folder: Path, config: RunConfig
 ) -> MapRecord:
-    """Write one map's files into `folder` and return its record; raises OSError if a file cannot be written."""
+    """Write one map's files into `folder` and return its record; raises OSError if a file cannot be written.
+
+    The fields of the record that the map has under the same name are copied.
+    """
     name = stem(saliency)
     files = {}
     for kind, data in _files(saliency, image, config).items():
@@ -39,23 +41,18 @@ def publish_map(
         write_new(folder / files[kind], data)
     finite = saliency.state != "nonfinite"
     noise_is_lost = METHODS[saliency.method].noise and saliency.head is Head.AFFINE
-    return MapRecord(
-        layer=saliency.layer,
-        method=saliency.method,
-        target=_target(saliency.target, labels),
-        selection=_selection(saliency.selection),
-        state=saliency.state,
-        grid=saliency.values.shape,
-        min=float(saliency.values.min()) if finite else None,
-        max=float(saliency.values.max()) if finite else None,
-        derivatives="exact" if saliency.exact else "approximate",
-        head=saliency.head.value,
-        noise="no effect, affine head" if noise_is_lost else f"{saliency.samples} samples",
-        guarded_cells=saliency.guarded_cells,
-        noise_effect=saliency.noise_effect,
-        standard_error=saliency.standard_error,
-        files=MapFiles(**files),
-    )
+    record = {name: getattr(saliency, name) for name in MapRecord.model_fields if hasattr(saliency, name)}
+    record |= {
+        "target": _target(saliency.target, labels),
+        "grid": saliency.values.shape,
+        "min": float(saliency.values.min()) if finite else None,
+        "max": float(saliency.values.max()) if finite else None,
+        "derivatives": "exact" if saliency.exact else "approximate",
+        "head": saliency.head.value,
+        "noise": "no effect, affine head" if noise_is_lost else f"{saliency.samples} samples",
+        "files": files,
+    }
+    return MapRecord.model_validate(record, from_attributes=True)
 
 
 def publish_joint(
@@ -79,11 +76,9 @@ def publish_joint(
         legend = [f"{labels[m.target].name} ({m.target})" for m in shown]
         file = file_name(name, "joint")
         write_new(folder / file, encode(joint(image.picture, upsampled, legend, config.opacity)))
-        selection = _selection(shown[0].selection)
-        targets = tuple(m.target for m in shown)
-        records.append(
-            JointRecord(layer=shown[0].layer, method=shown[0].method, selection=selection, targets=targets, file=file)
-        )
+        record = {name: getattr(shown[0], name) for name in ("layer", "method", "selection")}
+        record |= {"targets": tuple(m.target for m in shown), "file": file}
+        records.append(JointRecord.model_validate(record, from_attributes=True))
     return tuple(records)
 
 
@@ -124,10 +119,6 @@ def _files(saliency: SaliencyMap, image: DecodedImage, config: RunConfig) -> dic
 
 def _drawn(saliency: SaliencyMap) -> NDArray[np.float32]:
     return drawn(saliency.values, METHODS[saliency.method].drawing)
-
-
-def _selection(chosen: Selection) -> SelectionRecord:
-    return SelectionRecord(filters=chosen.filters, region=chosen.region, subset=chosen.subset, top=chosen.top)
 
 
 def _target(index: int, labels: Labels) -> TargetRecord:
