@@ -30,10 +30,7 @@ TOP = 5
 def publish_map(
     saliency: SaliencyMap, image: DecodedImage, labels: Labels, folder: Path, config: RunConfig
 ) -> MapRecord:
-    """Write one map's files into `folder` and return its record; raises OSError if a file cannot be written.
-
-    The fields of the record that the map has under the same name are copied.
-    """
+    """Write one map's files into `folder` and return its record; raises OSError if a file cannot be written."""
     name = stem(saliency)
     files = {}
     for kind, data in _files(saliency, image, config).items():
@@ -41,18 +38,17 @@ def publish_map(
         write_new(folder / files[kind], data)
     finite = saliency.state != "nonfinite"
     noise_is_lost = METHODS[saliency.method].noise and saliency.head is Head.AFFINE
-    record = {name: getattr(saliency, name) for name in MapRecord.model_fields if hasattr(saliency, name)}
-    record |= {
-        "target": _target(saliency.target, labels),
-        "grid": saliency.values.shape,
-        "min": float(saliency.values.min()) if finite else None,
-        "max": float(saliency.values.max()) if finite else None,
-        "derivatives": "exact" if saliency.exact else "approximate",
-        "head": saliency.head.value,
-        "noise": "no effect, affine head" if noise_is_lost else f"{saliency.samples} samples",
-        "files": files,
-    }
-    return MapRecord.model_validate(record, from_attributes=True)
+    return MapRecord.of(
+        saliency,
+        target=_target(saliency.target, labels),
+        grid=saliency.values.shape,
+        min=float(saliency.values.min()) if finite else None,
+        max=float(saliency.values.max()) if finite else None,
+        derivatives="exact" if saliency.exact else "approximate",
+        head=saliency.head.value,
+        noise="no effect, affine head" if noise_is_lost else f"{saliency.samples} samples",
+        files=files,
+    )
 
 
 def publish_joint(
@@ -76,9 +72,7 @@ def publish_joint(
         legend = [f"{labels[m.target].name} ({m.target})" for m in shown]
         file = file_name(name, "joint")
         write_new(folder / file, encode(joint(image.picture, upsampled, legend, config.opacity)))
-        record = {name: getattr(shown[0], name) for name in ("layer", "method", "selection")}
-        record |= {"targets": tuple(m.target for m in shown), "file": file}
-        records.append(JointRecord.model_validate(record, from_attributes=True))
+        records.append(JointRecord.of(shown[0], targets=tuple(m.target for m in shown), file=file))
     return tuple(records)
 
 

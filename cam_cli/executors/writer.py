@@ -47,13 +47,7 @@ class Writer:
         joint = publish_joint(explanation.maps, image, self.labels, staged, self.config)
         timing = {"read": ready.decoded.seconds, "explain": seconds, "write": time.perf_counter() - started}
         manifest = self.plan.manifest(
-            ImageRecord(
-                path=printable(task.image.relative),
-                sha256=image.sha256,
-                width=image.width,
-                height=image.height,
-                notes=image.notes,
-            ),
+            ImageRecord.of(image, path=printable(task.image.relative)),
             task.targets,
             status="ok",
             timing={step: round(value, 6) for step, value in timing.items()},
