@@ -16,7 +16,8 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import example, given
+from examples import examples
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import cam_cli
@@ -497,6 +498,7 @@ def test_the_environment_names_the_file_unless_a_flag_does(tmp_path: Path) -> No
     assert resolve({}, environ, ours).config.seed == 1
 
 
+@settings(max_examples=examples(40), deadline=None)
 @given(
     st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=3),
     st.floats(0, 1e300, allow_nan=False),
