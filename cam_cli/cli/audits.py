@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cam_cli.cli.table import Command, remark
+from cam_cli.cli.table import Command, config_option, remark
 from cam_cli.errors import ExitCode
 
 Bounds = Mapping[str, float]
@@ -20,15 +20,8 @@ def bounds_option(command: Command) -> Command:
 
         return None if context.resilient_parsing else resolve({}, os.environ, file).config.audit
 
-    return click.option(
-        "-c",
-        "--config",
-        "bounds",
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        callback=read,
-        help="YAML file whose `audit:` has bounds to keep, such as max_changed_predictions: 2%.",
-    )(command)
+    help_text = "YAML file whose `audit:` has bounds to keep, such as max_changed_predictions: 2%."
+    return config_option("bounds", help_text, read)(command)
 
 
 def audited(

@@ -171,6 +171,8 @@ class _Process:
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair()
         self._socket.settimeout(_LOOK_SECONDS)
+        as_here = {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUTF8": str(sys.flags.utf8_mode)}
+        one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         with theirs:
             try:
                 self._popen = subprocess.Popen(
@@ -178,7 +180,7 @@ class _Process:
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
-                    env=os.environ | _environment(),
+                    env=os.environ | as_here | one_thread,
                 )
             except OSError:
                 self._socket.close()
@@ -237,12 +239,6 @@ class _Process:
 def _leave_signals_to_the_main_thread() -> None:
     """Block them in this thread and in the processes that it starts, which ignore them once they run."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_MAIN_THREAD)
-
-
-def _environment() -> dict[str, str]:
-    """Return variables that give a process the import path of this one, and one thread for its arithmetic."""
-    paths = {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUTF8": str(sys.flags.utf8_mode)}
-    return paths | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 def _failed(kind: str, message: str) -> Decoded:

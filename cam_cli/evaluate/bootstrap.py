@@ -26,8 +26,6 @@ def interval(values: Sequence[float], seed: int = 0, draws: int = 2000, level: f
 
     Args:
         values: one number per image; raises ValueError if there is none, or one is not finite.
-        seed: of the draws.
-        draws: how many samples.
         level: the share of the means inside, 0 to 1.
     """
     numbers = np.asarray(values, np.float64)

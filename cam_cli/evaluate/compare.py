@@ -133,7 +133,8 @@ def compare(before: RunReader, after: RunReader) -> Comparison:
             f"'{before.folder}' and '{after.folder}' have no image in common: images are matched by their path below each "
             "run's root; give both runs the same --root"
         )
-    changes.sort(key=_badness_and_path)
+    changes.sort(key=lambda change: (1.0 if change.correlation is None else change.correlation, change.path))
+    changes.sort(key=lambda change: [not getattr(change, kind) for kind in _KINDS])
     pairs = [[pair for pair in change.maps if pair.correlation is not None] for change in changes]
     worst = [min(found, key=lambda pair: pair.correlation or 0) for found in pairs if found]
     told = {
@@ -154,11 +155,6 @@ def same_class(one: TargetRecord, other: TargetRecord) -> bool:
     if one.wnid and other.wnid:
         return one.wnid == other.wnid
     return one.label == other.label if one.label and other.label else one.index == other.index
-
-
-def _badness_and_path(change: ImageChange) -> tuple[object, ...]:
-    correlation = 1.0 if change.correlation is None else change.correlation
-    return *(not getattr(change, kind) for kind in _KINDS), correlation, change.path
 
 
 def _change(before: ImageResult, after: ImageResult) -> ImageChange:

@@ -73,7 +73,6 @@ class Loop:
                 yield Task(image, targets, verdict.row if verdict.reason == TOUCHED else None)
 
     def _record(self, result: Result) -> bool:
-        """Record a result; return False if its files were removed before they could be published."""
         recorded = self.recorder.record(result)
         tried = self.stats.failed - self.stats.failed_before
         if self.most_failures is not None and tried > self.most_failures:

@@ -46,7 +46,6 @@ def explain_run(
     """Explain every image that `paths` and the lists in `config` name, and return the counts.
 
     Args:
-        paths: files, folders and globs.
         origin: where each setting came from, for the record.
         interruption: decides when a signal ends the run.
 

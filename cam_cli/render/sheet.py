@@ -25,7 +25,6 @@ def contact_sheet(rows: Sequence[Sequence[Cell]], titles: Sequence[str] | None =
 
     Args:
         rows: the cells, at least one; rows may differ in length.
-        titles: headings of the columns.
         cell: side in pixels, at least 16, of the square that each picture is shrunk or enlarged to fit.
     """
     columns = max((len(row) for row in rows), default=0)

@@ -67,7 +67,6 @@ def write_report(
 
 
 def _check_output(path: Path) -> None:
-    """Refuse a path where a report cannot be, or would replace something else."""
     if not path.absolute().parent.is_dir():
         raise UsageError(f"the folder of {shown(path)} does not exist; make it, or choose another path with -o")
     try:
