@@ -17,10 +17,7 @@ class Interrupted(BaseException):
 
 
 class Interruption:
-    """Raises `Interrupted` when a signal comes: at once, or later where the code has deferred it. A second signal kills.
-
-    announce: called once with a message if a signal has to wait.
-    """
+    """Raises `Interrupted` when a signal comes, or announces that it has to wait where the code defers it; a second one kills."""
 
     def __init__(self, announce: Callable[[str], None] = lambda _: None) -> None:
         self.announce = announce

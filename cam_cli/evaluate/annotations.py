@@ -43,12 +43,10 @@ def read_annotations(path: Path, root: Path | None = None) -> AnnotationList | M
     if not path.is_dir():
         return AnnotationList(path, _images_of_json(path), root)
     has_xml, has_png = (any(path.rglob(f"*.{ending}")) for ending in ("xml", "png"))
-    if has_xml and has_png:
-        raise UsageError(f"{shown(path)} holds both .xml and .png files; name a folder that holds one kind")
-    if not has_xml and not has_png:
-        raise UsageError(
-            f"{shown(path)} holds neither Pascal VOC files (.xml) nor masks (.png); name a folder that does"
-        )
+    if has_xml == has_png:
+        both = "both .xml and .png files; name a folder that holds one kind"
+        neither = "neither Pascal VOC files (.xml) nor masks (.png); name a folder that does"
+        raise UsageError(f"{shown(path)} holds {both if has_xml else neither}")
     return MaskFolder(path) if has_png else AnnotationList(path, list(_images_of_voc(path)), root)
 
 

@@ -138,10 +138,7 @@ def _measured(
 
 
 def _class_distances(image: ImageResult, found: Sequence[Metrics]) -> dict[tuple[str, str, int], float]:
-    """Return for each layer and method the distance of the first two maps of a whole layer, under the class of the first.
-
-    These are the maps of two classes, such as the predicted and the true one.
-    """
+    """Return how far apart the whole maps of the first two classes lie, by layer, method and the first class."""
     centres = defaultdict(list)
     for record, metrics in zip(image.manifest.maps, found, strict=True):
         x, y = metrics.get("centre_x"), metrics.get("centre_y")

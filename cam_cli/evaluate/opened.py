@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cam_cli.config import RunConfig
-from cam_cli.decoding.image import DecodeSettings
 from cam_cli.engine.device import choose_device
 from cam_cli.errors import UsageError
 from cam_cli.models.applications import applications
@@ -26,11 +25,6 @@ class OpenedModel:
     config: RunConfig
     network: Network
     precision: str
-
-    @property
-    def decode_settings(self) -> DecodeSettings:
-        """How images become inputs, and the upright images beside them."""
-        return DecodeSettings(self.network.input_shape[:2], self.network.preprocessing, None, self.config.max_pixels)
 
     def cache(self) -> Cache:
         """Return where the run keeps its traced graphs, which are the same here."""

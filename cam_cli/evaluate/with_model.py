@@ -9,7 +9,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from cam_cli.decoding.image import DecodedImage
+from cam_cli.decoding.image import DecodedImage, DecodeSettings
 from cam_cli.decoding.pool import DecoderPool
 from cam_cli.engine.analysis import analyse
 from cam_cli.engine.explain import Explainer, Subject
@@ -82,8 +82,10 @@ def explains_cells(record: MapRecord) -> bool:
 
 def _decoded(images: Iterable[ImageResult], opened: OpenedModel) -> Iterator[tuple[ImageResult, DecodedImage | None]]:
     """Yield each image as it is decoded now; None if its file is gone or another one by now."""
-    with DecoderPool(_DECODERS, opened.config.image_timeout) as decoders:
-        for image, now in decoders.decode((image.decode_job for image in images), opened.decode_settings):
+    network, config = opened.network, opened.config
+    how = DecodeSettings(network.input_shape[:2], network.preprocessing, None, config.max_pixels)
+    with DecoderPool(_DECODERS, config.image_timeout) as decoders:
+        for image, now in decoders.decode((image.decode_job for image in images), how):
             yield image, now.image if now.sha256 == image.manifest.image.sha256 else None
 
 

@@ -54,10 +54,7 @@ def publish_map(
 def publish_joint(
     maps: Sequence[SaliencyMap], image: DecodedImage, labels: Labels, folder: Path, config: RunConfig
 ) -> tuple[JointRecord, ...]:
-    """Write a picture of all targets for each layer, method and selection that has several, and return their records.
-
-    Nothing is written without the setting `write: joint`. Raises OSError if a file cannot be written.
-    """
+    """Write, if `write` has joint, a picture of all targets for each kind of map that has several; return their records."""
     groups: dict[str, list[SaliencyMap]] = {}
     for saliency in maps if "joint" in config.write else ():
         if saliency.state == "ok":

@@ -19,11 +19,7 @@ _LONGEST_MESSAGE = 500
 
 @dataclass(frozen=True)
 class Task:
-    """An image to explain.
-
-    targets: class indices, or -r for the class of rank r. known: the row of a result that holds if the image still has the same
-    bytes; it is not explained again then.
-    """
+    """An image to explain for target classes (-r: the class of rank r), unless it still has the bytes of the row `known`."""
 
     image: ImageFile
     targets: tuple[int, ...]

@@ -24,10 +24,7 @@ STDIN = Path("-")
 
 @dataclass(frozen=True)
 class Discovery:
-    """Paths, and the lists of paths in the settings, and what is taken from the folders among them.
-
-    root: absolute; images are named relative to it. lists: files of paths, one a line or NUL-separated; `-` is stdin.
-    """
+    """The paths and lists of paths that a run was given; `root` is absolute, `-` among the lists is stdin."""
 
     paths: tuple[Location, ...]
     lists: tuple[Path, ...]

@@ -21,11 +21,7 @@ Action = Literal["explain", "check", "skip", "collide"]
 
 @dataclass(frozen=True)
 class Planned:
-    """What would become of one image.
-
-    action: `explain`; `check` its bytes, and explain it if they have changed; `skip`; or `collide`: its folder in the output is
-    taken. reason: in a few words.
-    """
+    """What would become of an image: `explain`, `check` its bytes first, `skip`, or `collide` with other files; and why."""
 
     path: str
     action: Action

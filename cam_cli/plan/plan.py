@@ -20,11 +20,7 @@ from cam_cli.storage.location import Location
 
 @dataclass(frozen=True)
 class PlanInputs:
-    """Everything that a plan follows from.
-
-    source: the files of the model, hashed. key: a digest of the settings, these files and the versions; the same key gives
-    the same plan.
-    """
+    """Everything that a plan follows from, the model's files hashed; the same key gives the same plan."""
 
     config: RunConfig
     root: Location

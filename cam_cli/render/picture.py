@@ -76,12 +76,7 @@ def overlay(image: NDArray[np.uint8], values: NDArray[np.float32], colormap: str
 
 
 def placard(image: NDArray[np.uint8], text: str) -> Image.Image:
-    """Return the picture for a map that cannot be drawn: the greyed image under a band with the reason.
-
-    Args:
-        image: (height, width, 3) uint8 RGB.
-        text: the reason; shrunk or cut to fit, and left out where no letter could be read.
-    """
+    """Return the picture for a map that cannot be drawn: the greyed image, uint8 RGB, under a band with the reason."""
     picture = Image.fromarray(image).convert("L").point(lambda level: 40 + level // 2).convert("RGB")
     width, height = picture.size
     written, font = fitted(text, width * 0.92, largest=min(max(SMALLEST, width // 18), height // 3))
