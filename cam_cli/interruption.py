@@ -17,7 +17,7 @@ class Interrupted(BaseException):
 
 
 class Interruption:
-    """Raises `Interrupted` when a signal comes, or announces that it has to wait where the code defers it; a second one kills."""
+    """Raises `Interrupted` when a signal comes; where the code defers it, announces that it has to wait; a second one kills."""
 
     def __init__(self, announce: Callable[[str], None] = lambda _: None) -> None:
         self.announce = announce
