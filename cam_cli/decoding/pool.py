@@ -25,6 +25,8 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 _FOR_THE_MAIN_THREAD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGPIPE)
+"""Blocked in the threads and in the processes that they start, which ignore them once they run."""
+
 _STARTS = 3
 _START_SECONDS = 120.0
 _END_SECONDS = 1.0
@@ -45,7 +47,8 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
         self._idle: SimpleQueue[_Decoder] = SimpleQueue()
         for decoder in self._decoders:
             self._idle.put(decoder)
-        self._threads = ThreadPoolExecutor(workers, "decoder", initializer=_leave_signals_to_the_main_thread)
+        block = (signal.SIG_BLOCK, _FOR_THE_MAIN_THREAD)
+        self._threads = ThreadPoolExecutor(workers, "decoder", signal.pthread_sigmask, block)
 
     def start(self) -> None:
         """Start the processes that are not running, without waiting for them."""
@@ -234,11 +237,6 @@ class _Process:
                 raise EOFError
             rest = rest[received:]
         return data
-
-
-def _leave_signals_to_the_main_thread() -> None:
-    """Block them in this thread and in the processes that it starts, which ignore them once they run."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_MAIN_THREAD)
 
 
 def _failed(kind: str, message: str) -> Decoded:
