@@ -33,7 +33,8 @@ class OpenedModel:
     @property
     def decode_settings(self) -> DecodeSettings:
         """How images become inputs, and the upright images beside them."""
-        return DecodeSettings(self.network.input_shape[:2], self.network.preprocessing, None, self.config.max_pixels)
+        *size, channels = self.network.input_shape
+        return DecodeSettings((size[0], size[1]), self.network.preprocessing, None, self.config.max_pixels, channels)
 
     def cache(self) -> Cache:
         """Return where the run keeps its traced graphs, which are the same here."""
