@@ -55,8 +55,10 @@ def _read(stream: IO[bytes], size: int, max_pixels: int) -> Values:
             f"a NumPy array of {dtype}; save numbers, as np.save(file, a.astype('float32')) does", "decode"
         )
     if len(shape) not in (2, 3) or 0 in shape:
-        listed = " x ".join(map(str, shape)) or "no axis"
-        raise ImageError(f"a NumPy array of {listed}; save one image as rows x columns x channels", stage="decode")
+        listed = " x ".join(map(str, shape)) or "()"
+        raise ImageError(
+            f"a NumPy array of shape {listed}; save one image as rows x columns x channels", stage="decode"
+        )
     rows, columns, bands = (*shape, 1)[:3]
     check_size(columns, rows, max_pixels, bands)
     count = rows * columns * bands

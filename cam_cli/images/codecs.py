@@ -1,4 +1,4 @@
-"""Formats that imagecodecs reads: JPEG XL, and JPEG of 12 bits."""
+"""Formats that imagecodecs reads: JPEG XL, JPEG-LS, and JPEG of 12 bits or without loss."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ _WIDTHS = (9, 13, 18, 30)
 _FRAMES = range(0xC0, 0xD0)
 _NO_FRAMES = (0xC4, 0xC8, 0xCC)
 _ALONE = (0x01, *range(0xD0, 0xD9))
-_PROCESSES = {3: "lossless", 9: "arithmetic-coded", 10: "arithmetic-coded", 11: "lossless"}
+_LS = 0xF7
+_PROCESSES = {
+    3: "lossless JPEG",
+    9: "arithmetic-coded JPEG",
+    10: "arithmetic-coded JPEG",
+    11: "lossless JPEG",
+    _LS: "JPEG-LS",
+}
 
 
 def read_jpeg_xl(data: bytes, max_pixels: int) -> RgbImage:
@@ -92,20 +99,23 @@ def odd_jpeg(data: bytes, max_pixels: int) -> RgbImage | None:
     process, bits, height, width = frame
     if bits == 8 and process not in _PROCESSES:
         return None
-    what = f"a JPEG of {bits} bits a sample" if bits != 8 else f"a {_PROCESSES[process]} JPEG"
+    name = _PROCESSES.get(process, "JPEG")
+    what = f"a {name} image of {bits} bits" if bits != 8 else f"a {name} image"
     check_size(width, height, max_pixels)
     if not installed("JPEG XL"):
         raise needs(what, "images")
     import imagecodecs
 
     try:
-        values: Values = imagecodecs.jpeg8_decode(data) if bits == 8 else imagecodecs.jpeg_decode(data)
+        values: Values = imagecodecs.jpegls_decode(data) if process == _LS else imagecodecs.jpeg8_decode(data)
     except (RuntimeError, ValueError, NotImplementedError) as error:
         raise unsupported(what, f"convert it to PNG first ({error})") from error
     values = values[..., None] if values.ndim == 2 else values
-    if bits > 8:  # as 16 bits, by which pictures are reduced
-        values = (values.astype(np.uint32) * 65535 // (2**bits - 1)).astype(np.uint16)
-    return _image(values)
+    if values.dtype == np.uint8:
+        return _image(values)
+    most = 2**bits - 1
+    reduced = (np.minimum(values, most).astype(np.uint32) * 255 + most // 2) // most
+    return _image(reduced.astype(np.uint8), f"{bits} bits reduced to 8")
 
 
 def _jpeg_frame(data: bytes) -> tuple[int, int, int, int] | None:
@@ -117,15 +127,15 @@ def _jpeg_frame(data: bytes) -> tuple[int, int, int, int] | None:
             at += 1
         elif marker in _ALONE:
             at += 2
-        elif marker in _FRAMES and marker not in _NO_FRAMES:
+        elif marker == _LS or (marker in _FRAMES and marker not in _NO_FRAMES):
             bits, height, width = struct.unpack_from(">BHH", data, at + 4)
-            return marker - 0xC0, bits, height, width
+            return (marker if marker == _LS else marker - 0xC0), bits, height, width
         else:
             at += 2 + int(struct.unpack_from(">H", data, at + 2)[0])
     return None
 
 
-def _image(values: Values) -> RgbImage:
+def _image(values: Values, *changed: str) -> RgbImage:
     pixels, notes = picture(values, with_alpha=values.shape[2] in (2, 4))
     height, width = pixels.shape[:2]
-    return RgbImage(pixels, width, height, notes)
+    return RgbImage(pixels, width, height, (*changed, *notes))

@@ -111,7 +111,7 @@ def _read_tiff(kind: Kind, data: bytes, max_pixels: int, bands: int | None) -> R
     facts = tiff_facts(data)
     if facts is not None and facts.raw:
         raise unsupported("a camera's raw file", "develop it to JPEG or TIFF, with darktable-cli or dcraw -T")
-    if bands is not None and facts is not None:
+    if facts is not None and (bands is not None or facts.misread):
         return read_tiff(data, facts, max_pixels, bands)
     try:
         return _read_by_pillow(kind, data, max_pixels, None)

@@ -80,14 +80,14 @@ def _frame(dataset: Any) -> Values:
         frame: Values = pixel_array(dataset, index=0)
     except (NotImplementedError, RuntimeError) as error:
         name = getattr(syntax, "name", syntax)
-        if syntax is not None and syntax.is_compressed and "missing" in str(error).lower():
-            raise unsupported(
-                f"a DICOM file compressed as {name}",
-                "pip install python-gdcm, or decompress it first: gdcmconv --raw IN OUT",
+        if syntax is None or not syntax.is_compressed:
+            raise ImageError(
+                f"a DICOM file, damaged or cut short: {one_line(error)}; fetch it again", "decode"
             ) from error
-        raise ImageError(
-            f"a DICOM file ({name}), damaged or cut short: {one_line(error)}; fetch it again", "decode"
-        ) from error
+        is_missing = "missing" in str(error)
+        what = f"a DICOM file compressed as {name}{'' if is_missing else ', in a way that is not common or damaged'}"
+        advice = "pip install python-gdcm, or decompress it first" if is_missing else "decompress it first"
+        raise unsupported(what, f"{advice}: gdcmconv --raw IN OUT") from error
     return frame
 
 
@@ -113,7 +113,8 @@ def _windowed(values: Values, dataset: Any) -> tuple[NDArray[np.uint8], str]:
         return np.rint(255 * np.clip(shares, 0, 1)).astype(
             np.uint8
         ), f"grey through the window {centre:g}, width {width:g}"
-    pixels, how = to_8_bits(values.astype(np.float32) if values.dtype != np.uint8 else values)
+    is_8_bit = values.dtype == np.uint8 and dataset.get("BitsStored") == 8
+    pixels, how = to_8_bits(values if is_8_bit else values.astype(np.float32))
     return pixels, how or "no window in the file: its 8-bit values are taken as they are"
 
 

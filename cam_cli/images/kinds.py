@@ -18,6 +18,7 @@ _CONVERT = "convert it to PNG or TIFF first"
 _EXPORT = "export it as PNG or TIFF first"
 
 _READ: Final[tuple[tuple[bytes, str], ...]] = (
+    (rb".{128}DICM", "DICOM"),  # first, as what comes before may be the header of a TIFF
     (rb"\xff\xd8\xff", "JPEG"),
     (rb"\x89PNG\r\n\x1a\n", "PNG"),
     (rb"GIF8[79]a", "GIF"),
@@ -29,21 +30,20 @@ _READ: Final[tuple[tuple[bytes, str], ...]] = (
     (rb"....ftyp(?:mif1|msf1|miaf).{4,48}(?:avif|avis)", "AVIF"),
     (rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", "HEIC"),
     (rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
-    (rb".{128}DICM|[\x02\x08]\0[\x00-\x18]\0(?:UL|CS|UI|OB|[\x02-\x40]\0\0\0)", "DICOM"),
+    (rb"[\x02\x08]\0[\x00-\x18]\0(?:UL|CS|UI|OB|[\x02-\x40]\0\0\0)", "DICOM"),
     (rb"\x93NUMPY|PK\x03\x04.{26}[^/\0]{1,200}?\.npy", "NumPy"),
     (rb"P[1-6fF][\s#]", "PPM"),
 )
 """The formats that are read, by what their files begin with."""
 
 _OTHER: Final[tuple[tuple[bytes, str, str], ...]] = (
-    (rb"\xff\xd8\xff\xf7", "a JPEG-LS image", _CONVERT),
     (rb"(?:II\*\0|MM\0\*).{4}CR|....ftypcrx |FUJIFILMCCD-RAW|II(?:RO|RS|U\0)|MMOR|FOVb|II.{4}HEAPCCDR|\0MRM", *_RAW),
     (rb"8BPS", "a Photoshop file", _EXPORT),
     (rb"%PDF", "a PDF document", "draw its page first: pdftoppm -png FILE page"),
     (rb"%!PS|\xc5\xd0\xd3\xc6", "a PostScript drawing", "draw it as PNG first: gs -sDEVICE=png16m -r150 -o a.png FILE"),
     (rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*(?:<!DOCTYPE svg[^>]*>\s*)?<svg[\s>]", *_SVG),
     (rb"\s*(?:<!doctype html|<html|<head|<body)", *_HTML),
-    (rb"version https://git-lfs", "a pointer of Git LFS, not the image itself", "fetch the image: git lfs pull"),
+    (rb"version https://git-lfs", "a pointer of Git LFS instead of the image", "fetch the image: git lfs pull"),
     (rb"....(?:ftyp|moov|mdat|wide|skip|free)|\x1a\x45\xdf\xa3|RIFF....AVI |\0\0\x01[\xba\xb3]|FLV\x01|OggS", *_VIDEO),
     (rb"\x30\x26\xb2\x75", *_VIDEO),
     (rb"gimp xcf", "a GIMP file", _EXPORT),
@@ -94,14 +94,13 @@ def kind_of(data: bytes) -> Kind:
         ImageError: stage `decode`; it is known and not read, or not known.
     """
     head = data[:_HEAD]
-    for pattern, what, advice in _OTHER[:2]:  # they begin as a JPEG or a TIFF does
-        if re.match(pattern, head, re.DOTALL):
-            raise unsupported(what, advice)
+    if re.match(_OTHER[0][0], head, re.DOTALL):  # some begin as a TIFF does
+        raise unsupported(*_RAW)
     for opening, name in _READ:
         if re.match(opening, head, re.DOTALL):
             extra = next((extra for extra, formats in EXTRAS.items() if name in formats), "")
             return Kind(name, extra)
-    for pattern, what, advice in _OTHER[2:]:
+    for pattern, what, advice in _OTHER[1:]:
         if re.match(pattern, head, re.DOTALL | re.IGNORECASE):
             raise unsupported(what, advice)
     *names, last = FORMATS

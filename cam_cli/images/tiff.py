@@ -17,7 +17,7 @@ from cam_cli.images.kinds import needs, unsupported
 from cam_cli.images.views import picture, view
 from cam_cli.text import one_line
 
-_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _FORMAT = 256, 257, 258, 259, 262, 277, 339
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR, _FORMAT = 256, 257, 258, 259, 262, 277, 284, 339
 _SUBFILE, _SUBIFDS, _ORIENTATION, _DNG_VERSION = 254, 330, 274, 50706
 _COLOUR_FILTER, _LINEAR_RAW, _WHITE_IS_ZERO = 32803, 34892, 0
 
@@ -45,12 +45,13 @@ class TiffFacts:
     """What the first directory of a TIFF says.
 
     raw: it is a camera's raw file, of which Pillow would read a preview. common: Pillow reads such files, so it is damaged if
-    that fails.
+    that fails. misread: Pillow reads them wrongly.
     """
 
     text: str
     raw: bool
     common: bool
+    misread: bool
 
 
 def tiff_facts(data: bytes) -> TiffFacts | None:
@@ -69,7 +70,10 @@ def tiff_facts(data: bytes) -> TiffFacts | None:
         f"a TIFF image of {bands} {'band' if bands == 1 else 'bands'} of {bits[0]} bits ({kind})"
         f"{packed if name or compression not in TiffImagePlugin.COMPRESSION_INFO else ''}"
     )
-    return TiffFacts(text, raw, name in ("", "JPEG", "old-style JPEG") and _pillow_knows(data))
+    # Pillow takes the planes of deep colour for pixels, and reads something else.
+    in_planes = tags.get(_PLANAR, (1,))[0] == 2 and bands > 1 and (bits[0] != 8 or bands > 4)
+    common = not in_planes and name in ("", "JPEG", "old-style JPEG") and _pillow_knows(data)
+    return TiffFacts(text, raw, common, in_planes)
 
 
 def _first_directory(data: bytes) -> dict[int, tuple[int, ...]] | None:

@@ -36,14 +36,9 @@ def view(values: Values) -> tuple[NDArray[np.uint8], str]:
 
     Values that are not 8-bit are stretched from their 1st to their 99th percentile.
     """
-    shown = values[..., :3] if values.shape[2] >= 3 else values[..., :1]
-    bands = (
-        "the first three bands"
-        if values.shape[2] > 3
-        else "the first band"
-        if shown.shape[2] < values.shape[2]
-        else "it"
-    )
+    bands = values.shape[2]
+    shown = values[..., :3] if bands >= 3 else values[..., :1]
+    what = "the values" if bands in (1, 3) else "the first three bands" if bands > 3 else "the first band"
     if shown.dtype == np.uint8:
         pixels, how = shown, ""
     else:
@@ -52,9 +47,9 @@ def view(values: Values) -> tuple[NDArray[np.uint8], str]:
         low, high = np.percentile(sample, _SHOWN) if sample.size else (0.0, 1.0)
         filled = np.nan_to_num(shown.astype(np.float32), nan=low, posinf=high, neginf=low)
         pixels = np.clip((filled - low) * (255 / ((high - low) or 1.0)) + 0.5, 0, 255).astype(np.uint8)
-        how = f", {low:g} to {high:g} stretched to 8 bits"
+        how = f", stretched to 8 bits from {low:g} to {high:g}"
     rgb = np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
-    return rgb, f"pictures show {bands}{how}" if how or bands != "it" else ""
+    return rgb, f"pictures show {what}{how}" if how or bands not in (1, 3) else ""
 
 
 def picture(values: Values, *, with_alpha: bool, inverted: bool = False) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
