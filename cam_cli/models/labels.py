@@ -172,7 +172,7 @@ def _from_csv(lines: Sequence[str], path: Path) -> tuple[Label, ...]:
                 raise UsageError(_empty_line(path, number))
             if any(cell.strip() for cell in cells[len(columns) :]):
                 raise UsageError(
-                    f"{path}:{number}: {len(cells)} cells under {len(columns)} columns; put a name with a '{separator}' in quotes"
+                    f"{path}:{number}: {len(cells)} cells under {len(columns)} columns; quote a name that has a '{separator}'"
                 )
             label = _label(len(entries), dict(zip(columns, cells, strict=False)), path, number)
             if label.index != len(entries):
