@@ -12,7 +12,7 @@ FORMATS: Final[dict[str, tuple[str, ...]]] = {
     "PNG": ("png", "apng"),
     "WebP": ("webp",),
     "GIF": ("gif",),
-    "BMP": ("bmp", "dib"),
+    "BMP": ("bmp",),
     "TIFF": ("tif", "tiff"),
     "AVIF": ("avif", "avifs"),
     "JPEG 2000": ("jp2", "j2k", "j2c", "jpc", "jpf", "jpx"),
