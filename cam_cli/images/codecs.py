@@ -1,4 +1,4 @@
-"""Formats that imagecodecs reads: JPEG XL, JPEG-LS, and JPEG of 12 bits or without loss."""
+"""Formats that imagecodecs reads: JPEG XL, and JPEG of 12 bits or without loss."""
 
 from __future__ import annotations
 
@@ -101,13 +101,15 @@ def odd_jpeg(data: bytes, max_pixels: int) -> RgbImage | None:
         return None
     name = _PROCESSES.get(process, "JPEG")
     what = f"a {name} image of {bits} bits" if bits != 8 else f"a {name} image"
+    if process == _LS:
+        raise unsupported(what, "convert it to PNG first")
     check_size(width, height, max_pixels)
     if not installed("JPEG XL"):
         raise needs(what, "images")
     import imagecodecs
 
     try:
-        values: Values = imagecodecs.jpegls_decode(data) if process == _LS else imagecodecs.jpeg8_decode(data)
+        values: Values = imagecodecs.jpeg8_decode(data)
     except (RuntimeError, ValueError, NotImplementedError) as error:
         raise unsupported(what, f"convert it to PNG first ({error})") from error
     values = values[..., None] if values.ndim == 2 else values
