@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cam_cli.engine.analysis import analyse
+from cam_cli.engine.checks import check_sequence, check_whole
 from cam_cli.engine.explain import Explainer, Explanation, Request, Subject
 from cam_cli.engine.selection import Selection
 from cam_cli.engine.tracing import Noise
@@ -48,6 +49,11 @@ def explain(
     Raises:
         UsageError: no such layer, class, filter or neuron. ModelError: the model cannot be explained.
     """
+    check_sequence("layers", layers, "layers", "('auto',)")
+    for target in check_sequence("targets", targets, "classes", "(-1,)"):
+        check_whole("a target", target)
+    if not isinstance(request, Request | None):
+        raise UsageError(f"request is {request!r}; it must be a Request, such as Request(nsamples=25)")
     batch = np.ascontiguousarray(images, np.float32)
     if batch.ndim != 4 or not len(batch):
         raise UsageError(f"images must have shape (N, H, W, C), not {batch.shape}")
@@ -102,9 +108,11 @@ def grad_cam_plus_smooth(
     if batch.ndim != 4 or len(batch) != 1:
         raise UsageError(f"img must be one image of shape (H, W, C) or (1, H, W, C), not {image.shape}")
     selection = Selection(
-        None if filters is None else tuple(filters),
+        None if filters is None else tuple(check_sequence("filters", filters, "feature maps", "[0, 3]")),
         region,
-        None if subset is None else tuple((int(row), int(column)) for row, column in subset),
+        None
+        if subset is None
+        else tuple(_neuron(each) for each in check_sequence("subset", subset, "neurons", "[(0, 10)]")),
     )
     request = Request(selections=(selection,), nsamples=nsamples, noise=Noise(std_dev), seed=seed)
     saliency = explain(model, batch, (layer_name,), (target,), request)[0].maps[0]
@@ -116,3 +124,10 @@ def grad_cam_plus_smooth(
     height, width = batch.shape[1:3]
     enlarged = upsample(saliency.values, (0, 0, width, height), (width, height))
     return np.asarray(enlarged / enlarged.max(), np.float32)
+
+
+def _neuron(pair: object) -> tuple[int, int]:
+    numbers = check_sequence("a neuron", pair, "numbers", "(0, 10)")
+    if len(numbers) != 2:
+        raise UsageError(f"a neuron is {pair!r}; it must be a (row, column), such as (0, 10)")
+    return check_whole("a row", numbers[0], 0), check_whole("a column", numbers[1], 0)

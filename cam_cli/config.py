@@ -157,8 +157,8 @@ class RunConfig(BaseModel):
     fit: Literal["stretch", "crop", "letterbox"] | None = _card(
         "How an image fits the model's input: stretch, crop or letterbox."
     )
-    channels: Literal["rgb", "bgr", "rgba", "grey"] | None = _card(
-        "Channel order of the model's input: rgb, bgr, rgba or grey."
+    channels: Literal["rgb", "bgr", "rgba", "grey", "bands"] | None = _card(
+        "Channels of the model's input: rgb, bgr, rgba or grey; bands are the values in a TIFF file, not scaled to 0..255."
     )
     mean: values.Means | None = _card(
         "Subtracted from 0..255 values, one number or one for each channel, e.g. 123.7,116.8,103.9.", "LIST"
@@ -180,7 +180,10 @@ class RunConfig(BaseModel):
         (), "The same as --files-from, with NUL after each path, as find -print0 writes it.", "FILE", many="lines"
     )
     ext: values.Endings | None = _images(
-        None, "Endings of the files taken from folders.", "LIST", unset="jpg,jpeg,png,webp,gif,bmp,tif,tiff"
+        None,
+        "Endings of the files taken from folders.",
+        "LIST",
+        unset="those of all formats that are read, without npy, npz",
     )
     exclude: values.Globs = _images(
         (),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cam_cli.engine.analysis import ModelAnalysis, probabilities
 from cam_cli.engine.baselines import Baselines
+from cam_cli.engine.checks import check_choice, check_number, check_sequence, check_whole
 from cam_cli.engine.evidence import RunningSums, clean_evidence
 from cam_cli.engine.formulas import Array
 from cam_cli.engine.head import Head
@@ -38,6 +39,8 @@ class Request:
     score: `exp` weighs sample m by e^S_m as published, `logit` by 1/n. alpha_numerator: `second` (Eq. 5) or `first` (Eq. 7
     as printed). derivatives: `closed` form, or `exact` for heads that are smooth and whose second and third derivatives are
     diagonal. seed: of the noise, together with the image's identity.
+
+    Raises UsageError, which names the value, for anything else.
     """
 
     methods: tuple[str, ...] = ("smoothgradcam++",)
@@ -49,6 +52,24 @@ class Request:
     alpha_numerator: str = "second"
     derivatives: str = "closed"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for method in check_sequence("methods", self.methods, "methods", "('smoothgradcam++',)"):
+            check_choice("a method", method, METHODS)
+        for selection in check_sequence("selections", self.selections, "selections", "(Selection(),)"):
+            if not isinstance(selection, Selection):
+                raise UsageError(
+                    f"a selection is {selection!r}; it must be a Selection, such as Selection(filters=(0, 3))"
+                )
+        check_whole("nsamples", self.nsamples, 0)
+        if self.tolerance is not None:
+            check_number("tolerance", self.tolerance, above_zero=True)
+        if not isinstance(self.noise, Noise):
+            raise UsageError(f"noise is {self.noise!r}; it must be a Noise, such as Noise(0.15)")
+        check_choice("score", self.score, ("exp", "logit"))
+        check_choice("alpha_numerator", self.alpha_numerator, ("second", "first"))
+        check_choice("derivatives", self.derivatives, ("closed", "exact"))
+        check_whole("seed", self.seed, 0, 2**63 - 1)
 
 
 @dataclass(frozen=True)
@@ -102,7 +123,7 @@ class Explainer:
         graphs: a cache for the traced passes of this model.
 
     Raises:
-        UsageError: an unknown method; a filter or a neuron that a layer does not have; `cam`, `twoscale` or exact
+        UsageError: a filter or a neuron that a layer does not have; `cam`, `twoscale` or exact
             derivatives if the model's architecture does not allow them; bfloat16 for a model that cannot be frozen.
     """
 
@@ -118,8 +139,6 @@ class Explainer:
     ) -> None:
         self.request = request
         self.analysis = analysis
-        if unknown := set(request.methods) - METHODS.keys():
-            raise UsageError(f"unknown method '{min(unknown)}': the methods are {', '.join(METHODS)}")
         self._methods = [METHODS[name] for name in request.methods]
         for path in analysis.explained:
             for selection in request.selections:

@@ -14,6 +14,7 @@ from tensorflow.core.protobuf import rewriter_config_pb2
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from cam_cli.engine.analysis import last_output, logits_of
+from cam_cli.engine.checks import check_choice, check_number
 from cam_cli.engine.folding import GraphDef, folded, optimised
 from cam_cli.engine.gradients import mirror
 from cam_cli.engine.noise import noise, sigma
@@ -39,11 +40,15 @@ Forward = Callable[[tf.Tensor], tuple[tf.Tensor, Tensors]]
 @dataclass(frozen=True)
 class Noise:
     """The noise of the samples; `std_dev` is a share of each image's value range (scale `range`) or a number of preprocessed
-    units (scale `absolute`).
+    units (scale `absolute`). Raises UsageError for anything else.
     """
 
     std_dev: float = 0.15
     scale: str = "range"
+
+    def __post_init__(self) -> None:
+        check_number("std_dev", self.std_dev)
+        check_choice("the scale of the noise", self.scale, ("range", "absolute"))
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from cam_cli.evaluate.evaluation import Metrics, ModelMetrics
 from cam_cli.evaluate.opened import OpenedModel
 from cam_cli.evaluate.records import Sanity
 from cam_cli.evaluate.sanity import maps_of, sanity
-from cam_cli.images.decode import RgbImage
 from cam_cli.images.fit import InputBox, fit
+from cam_cli.images.image import RgbImage
 from cam_cli.methods import METHODS
 from cam_cli.metrics.faithfulness import faithfulness
 from cam_cli.metrics.stability import stability
@@ -83,7 +83,8 @@ def explains_cells(record: MapRecord) -> bool:
 def _decoded(images: Iterable[ImageResult], opened: OpenedModel) -> Iterator[tuple[ImageResult, DecodedImage | None]]:
     """Yield each image as it is decoded now; None if its file is gone or another one by now."""
     network, config = opened.network, opened.config
-    how = DecodeSettings(network.input_shape[:2], network.preprocessing, None, config.max_pixels)
+    *size, channels = network.input_shape
+    how = DecodeSettings((size[0], size[1]), network.preprocessing, None, config.max_pixels, channels)
     with DecoderPool(_DECODERS, config.image_timeout) as decoders:
         for image, now in decoders.decode((image.decode_job for image in images), how):
             yield image, now.image if now.sha256 == image.manifest.image.sha256 else None
@@ -128,7 +129,7 @@ def _stability(opened: OpenedModel) -> _Measure:
     def measure(_image: ImageResult, decoded: DecodedImage, maps: dict[int, MapRecord]) -> _Found:
         # For maps that explain all cells of a layer; all of them share the passes.
         numbers = [n for n, record in maps.items() if record.selection.is_whole and explains_cells(record)]
-        if not numbers:
+        if not numbers or not decoded.is_picture:
             return
         keys = [(maps[n].layer, maps[n].method, maps[n].target.index) for n in numbers]
         layers, methods, targets = (tuple(dict.fromkeys(parts)) for parts in zip(*keys, strict=True))

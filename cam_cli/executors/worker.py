@@ -38,7 +38,11 @@ class Worker:
         )
         self._tuner = BatchSizeTuner(self._explainer, cache, MOST_BYTES) if config.batch is None else None
         self._decode_settings = DecodeSettings(
-            analysis.input_shape[:2], resolved.preprocessing, config.picture_size, config.max_pixels
+            analysis.input_shape[:2],
+            resolved.preprocessing,
+            config.picture_size,
+            config.max_pixels,
+            analysis.input_shape[2],
         )
 
     @property

@@ -12,14 +12,15 @@ from cam_cli.yaml_source import read_yaml
 class InputCard(BaseModel):
     """How an image becomes the network's input: (x - mean) / std on values from 0 to 255, in `channels` order.
 
-    A card without `channels` means `grey` or `rgba` if the model takes 1 or 4 channels.
+    A card without `channels` means `grey`, `rgba` or `bands` if the model takes 1, 4 or another number of channels than 3.
+    `bands` are the values in a TIFF file, and mean and std are in their unit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: tuple[int, int] | None = Field(None, description="rows and columns; the model's own when left out")
     fit: Literal["stretch", "crop", "letterbox"] = "stretch"
-    channels: Literal["rgb", "bgr", "rgba", "grey"] = "rgb"
+    channels: Literal["rgb", "bgr", "rgba", "grey", "bands"] = "rgb"
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     resample: Literal["bilinear", "bicubic", "lanczos"] = "bicubic"

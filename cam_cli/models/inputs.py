@@ -14,6 +14,7 @@ from cam_cli.models.graph import ancestors
 
 _DEFAULT_SIDE = 224
 _CHANNELS_OF_COUNT: dict[int | None, Literal["rgb", "rgba", "grey"]] = {None: "rgb", 1: "grey", 3: "rgb", 4: "rgba"}
+_BANDS: Literal["bands"] = "bands"
 _LEARNED = {"Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "MatMul", "BatchMatMulV2", "Einsum"}
 
 
@@ -40,17 +41,11 @@ def settle_input(
         Its shape, (H, W, C), its preprocessing, and the assumptions that were made, for the user.
 
     Raises:
-        ModelError: the model does not take images: several inputs, channels first, or a number of channels that images do
-            not have.
+        ModelError: the model does not take images: several inputs, or channels first.
         UsageError: the size is not known, or settings do not fit the model's channels.
     """
     own = own_input_shape(model)
     channels = own[2] if own else None
-    if channels not in _CHANNELS_OF_COUNT:
-        raise ModelError(
-            f"the model takes {channels} channels, and images give 1 (grey), 3 (rgb, bgr) or 4 (rgba); "
-            "from Python, cam_cli.explain(model, images) takes arrays of any number"
-        )
     remarks: list[str] = []
     size = overrides.input_size or (card and card.size)
     if not size:
@@ -62,13 +57,18 @@ def settle_input(
                 f"the model takes images of any size: taking {size[0]}x{size[1]} (--input-size says otherwise)"
             )
     preprocessing, assumptions = _preprocessing(model, size, channels, card, overrides)
-    count = CHANNELS[preprocessing.channels]
+    count = CHANNELS.get(preprocessing.channels, channels)
+    if count is None:
+        raise UsageError(
+            "the model does not say how many channels it takes, so they cannot be `bands`; set another value"
+        )
     if channels not in (None, count):
+        orders = [*(order for order, n in CHANNELS.items() if n == channels), _BANDS]
         raise UsageError(
             f"channels '{preprocessing.channels}' gives {count}, but the model takes {channels}; "
-            f"set channels to {' or '.join(order for order, n in CHANNELS.items() if n == channels)}"
+            f"set channels to {' or '.join(orders)}"
         )
-    if problem := unfit(size, preprocessing):
+    if problem := unfit(size, preprocessing, count):
         raise UsageError(f"{problem}; correct --mean and --std, or the model's card")
     return (*size, count), preprocessing, remarks + assumptions
 
@@ -101,11 +101,18 @@ def _preprocessing(
     model: keras.Model, size: tuple[int, int], channels: int | None, card: InputCard | None, overrides: Overrides
 ) -> tuple[Preprocessing, list[str]]:
     flags = {k: v for k in ("fit", "channels", "mean", "std") if (v := getattr(overrides, k)) is not None}
-    by_count = _CHANNELS_OF_COUNT[channels]
+    by_count = _CHANNELS_OF_COUNT.get(channels, _BANDS)
     if card is not None:
         defaults = {} if "channels" in card.model_fields_set else {"channels": by_count}
         return replace(card.preprocessing(), **(defaults | flags)), []
     assumed, remarks = Preprocessing(channels=by_count), []
+    if (overrides.channels or by_count) == _BANDS:
+        if overrides.mean is None or overrides.std is None:
+            remarks.append(
+                f"no model card: the model gets the values in a file of {channels} bands as they are (--mean and --std, or a "
+                "card, say otherwise)"
+            )
+        return replace(assumed, **flags), remarks
     if channels == 4 and overrides.channels is None:
         remarks.append("no model card: taking the 4 channels as red, green, blue and an alpha of 255")
     if rescales_its_input(model, (*size, channels or 3)):

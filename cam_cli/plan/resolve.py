@@ -131,8 +131,10 @@ def _with_precision(decided: _Decided, config: RunConfig, resolved: Resolved) ->
     def build(precision: str) -> Explainer:
         return Explainer(resolved.open_model, decided.analysis, request_of(config), count, precision=precision)
 
-    rows, columns, _ = decided.analysis.input_shape
-    inputs = (fit(image, (rows, columns), decided.preprocessing)[0] for image in natural_noise(rows, columns))
+    rows, columns, channels = decided.analysis.input_shape
+    how = decided.preprocessing
+    images = natural_noise(rows, columns, channels if how.channels == "bands" else 3)
+    inputs = (fit(image, (rows, columns), how, channels)[0] for image in images)
     ranks = tuple(range(-1, -count - 1, -1))
     trial = try_bfloat16(build, [Subject(x, str(number), ranks) for number, x in enumerate(inputs)])
     remark = (

@@ -96,7 +96,10 @@ class RunReader:
         if not record.root:
             raise UsageError(f"'{folder / run_file(shard)}' cannot be read; run `smoothcam explain` again")
         self.record = record
-        self.root = location(record.root)
+        try:
+            self.root = location(record.root)
+        except ValueError as error:
+            raise UsageError(f"'{folder / run_file(shard)}' names a root that {error}") from None
 
     def images(self) -> Iterator[ImageResult]:
         """Yield all images in the order of their paths, but none whose manifest is unreadable or outside the run."""

@@ -16,8 +16,8 @@ import pytest
 from cam_cli.engine.analysis import Link, analyse
 from cam_cli.engine.explain import Explainer, Request, Subject
 from cam_cli.errors import ModelError, UsageError
-from cam_cli.images.decode import RgbImage
 from cam_cli.images.fit import fit
+from cam_cli.images.image import RgbImage
 from cam_cli.models.applications import applications, load_application, sha256_of_weights
 from cam_cli.models.calls import trace
 from cam_cli.models.inputs import Overrides

@@ -14,8 +14,9 @@ import pytest
 from cam_cli.engine.analysis import analyse
 from cam_cli.engine.explain import Explainer, Explanation, Request, Subject
 from cam_cli.errors import UsageError
-from cam_cli.images.decode import RgbImage, decode
+from cam_cli.images.decode import decode
 from cam_cli.images.fit import InputBox, fit
+from cam_cli.images.image import RgbImage
 from cam_cli.models.bundled import bundled_models, choose_bundled
 from cam_cli.models.calls import trace
 from cam_cli.models.card import read_card

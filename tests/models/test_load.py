@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from cam_cli.engine.analysis import analyse
 from cam_cli.engine.explain import Explainer, Request, Subject
 from cam_cli.errors import ModelError, UsageError
-from cam_cli.images.decode import RgbImage
 from cam_cli.images.fit import fit
+from cam_cli.images.image import RgbImage
 from cam_cli.models.calls import trace
 from cam_cli.models.files import open_model
 from cam_cli.models.inputs import Overrides
