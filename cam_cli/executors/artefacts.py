@@ -24,6 +24,7 @@ from cam_cli.render.upsample import upsample
 from cam_cli.results.files import write_new
 from cam_cli.results.layout import PICTURE_FORMATS, file_name, stem
 from cam_cli.results.manifest import JointRecord, MapFiles, MapRecord, Prediction, SelectionRecord, TargetRecord
+from cam_cli.window import WHOLE
 
 encode = ENCODERS[PICTURE_FORMATS[0]]
 _WHY_NOT = {"blank": "blank map: nothing speaks for the class", "nonfinite": "no map: the numbers are not finite"}
@@ -48,6 +49,7 @@ def publish_map(
         selection=_selection(saliency.selection),
         state=saliency.state,
         grid=saliency.values.shape,
+        window=None if saliency.window == WHOLE else saliency.window,
         min=float(saliency.values.min()) if finite else None,
         max=float(saliency.values.max()) if finite else None,
         derivatives="exact" if saliency.exact else "approximate",
@@ -77,7 +79,7 @@ def publish_joint(
         shown = group[:MOST_CLASSES]
         if len(shown) < 2:
             continue
-        upsampled = [upsample(_drawn(m), image.box, (width, height)) for m in shown]
+        upsampled = [upsample(_drawn(m), image.box, (width, height), m.window) for m in shown]
         legend = [f"{labels[m.target].name} ({m.target})" for m in shown]
         file = file_name(name, "joint")
         write_new(folder / file, encode(joint(image.picture, upsampled, legend, config.opacity)))
@@ -116,7 +118,7 @@ def _files(saliency: SaliencyMap, image: DecodedImage, config: RunConfig) -> dic
             files[kind] = encode(placard(backgrounds[kind], _WHY_NOT[saliency.state]))
     elif pictures:
         height, width = image.picture.shape[:2]
-        values = upsample(_drawn(saliency), image.box, (width, height))
+        values = upsample(_drawn(saliency), image.box, (width, height), saliency.window)
         if "heatmap" in pictures:
             files["heatmap"] = encode(heatmap(values, config.colormap))
         if "overlay" in pictures:

@@ -103,11 +103,11 @@ def _product(op: tf.Operation, inputs: Sequence[Operand]) -> list[Position | Non
         length = max(int(s[-back] or 1) for s in sizes if len(s) >= back)
         outer.append(joined_axes(lying) if lying else Axis.plain(length))
     ends = []
-    for p, s, at in ((rows, sizes[0], -1 if swapped[0] else -2), (columns, sizes[1], -2 if swapped[1] else -1)):
-        length = s[at]
-        if p is None and length is None:
+    for axes, known, at in ((rows, sizes[0], -1 if swapped[0] else -2), (columns, sizes[1], -2 if swapped[1] else -1)):
+        own = known[at]
+        if axes is None and own is None:
             raise UnknownPosition
-        ends.append(p[at] if p is not None else Axis.plain(length or 1))
+        ends.append(axes[at] if axes is not None else Axis.plain(own or 1))
     return [(*outer, *ends)]
 
 
