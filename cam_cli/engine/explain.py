@@ -102,9 +102,9 @@ class Explainer:
         graphs: a cache for the traced passes of this model.
 
     Raises:
-        UsageError: an unknown method; a filter or a neuron that a layer does not have; a layer whose part of the image cannot be
-            told; `cam`, `twoscale` or exact derivatives if the model's architecture does not allow them; bfloat16 for a model
-            that cannot be frozen.
+        UsageError: an unknown method; a filter or a neuron that a layer does not have; a layer of which it cannot be told what
+            part of the image it covers; `cam`, `twoscale` or exact derivatives if the model's architecture does not allow
+            them; bfloat16 for a model that cannot be frozen.
     """
 
     def __init__(

@@ -41,27 +41,35 @@ class Windows:
         """Return what feature maps (1, rows, columns, channels) cover, or the operation after which it cannot be told."""
         found = self._found.get(output.ref())
         if not isinstance(found, tuple) or len(found) != 4:
-            return found if isinstance(found, Lost) else self._last_known(output)
-        return _window(_spans(found[1], found[2])) or _lost(output.op)
+            return found if isinstance(found, Lost) else self._lost_below(output)
+        return _window(_spans(found[1], found[2])) or self._lost_below(output)
 
     def of_tokens(self, output: tf.Tensor, grid: tuple[int, int], class_tokens: int) -> Window | Lost:
         """Return what a grid of tokens, (1, tokens, channels), covers, or the operation after which it cannot be told."""
         found = self._found.get(output.ref())
         if not isinstance(found, tuple) or len(found) != 3:
-            return found if isinstance(found, Lost) else self._last_known(output)
+            return found if isinstance(found, Lost) else self._lost_below(output)
         tokens = found[1]
         if tokens.before != class_tokens or tokens.size != class_tokens + math.prod(grid):
-            return _lost(output.op)
+            return self._lost_below(output)
         try:
             rows, columns = regrouped((Axis(tokens.factors),), grid)
         except UnknownPosition:
-            return _lost(output.op)
-        return _window(_spans(rows, columns)) or _lost(output.op)
+            return self._lost_below(output)
+        return _window(_spans(rows, columns)) or self._lost_below(output)
 
-    def _last_known(self, output: tf.Tensor) -> Lost:
-        """Return the operation below a tensor that took positions and gave none, as a dense layer does."""
-        known = (op for op in ancestors(output) if any(source.ref() in self._found for source in op.inputs))
-        return _lost(next(known, output.op))
+    def _lost_below(self, output: tf.Tensor) -> Lost:
+        """Return the operation, at or below a tensor, that takes positions and gives none, as a dense layer of all pixels."""
+        if self._lies(output):
+            return _lost(output.op)
+        ended = (
+            op for op in ancestors(output) if any(map(self._lies, op.inputs)) and not any(map(self._lies, op.outputs))
+        )
+        return _lost(next(ended, output.op))
+
+    def _lies(self, tensor: tf.Tensor) -> bool:
+        found = self._found.get(tensor.ref())
+        return isinstance(found, tuple) and any(axis.has_position for axis in found)
 
     def _walk(self, graph: tf.Graph) -> None:
         for op in graph.get_operations():
