@@ -97,8 +97,8 @@ def grad_cam_plus_smooth(
         seed: of the noise.
 
     Returns:
-        (H, W) float32 in 0..1: the map, enlarged bilinearly to the image and divided by its maximum; all 0, with a
-        RuntimeWarning, if it has no value above 0.
+        (H, W) float32 in 0..1: the map, enlarged bilinearly to the part of the image that the layer sees and divided by its
+        maximum, 0 elsewhere; all 0, with a RuntimeWarning, if it has no value above 0.
 
     Raises:
         UsageError: no such layer, class, filter or neuron. ModelError: the model cannot be explained.
@@ -122,8 +122,9 @@ def grad_cam_plus_smooth(
         )
         return np.zeros(batch.shape[1:3], np.float32)
     height, width = batch.shape[1:3]
-    enlarged = upsample(saliency.values, (0, 0, width, height), (width, height))
-    return np.asarray(enlarged / enlarged.max(), np.float32)
+    enlarged = np.nan_to_num(upsample(saliency.values, (0, 0, width, height), (width, height), saliency.window))
+    peak = enlarged.max()
+    return np.asarray(enlarged / peak if peak > 0 else enlarged, np.float32)
 
 
 def _neuron(pair: object) -> tuple[int, int]:

@@ -17,7 +17,8 @@ from cam_cli.engine.head import Head, head_kind, is_separable
 from cam_cli.errors import ModelError, UsageError
 from cam_cli.models.calls import Trace
 from cam_cli.models.card import Tokens
-from cam_cli.models.grid import Grid, grid_of
+from cam_cli.models.grid import Grid, grid_of, laid
+from cam_cli.models.window.follow import Windows
 
 _SAME_VALUES = {
     "Identity", "IdentityN", "Cast", "StopGradient", "PreventGradient", "EnsureShape", "Reshape", "Squeeze", "ExpandDims",
@@ -68,13 +69,15 @@ def analyse(
     logits, link = logits_of(traced.output)
     known = dict.fromkeys([*paths, *(scales or ())])
     outputs = {path: last_output(path, traced.calls[path], logits.graph) for path in known}
+    windows = Windows(traced.output.graph.inputs[0])
+    grids = {path: _grid(path, output, traced.input_shape, tokens) for path, output in outputs.items()}
     return ModelAnalysis(
         input_shape=traced.input_shape,
         classes=int(logits.shape[-1]),
         link=link,
         explained=tuple(dict.fromkeys(paths)),
         scales=scales,
-        grids={path: _grid(path, output, traced.input_shape, tokens) for path, output in outputs.items()},
+        grids={path: laid(grid, outputs[path], windows) for path, grid in grids.items()},
         heads={path: head_kind(path, output, logits) for path, output in outputs.items()},
         separable={path: is_separable(output, logits) for path, output in outputs.items()},
     )

@@ -123,8 +123,9 @@ class Explainer:
         graphs: a cache for the traced passes of this model.
 
     Raises:
-        UsageError: a filter or a neuron that a layer does not have; `cam`, `twoscale` or exact
-            derivatives if the model's architecture does not allow them; bfloat16 for a model that cannot be frozen.
+        UsageError: a filter or a neuron that a layer does not have; a layer of which it cannot be told what
+            part of the image it covers; `cam`, `twoscale` or exact derivatives if the model's architecture does not allow
+            them; bfloat16 for a model that cannot be frozen.
     """
 
     def __init__(
@@ -143,6 +144,7 @@ class Explainer:
         for path in analysis.explained:
             for selection in request.selections:
                 selection.checked(path, analysis.grids[path].shape)
+        self._check_windows()
         noisy = {method.family for method in self._methods if method.noise}
         affine = {path for path in analysis.explained if analysis.heads[path] is Head.AFFINE}
         self._noisy = set(analysis.explained) - affine if "layer++" in noisy else set()
@@ -238,6 +240,18 @@ class Explainer:
                 )
         return smooth
 
+    def _check_windows(self) -> None:
+        families_asked = {method.family for method in self._methods}
+        drawn = self.analysis.explained if {"layer", "layer++"} & families_asked else ()
+        scales = self.analysis.scales if "two layers" in families_asked and self.analysis.scales else ()
+        for path in (*drawn, *scales):
+            if lost_by := self.analysis.grids[path].lost_by:
+                raise UsageError(
+                    f"layer '{path}': which part of the image its grid covers cannot be told after the operation "
+                    f"'{lost_by}'; name another layer, below that operation, or take a method that explains the input, "
+                    "such as gradient"
+                )
+
     def _check_pooled(self, method: str) -> None:
         spec = self._run.spec
         zeros = Subject(np.zeros(spec.input, np.float32), method, (0,) * spec.targets)
@@ -319,7 +333,8 @@ class Explainer:
             A, derivatives = first.activations[path][b], [d[b, 0] for d in first.derivatives[path][t]]
             clean = clean_evidence(derivatives, A, numerator)
             sums = samples.sums.get(key)
-            return Findings(A, derivatives[0], clean, sums.evidence(clean, A, numerator) if sums else None)
+            smoothed = sums.evidence(clean, A, numerator) if sums else None
+            return Findings(A, derivatives[0], clean, smoothed, self.analysis.grids[path].window)
 
         spec = self._run.spec
         keys = list(product(self.analysis.grids, range(spec.targets), range(spec.images)))
@@ -338,7 +353,9 @@ class Explainer:
                 coarse, fine = self.analysis.scales
                 values = TWO_LAYER_FORMULAS[method.name](found[coarse, t, b], found[fine, t, b])
                 head = self.analysis.heads[fine]
-                maps.append(SaliencyMap(f"{coarse}+{fine}", method.name, target, Selection(), values, head))
+                window = self.analysis.grids[fine].window
+                name = f"{coarse}+{fine}"
+                maps.append(SaliencyMap(name, method.name, target, Selection(), values, head, window=window))
         return maps
 
     def _layer_map(
@@ -348,7 +365,8 @@ class Explainer:
         if method.family == "layer":
             formula = LAYER_FORMULAS[method.name]
             chosen = selection.settled(lambda: formula(found, selection))
-            return SaliencyMap(path, method.name, target, chosen, formula(found, chosen), head)
+            values = formula(found, chosen)
+            return SaliencyMap(path, method.name, target, chosen, values, head, window=found.window)
         smoothed = found.smoothed if method.noise else None
         evidence = smoothed or found.clean
         chosen = selection.settled(lambda: smooth_map(evidence, found.A, selection)[0])
@@ -358,7 +376,9 @@ class Explainer:
             known = method.noise and head is Head.AFFINE
             effect, error, count = (1.0, 0.0, 0) if known else (None, None, 0)
         exact = head is not Head.SMOOTH or self.request.derivatives == "exact"
-        return SaliencyMap(path, method.name, target, chosen, values, head, guarded, effect, error, count, exact)
+        return SaliencyMap(
+            path, method.name, target, chosen, values, head, guarded, effect, error, count, exact, found.window
+        )
 
     def _input_maps(self, b: int, t: int, target: int, samples: _Samples, subject: Subject) -> list[SaliencyMap]:
         values: dict[str, Array] = {}

@@ -29,6 +29,7 @@ from cam_cli.plan.resolve import request_of
 from cam_cli.render.upsample import upsample
 from cam_cli.results.manifest import MapRecord
 from cam_cli.results.reader import ImageResult, RunReader
+from cam_cli.window import WHOLE
 
 _DECODERS = 2
 _Array = NDArray[np.float32]
@@ -101,7 +102,8 @@ def _faithfulness(opened: OpenedModel, perturbation: str) -> _Measure:
         for number, record in maps.items():
             values = image.values(record)
             if values is not None:
-                heat = upsample(np.maximum(values, 0), (0, 0, columns, rows), (columns, rows))
+                window = record.window or WHOLE
+                heat = upsample(np.maximum(values, 0), (0, 0, columns, rows), (columns, rows), window)
                 alike[record.target.index].setdefault(heat.tobytes(), (heat, []))[1].append(number)
         for target, groups in alike.items():
             heats = [heat for heat, _ in groups.values()]
@@ -140,6 +142,7 @@ def _stability(opened: OpenedModel) -> _Measure:
             return [[found[key] for key in keys] for found in map(maps_of, explained)]
 
         n = request.nsamples if any(METHODS[method].noise for method in methods) else 0
-        yield from zip(numbers, stability(decoded.picture, fitted, explain, request.seed, n), strict=True)
+        windows = [maps[number].window or WHOLE for number in numbers]
+        yield from zip(numbers, stability(decoded.picture, fitted, explain, request.seed, n, windows), strict=True)
 
     return measure

@@ -1,25 +1,31 @@
 """The grid of a layer: which part of the image each of its values belongs to, for feature maps and for tokens."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import tensorflow as tf
 
 from cam_cli.models.card import Tokens
+from cam_cli.models.window.follow import Windows
+from cam_cli.models.window.operand import Lost
+from cam_cli.window import WHOLE, Window
 
 
 @dataclass(frozen=True)
 class Grid:
     """Rows, columns and channels of a layer's output for one image.
 
-    class_tokens: for tokens, (batch, tokens, channels), how many come before the grid; None for feature maps.
+    class_tokens: for tokens, (batch, tokens, channels), how many come before the grid; None for feature maps. window: the part
+    of the input that the grid covers. lost_by: the operation after which that part cannot be told; empty if it can.
     """
 
     rows: int
     columns: int
     channels: int
     class_tokens: int | None = None
+    window: Window = WHOLE
+    lost_by: str = ""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -56,3 +62,12 @@ def grid_of(output: Any, input_shape: tuple[int, int, int], declared: Tokens | N
         if cells > 1 and rows * rows * width == cells * height and cells % rows == 0:
             found.append(Grid(rows, cells // rows, k, extra))
     return found[0] if len(found) == 1 else None
+
+
+def laid(grid: Grid, output: tf.Tensor, windows: Windows) -> Grid:
+    """Return the grid of a layer's output with the part of the input that it covers."""
+    if grid.class_tokens is None:
+        found = windows.of_feature_maps(output)
+    else:
+        found = windows.of_tokens(output, (grid.rows, grid.columns), grid.class_tokens)
+    return replace(grid, lost_by=found.by) if isinstance(found, Lost) else replace(grid, window=found)

@@ -14,8 +14,9 @@ from typing_extensions import TypedDict
 
 from cam_cli.results.files import to_json, write_new
 from cam_cli.results.layout import MANIFEST
+from cam_cli.window import Window
 
-ENGINE_VERSION = 3
+ENGINE_VERSION = 4
 """Raised whenever the same settings give other numbers; part of the fingerprint."""
 
 
@@ -107,6 +108,9 @@ class MapRecord(_Record):
     selection: SelectionRecord
     state: Literal["ok", "blank", "nonfinite"]
     grid: tuple[int, int] = Field(description="rows, columns")
+    window: Window | None = Field(
+        None, description="the part of the network's input that the grid covers; null: all of it, as it is"
+    )
     min: float | None
     max: float | None
     derivatives: Literal["exact", "approximate"] = Field(

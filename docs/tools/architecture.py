@@ -56,6 +56,7 @@ COMMON = (
     "reporter",
     "text",
     "version",
+    "window",
     "yaml_source",
 )
 """Modules that many packages use; their arrows would hide the others."""
