@@ -13,10 +13,11 @@ import tensorflow as tf
 from tensorflow.core.protobuf import rewriter_config_pb2
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from cam_cli.engine.analysis import last_output, logits_of
+from cam_cli.engine.analysis import last_output
 from cam_cli.engine.folding import GraphDef, folded, optimised
 from cam_cli.engine.gradients import mirror
 from cam_cli.engine.noise import noise, sigma
+from cam_cli.engine.scores import Link, scores_of
 from cam_cli.errors import UsageError
 from cam_cli.models.calls import run_model, walk, watching
 from cam_cli.models.grid import Grid
@@ -51,15 +52,16 @@ class PassSpec:
     """What a pass computes, with all its sizes. Together with the model it decides the graph.
 
     images: in a pass. samples: of each image; the first `clean` of them never have noise. targets: of each image. input:
-    (H, W, C). grids: of the layers to explain, by path. noise: added to the samples marked live. exact: layers whose second
-    and third derivatives are computed too; they must be separable. to_input: also differentiate with respect to the image,
-    which then follows the layers under the name INPUT.
+    (H, W, C). link: from the model's output to the scores. grids: of the layers to explain, by path. noise: added to the
+    samples marked live. exact: layers whose second and third derivatives are computed too; they must be separable. to_input:
+    also differentiate with respect to the image, which then follows the layers under the name INPUT.
     """
 
     images: int
     samples: int
     targets: int
     input: tuple[int, int, int]
+    link: Link
     clean: int = 0
     grids: Mapping[str, Grid] = field(default_factory=dict)
     noise: Noise = field(default_factory=Noise)
@@ -161,8 +163,8 @@ def _forward(model: keras.Model, spec: PassSpec) -> Forward:
     def run(rows: tf.Tensor) -> tuple[tf.Tensor, Tensors]:
         with watching(layers) as seen:
             output = run_model(model, rows)
-        logits, _ = logits_of(output)
-        return logits, [last_output(path, calls, logits.graph) for path, calls in seen.items()]
+        scores = scores_of(output, spec.link)
+        return scores, [last_output(path, calls, scores.graph) for path, calls in seen.items()]
 
     return run
 

@@ -8,13 +8,15 @@ import keras
 
 from cam_cli.errors import ModelError, UsageError
 from cam_cli.images.fit import CHANNELS, Preprocessing, unfit
-from cam_cli.models.calls import trace, walk
+from cam_cli.models.calls import Trace, is_whole_numbers, trace, walk
 from cam_cli.models.card import InputCard
-from cam_cli.models.graph import ancestors
+from cam_cli.models.memory import bytes_for_one_image, images_in_memory
+from cam_cli.models.scaling import Scaling, scaling_of
 
 _DEFAULT_SIDE = 224
 _CHANNELS_OF_COUNT: dict[int | None, Literal["rgb", "rgba", "grey"]] = {None: "rgb", 1: "grey", 3: "rgb", 4: "rgba"}
-_LEARNED = {"Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "MatMul", "BatchMatMulV2", "Einsum"}
+_WIDE = 50.0
+"""Values that span more than this are those of an image from 0 to 255, not scaled ones."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ def settle_input(
     Raises:
         ModelError: the model does not take images: several inputs, channels first, or a number of channels that images do
             not have.
-        UsageError: the size is not known, or settings do not fit the model's channels.
+        UsageError: the size is not known, one image needs more memory than the machine has, or settings do not fit the
+            model's channels.
     """
     own = own_input_shape(model)
     channels = own[2] if own else None
@@ -61,6 +64,8 @@ def settle_input(
             remarks.append(
                 f"the model takes images of any size: taking {size[0]}x{size[1]} (--input-size says otherwise)"
             )
+    if overrides.input_size:
+        remarks += _size_remarks(size, card, own)
     preprocessing, assumptions = _preprocessing(model, size, channels, card, overrides)
     count = CHANNELS[preprocessing.channels]
     if channels not in (None, count):
@@ -108,19 +113,77 @@ def _preprocessing(
     assumed, remarks = Preprocessing(channels=by_count), []
     if channels == 4 and overrides.channels is None:
         remarks.append("no model card: taking the 4 channels as red, green, blue and an alpha of 255")
-    if rescales_its_input(model, (*size, channels or 3)):
-        remarks.append("no model card: the model rescales its input itself, so it gets values from 0 to 255")
+    if overrides.mean is None or overrides.std is None:
+        scaling = input_scaling(model, traced_within_memory(model, (*size, channels or 3)))
+        if scaling.top != 255:
+            assumed = replace(assumed, std=(255.0,))
+        remarks.append(_scaling_remark(scaling))
     else:
         assumed = replace(assumed, std=(255.0,))
-        if overrides.mean is None or overrides.std is None:
-            remarks.append("no model card: assuming input values x / 255 (--mean and --std, or a card, say otherwise)")
     return replace(assumed, **flags), remarks
 
 
-def rescales_its_input(model: keras.Model, shape: tuple[int, int, int]) -> bool:
-    """Return True if a Rescaling or Normalization layer, at any depth, acts on the input and not on learned features."""
-    paths = [path for path, layer in walk(model) if type(layer).__name__ in ("Rescaling", "Normalization")]
-    if not paths:
-        return False
-    calls = trace(model, shape).calls
-    return any(calls[path] and all(op.type not in _LEARNED for op in ancestors(calls[path][0])) for path in paths)
+def _size_remarks(
+    size: tuple[int, int], card: InputCard | None, own: tuple[int | None, int | None, int | None] | None
+) -> list[str]:
+    """Say that the flag contradicts a size that the card or the model names."""
+    named = [("the model's card", card and card.size), ("the model", own and own[:2])]
+    for who, other in named:
+        if other and None not in other and tuple(other) != size:
+            made_for = f"{other[0]}x{other[1]}"
+            return [
+                f"--input-size {size[0]}x{size[1]}: {who} says {made_for}, so objects appear at another scale to it"
+            ]
+    return []
+
+
+def traced_within_memory(model: keras.Model, shape: tuple[int, int, int]) -> Trace:
+    """Trace a model for an image of shape (H, W, C); raises UsageError if one image needs more memory than there is."""
+    traced = trace(model, shape)
+    images_in_memory(bytes_for_one_image(traced), shape)
+    return traced
+
+
+def input_scaling(model: keras.Model, traced: Trace) -> Scaling:
+    """Return how a model scales its input; one that takes whole numbers can only be made for values from 0 to 255."""
+    declared = (getattr(model, "inputs", None) or [None])[0]
+    if declared is not None and is_whole_numbers(declared.dtype):
+        return Scaling(255, f"takes whole numbers, {declared.dtype}")
+    return scaling_of(traced)
+
+
+def _scaling_remark(scaling: Scaling) -> str:
+    if scaling.top == 255 and "whole numbers" in scaling.steps:
+        return f"no model card: the model {scaling.steps}, so it gets values from 0 to 255"
+    if scaling.top == 255:
+        return (
+            f"no model card: the model rescales its input itself, so it gets values from 0 to 255 (it {scaling.steps})"
+        )
+    if scaling.top == 1:
+        return (
+            "no model card: the model rescales its input itself, from values of 0 to 1, so it gets x / 255 "
+            f"(it {scaling.steps})"
+        )
+    return "no model card: assuming input values x / 255 (--mean and --std, or a card, say otherwise)"
+
+
+def contradictions(scaling: Scaling, preprocessing: Preprocessing) -> list[str]:
+    """Say that the preprocessing of a card or of flags does not suit what the network does to its input.
+
+    Args:
+        scaling: of the network.
+        preprocessing: as settled.
+    """
+    scale = max(abs(value) for value in preprocessing.std)
+    span = 255 / scale
+    if scaling.top == 255 and span < _WIDE:
+        return [
+            f"the card or the flags divide the image's values by {scale:.4g}, and the network scales its input again: it "
+            f"{scaling.steps}; leave mean and std out if it was trained on values from 0 to 255"
+        ]
+    if scaling.top == 1 and span > _WIDE:
+        return [
+            f"the card or the flags feed values that span {span:.4g}, and the network is made for values from 0 to 1: it "
+            f"{scaling.steps}; set std to 255 if it was trained so"
+        ]
+    return []

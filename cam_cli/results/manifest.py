@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 from cam_cli.results.files import to_json, write_new
 from cam_cli.results.layout import MANIFEST
 
-ENGINE_VERSION = 3
+ENGINE_VERSION = 4
 """Raised whenever the same settings give other numbers; part of the fingerprint."""
 
 
@@ -47,6 +47,9 @@ class ModelRecord(_Record):
     name: str
     sha256: str
     input_size: tuple[int, int] = Field(description="rows, columns")
+    score: Literal["logit", "log probability"] = Field(
+        "logit", description="what is differentiated: the logit, or the logarithm of the output where no logit gives it"
+    )
 
 
 class TargetRecord(_Record):
@@ -61,7 +64,7 @@ class Prediction(TargetRecord):
     """One of the classes the network finds most likely."""
 
     probability: float
-    logit: float
+    logit: float = Field(description="the score: the logit, or the log probability where model.score says so")
 
 
 class SelectionRecord(_Record):
