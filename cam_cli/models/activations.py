@@ -32,26 +32,37 @@ def is_activated(tensor: tf.Tensor) -> bool:
         tensor = tensor.op.inputs[tensor.value_index if tensor.op.type == "IdentityN" else 0]
     if tensor.op.type == "ConcatV2":
         return all(is_activated(source) for source in tensor.op.inputs if source.dtype.is_floating)
-    if tensor.op.type == "Softmax":
+    if tensor.op.type in ACTIVATIONS and len(_inside(tensor.op, tensor)) <= 1:
         return True
-    others = [s for s in tensor.op.inputs if s.dtype.is_floating and s.shape[1:] != tensor.shape[1:]]
-    if any(source.shape.num_elements() != 1 for source in others):  # a scale or a shift for each channel
+    if not _is_cell_by_cell(tensor.op, tensor):
         return False
-    sources, kinds, pending = set(), set[str](), [tensor]
-    met = {tensor.ref()}
+    sources, kinds = set(), set[str]()
+    pending, met = [tensor], {tensor.ref()}
     while pending:
         current = pending.pop()
-        op = current.op
-        inside = [s for s in op.inputs if s.shape.rank == tensor.shape.rank and s.shape[1:] == tensor.shape[1:]]
-        if op.type not in _CELL_BY_CELL or not inside:
+        if not _is_cell_by_cell(current.op, tensor):
             sources.add(current.ref())
             continue
-        kinds.add(op.type)
-        for source in inside:
+        kinds.add(current.op.type)
+        for source in _inside(current.op, tensor):
             if source.ref() not in met:
                 met.add(source.ref())
                 pending.append(source)
     return len(sources) == 1 and bool(kinds & ACTIVATIONS)
+
+
+def _inside(op: tf.Operation, tensor: tf.Tensor) -> list[tf.Tensor]:
+    """Return the inputs of an operation that have the rank and the shape of a tensor."""
+    return [s for s in op.inputs if s.shape.rank == tensor.shape.rank and s.shape[1:] == tensor.shape[1:]]
+
+
+def _is_cell_by_cell(op: tf.Operation, tensor: tf.Tensor) -> bool:
+    """Return True if an operation takes cells one by one, and no scale or shift for each channel, except PReLU's."""
+    inside = _inside(op, tensor)
+    if op.type not in _CELL_BY_CELL or not inside:
+        return False
+    beside = [s for s in op.inputs if s.dtype.is_floating and all(s is not one for one in inside)]
+    return all(s.shape.num_elements() == 1 for s in beside) or (op.type == "Mul" and inside[0].op.type in ACTIVATIONS)
 
 
 def is_nonnegative(tensor: tf.Tensor) -> bool:

@@ -103,9 +103,9 @@ def _floating_inputs(model: keras.Model) -> Iterator[None]:
             vars(owner)["_dtype"] = dtype
 
 
-def is_whole_numbers(dtype: str) -> bool:
-    """Return True for the name of a type of whole numbers."""
-    return dtype.startswith(("int", "uint"))
+def is_whole_numbers(dtype: Any) -> bool:
+    """Return True for a type of whole numbers, or for its name."""
+    return str(getattr(dtype, "name", dtype)).startswith(("int", "uint"))
 
 
 def predict(model: keras.Model, x: NDArray[Any]) -> NDArray[Any]:

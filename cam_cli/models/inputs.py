@@ -35,11 +35,12 @@ class Overrides:
 
 def settle_input(
     model: keras.Model, card: InputCard | None, overrides: Overrides
-) -> tuple[tuple[int, int, int], Preprocessing, list[str]]:
+) -> tuple[tuple[int, int, int], Preprocessing, list[str], Trace | None]:
     """Decide on a model's input. The order is: flags, the card, the model itself, assumptions.
 
     Returns:
-        Its shape, (H, W, C), its preprocessing, and the assumptions that were made, for the user.
+        Its shape, (H, W, C), its preprocessing, the assumptions that were made, for the user, and the trace of the model if
+        one was needed to find out how it scales its input.
 
     Raises:
         ModelError: the model does not take images: several inputs, channels first, or a number of channels that images do
@@ -66,7 +67,7 @@ def settle_input(
             )
     if overrides.input_size:
         remarks += _size_remarks(size, card, own)
-    preprocessing, assumptions = _preprocessing(model, size, channels, card, overrides)
+    preprocessing, assumptions, traced = _preprocessing(model, size, channels, card, overrides)
     count = CHANNELS[preprocessing.channels]
     if channels not in (None, count):
         raise UsageError(
@@ -75,7 +76,7 @@ def settle_input(
         )
     if problem := unfit(size, preprocessing):
         raise UsageError(f"{problem}; correct --mean and --std, or the model's card")
-    return (*size, count), preprocessing, remarks + assumptions
+    return (*size, count), preprocessing, remarks + assumptions, traced
 
 
 def own_input_shape(model: keras.Model) -> tuple[int | None, int | None, int | None] | None:
@@ -104,23 +105,24 @@ def own_input_shape(model: keras.Model) -> tuple[int | None, int | None, int | N
 
 def _preprocessing(
     model: keras.Model, size: tuple[int, int], channels: int | None, card: InputCard | None, overrides: Overrides
-) -> tuple[Preprocessing, list[str]]:
+) -> tuple[Preprocessing, list[str], Trace | None]:
     flags = {k: v for k in ("fit", "channels", "mean", "std") if (v := getattr(overrides, k)) is not None}
     by_count = _CHANNELS_OF_COUNT[channels]
     if card is not None:
         defaults = {} if "channels" in card.model_fields_set else {"channels": by_count}
-        return replace(card.preprocessing(), **(defaults | flags)), []
-    assumed, remarks = Preprocessing(channels=by_count), []
+        return replace(card.preprocessing(), **(defaults | flags)), [], None
+    assumed, remarks, traced = Preprocessing(channels=by_count), [], None
     if channels == 4 and overrides.channels is None:
         remarks.append("no model card: taking the 4 channels as red, green, blue and an alpha of 255")
     if overrides.mean is None or overrides.std is None:
-        scaling = input_scaling(model, traced_within_memory(model, (*size, channels or 3)))
+        traced = traced_within_memory(model, (*size, channels or 3))
+        scaling = input_scaling(model, traced)
         if scaling.top != 255:
             assumed = replace(assumed, std=(255.0,))
         remarks.append(_scaling_remark(scaling))
     else:
         assumed = replace(assumed, std=(255.0,))
-    return replace(assumed, **flags), remarks
+    return replace(assumed, **flags), remarks, traced
 
 
 def _size_remarks(
@@ -148,7 +150,7 @@ def input_scaling(model: keras.Model, traced: Trace) -> Scaling:
     """Return how a model scales its input; one that takes whole numbers can only be made for values from 0 to 255."""
     declared = (getattr(model, "inputs", None) or [None])[0]
     if declared is not None and is_whole_numbers(declared.dtype):
-        return Scaling(255, f"takes whole numbers, {declared.dtype}")
+        return Scaling(255, f"takes whole numbers, {getattr(declared.dtype, 'name', declared.dtype)}")
     return scaling_of(traced)
 
 

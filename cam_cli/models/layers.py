@@ -140,8 +140,10 @@ class _Weights:
         return tensor.ref() in self._above
 
     def is_copy(self, tensor: tf.Tensor, recorded: Collection[Any]) -> bool:
-        """Return True for an earlier layer's output that was pooled, and at most scaled and shifted."""
+        """Return True for an earlier layer's feature maps that were pooled, and at most scaled and shifted."""
         pooled = False
+        if tensor.shape.rank != 4:
+            return False
         while not (pooled and tensor.ref() in recorded):
             inputs = [source for source in tensor.op.inputs if source.ref() in self._reached]
             if len(inputs) != 1 or tensor.op.type not in _POOLING | _CHANNEL_BY_CHANNEL:

@@ -13,16 +13,19 @@ from cam_cli.machine import memory
 from cam_cli.models.calls import Trace
 from cam_cli.models.graph import operations_between
 
-_IN_PLACE = {
+_REUSING = {
     "Identity", "IdentityN", "Reshape", "Squeeze", "ExpandDims", "Cast", "BiasAdd", "Relu", "Relu6", "LeakyRelu", "Elu", "Selu",
     "Sigmoid", "Tanh", "Softplus", "Exp", "Erf", "Neg", "Square", "Sqrt", "Rsqrt", "AddV2", "Add", "Sub", "Mul", "RealDiv",
     "Maximum", "Minimum", "ClipByValue", "FusedBatchNormV3", "StopGradient", "PreventGradient", "EnsureShape",
 }  # fmt: skip
 """Operations whose result takes the memory of an input that nobody needs any more."""
 
+_COPIES = 3
+"""How often an image is held beside the network's own input: decoded, in a pass, and as the pass's argument."""
+
 
 def bytes_for_one_image(traced: Trace, layers: Sequence[tf.Tensor] = ()) -> int:
-    """Return the least memory that the network's own values take at a time, for one image.
+    """Return the least memory that one image takes: the network's values at a time, and the image as it is decoded and fed.
 
     Args:
         traced: the network.
@@ -43,7 +46,7 @@ def bytes_for_one_image(traced: Trace, layers: Sequence[tf.Tensor] = ()) -> int:
             if not output.consumers() and output is not traced.output:
                 continue
             size = _bytes(output)
-            reused = next((ref for ref in free if op.type in _IN_PLACE and sizes[ref] >= size), None)
+            reused = next((ref for ref in free if op.type in _REUSING and sizes[ref] >= size), None)
             if reused is not None:
                 free.remove(reused)
                 live -= sizes[reused]
@@ -53,7 +56,7 @@ def bytes_for_one_image(traced: Trace, layers: Sequence[tf.Tensor] = ()) -> int:
                 kept.add(output.ref())
         most = max(most, live)
         live -= sum(sizes[ref] for ref in free)
-    return most
+    return most + _COPIES * _bytes(traced.input)
 
 
 def _bytes(tensor: tf.Tensor) -> int:

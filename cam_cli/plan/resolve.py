@@ -103,7 +103,7 @@ def resolve(inputs: PlanInputs, cache: Cache = NO_CACHE) -> Resolved:
 
 
 def _decide(network: Network, config: RunConfig) -> _Decided:
-    traced = traced_within_memory(network.model, network.input_shape)
+    traced = network.traced or traced_within_memory(network.model, network.input_shape)
     infos = describe_layers(traced, network.tokens)
     paths, remarks = _layers(network, config, traced, infos)
     scales = choose_scales(infos) if "two layers" in families(config.methods) else None
@@ -125,17 +125,18 @@ def _decide(network: Network, config: RunConfig) -> _Decided:
         ),
         settings,
         network.preprocessing,
-        (*network.remarks, *remarks, *_checked(network, traced, analysis), *_noise_remarks(config, analysis)),
+        (*network.remarks, *remarks, *_checked(network, config, traced, analysis), *_noise_remarks(config, analysis)),
     )
 
 
-def _checked(network: Network, traced: Trace, analysis: ModelAnalysis) -> list[str]:
+def _checked(network: Network, config: RunConfig, traced: Trace, analysis: ModelAnalysis) -> list[str]:
     """Check what was found against the model itself, and return what the user should know of it.
 
     Raises:
         ModelError: the scores that are explained do not lead to what the model predicts.
     """
-    remarks = contradictions(input_scaling(network.model, traced), network.preprocessing)
+    settled_by_graph = network.traced is not None and not (config.mean or config.std)
+    remarks = [] if settled_by_graph else contradictions(input_scaling(network.model, traced), network.preprocessing)
     if analysis.link is Link.LOG_PROBABILITY:
         remarks.append(
             "no logit gives the model's output: the score is the logarithm of the probability it gives itself"
