@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import keras
@@ -260,6 +260,8 @@ class Explainer:
                     made += self._input_maps(b, t, target, samples, subject)
                     maps += made if np.isfinite(logits[target]) else [m.broken() for m in made]
             chances = probabilities(logits, self.analysis.link)
+            if self.analysis.random:  # of one draw
+                maps = [replace(saliency, exact=False) for saliency in maps]
             explanations.append(Explanation(logits, chances, tuple(dict.fromkeys(targets)), tuple(maps)))
         return explanations
 
@@ -348,7 +350,7 @@ class Explainer:
         if not smoothed:
             known = method.noise and head is Head.AFFINE
             effect, error, count = (1.0, 0.0, 0) if known else (None, None, 0)
-        exact = (head is not Head.SMOOTH or self.request.derivatives == "exact") and not self.analysis.random
+        exact = head is not Head.SMOOTH or self.request.derivatives == "exact"
         return SaliencyMap(path, method.name, target, chosen, values, head, guarded, effect, error, count, exact)
 
     def _input_maps(self, b: int, t: int, target: int, samples: _Samples, subject: Subject) -> list[SaliencyMap]:

@@ -121,8 +121,8 @@ def _is_sum_of_products(op: tf.Operation) -> bool:
 
 def _tried(traced: Trace, tensors: list[tf.Tensor]) -> list[list[Array]]:
     """Return the values of tensors for images from 0 to 255 and from 0 to 1, without those that are not finite."""
-    images = natural_images(traced.input_shape)
-    scaled = [image if number % 2 else image / np.float32(255) for number, image in enumerate(images)]
+    images = enumerate(natural_images(traced.input_shape))
+    scaled = (image if number % 2 else image / np.float32(255) for number, image in images)
     found = [[np.asarray(tf.cast(v[0], tf.float64)) for v in values] for values in traced.evaluate(tensors, scaled)]
     return [values for values in found if all(np.isfinite(v).all() for v in values)]
 

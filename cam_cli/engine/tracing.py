@@ -20,6 +20,7 @@ from cam_cli.engine.noise import noise, sigma
 from cam_cli.engine.scores import Link, scores_of
 from cam_cli.errors import UsageError
 from cam_cli.models.calls import run_model, walk, watching
+from cam_cli.models.graph import part_of, random_operations
 from cam_cli.models.grid import Grid
 from cam_cli.quiet import native_chatter_silenced
 
@@ -173,7 +174,10 @@ def _frozen_forward(model: keras.Model, spec: PassSpec) -> Forward | None:
     if model.count_params() > MOST_FROZEN_PARAMETERS:
         return None
     run = tf.function(_forward(model, spec), autograph=False)
-    concrete = run.get_concrete_function(tf.TensorSpec((spec.images * spec.samples, *spec.input), tf.float32))
+    rows = tf.TensorSpec((spec.images * spec.samples, *spec.input), tf.float32)
+    concrete = run.get_concrete_function(rows)
+    if any(random_operations(output) for output in concrete.outputs):
+        concrete = part_of(concrete, concrete.outputs, rows)  # without what moves the seeds on
     with suppress(ValueError):
         frozen = convert_variables_to_constants_v2(concrete)
         operations = [op.type for op in frozen.graph.get_operations()]

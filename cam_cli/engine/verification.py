@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -18,7 +18,7 @@ _TOLERANCE_OF_HALVES = 2e-2
 """Of networks that compute in 16 bits."""
 
 
-def verify_predictions(model: keras.Model, traced: Trace, link: Link, images: Sequence[NDArray[Any]]) -> None:
+def verify_predictions(model: keras.Model, traced: Trace, link: Link, images: Iterable[NDArray[Any]]) -> None:
     """Compare the output that follows from the explained scores with the model's own, called without a graph.
 
     Args:
@@ -30,7 +30,7 @@ def verify_predictions(model: keras.Model, traced: Trace, link: Link, images: Se
     Raises:
         ModelError: they differ by more than a thousandth of a probability, or of the largest logit.
     """
-    scores = scores_of(traced.output, link)
+    scores, images = scores_of(traced.output, link), list(images)
     found = traced.evaluate([scores], images)
     derived = output_of(np.concatenate([np.asarray(values[0], np.float64) for values in found]), link)
     own = np.concatenate([predict(model, image[None]) for image in images])

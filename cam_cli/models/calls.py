@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -108,6 +108,16 @@ def is_whole_numbers(dtype: Any) -> bool:
     return str(getattr(dtype, "name", dtype)).startswith(("int", "uint"))
 
 
+def is_random_outside_predict(model: keras.Model) -> bool:
+    """Return True if a layer such as dropout is called with training=True, which only `model(x)` obeys.
+
+    `model.predict` and a call with training=False leave its randomness out.
+    """
+    drawing = (layer for _, layer in walk(model) if getattr(layer, "seed_generator", None) is not None)
+    nodes = (node for layer in drawing for node in getattr(layer, "_inbound_nodes", ()))
+    return any(node.arguments.kwargs.get("training") is True for node in nodes)
+
+
 def predict(model: keras.Model, x: NDArray[Any]) -> NDArray[Any]:
     """Return what the model itself computes for images (N, H, W, C): the output that `run_model` traces, as float64."""
     structure = getattr(model, "_inputs_struct", None)
@@ -182,7 +192,7 @@ class Trace:
         """The symbolic image, (1, H, W, C)."""
         return self.output.graph.inputs[0]
 
-    def evaluate(self, tensors: Sequence[tf.Tensor], images: Sequence[NDArray[Any]]) -> list[list[NDArray[Any]]]:
+    def evaluate(self, tensors: Sequence[tf.Tensor], images: Iterable[NDArray[Any]]) -> list[list[NDArray[Any]]]:
         """Return for each image, (H, W, C), the values of tensors of the graph, for a batch of one."""
         with native_chatter_silenced():
             return evaluate(self.function, tensors, images)

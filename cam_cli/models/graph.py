@@ -1,7 +1,7 @@
 """Questions to the graph of a traced model."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -121,19 +121,18 @@ def random_operations(end: tf.Tensor) -> list[str]:
     return sorted(kind for kind in kinds if kind in _RANDOM or kind.startswith("StatelessRandom"))
 
 
-def evaluate(function: Any, tensors: Sequence[tf.Tensor], images: Sequence[NDArray[Any]]) -> list[list[NDArray[Any]]]:
-    """Compute tensors of a traced function for some images, without tracing its model again.
+def part_of(function: Any, tensors: Sequence[tf.Tensor], spec: tf.TensorSpec) -> Any:
+    """Return a traced function that computes only some tensors of another one, from the same variables.
+
+    Nothing else runs, such as what moves a seed on, so that its random numbers are the same each time.
 
     Args:
-        function: a traced function whose one argument is a batch of one image.
+        function: a traced function whose one argument is a batch of images.
         tensors: of its graph.
-        images: (H, W, C) each.
-
-    Returns:
-        For each image the values of the tensors, for a batch of one.
+        spec: of the argument.
     """
     graph = function.graph
-    needed = {op.name: op for tensor in tensors for op in ancestors(tensor)}
+    needed = {op.name for tensor in tensors for op in ancestors(tensor)}
     definition = tf.compat.v1.GraphDef(versions=graph.graph_def_versions)
     for op in graph.get_operations():
         if op.name in needed:
@@ -144,17 +143,35 @@ def evaluate(function: Any, tensors: Sequence[tf.Tensor], images: Sequence[NDArr
             node.input.extend(kept)
     if any(_functions_of(node) for node in definition.node):
         definition.library.CopyFrom(graph.as_graph_def().library)
-    image, *captures = [tensor.name for tensor in function.inputs]
-    given = dict(zip(captures, function.captured_inputs, strict=True))
-    names = [tensor.name for tensor in tensors]
+    image, *captures = function.inputs
+    given = zip(captures, function.captured_inputs, strict=True)
 
-    @tf.function(autograph=False, input_signature=[tf.TensorSpec(function.inputs[0].shape, function.inputs[0].dtype)])
+    @tf.function(autograph=False)
     def run(x: tf.Tensor) -> list[tf.Tensor]:
         inside = tf.compat.v1.get_default_graph()
-        values = {name: inside.capture(value) for name, value in given.items() if name.partition(":")[0] in needed}
-        if image.partition(":")[0] in needed:
-            values[image] = x
+        for variable in graph.variables:
+            inside.watch_variable(variable)
+        values = {
+            placeholder.name: inside.capture(value) for placeholder, value in given if placeholder.op.name in needed
+        }
+        if image.op.name in needed:
+            values[image.name] = x
+        names = [tensor.name for tensor in tensors]
         return list(tf.graph_util.import_graph_def(definition, values, names, name="part"))
 
-    part = run.get_concrete_function()
+    return run.get_concrete_function(spec)
+
+
+def evaluate(function: Any, tensors: Sequence[tf.Tensor], images: Iterable[NDArray[Any]]) -> list[list[NDArray[Any]]]:
+    """Compute tensors of a traced function for some images, without tracing its model again.
+
+    Args:
+        function: a traced function whose one argument is a batch of one image.
+        tensors: of its graph.
+        images: (H, W, C) each.
+
+    Returns:
+        For each image the values of the tensors, for a batch of one.
+    """
+    part = part_of(function, tensors, tf.TensorSpec(function.inputs[0].shape, function.inputs[0].dtype))
     return [[value.numpy() for value in part(tf.constant(x[None], tf.float32))] for x in images]

@@ -11,7 +11,7 @@ from cam_cli.images.fit import CHANNELS, Preprocessing, unfit
 from cam_cli.models.calls import Trace, is_whole_numbers, trace, walk
 from cam_cli.models.card import InputCard
 from cam_cli.models.memory import bytes_for_one_image, images_in_memory
-from cam_cli.models.scaling import Scaling, scaling_of
+from cam_cli.models.scaling import Scaling, is_large, scaling_of
 
 _DEFAULT_SIDE = 224
 _CHANNELS_OF_COUNT: dict[int | None, Literal["rgb", "rgba", "grey"]] = {None: "rgb", 1: "grey", 3: "rgb", 4: "rgba"}
@@ -119,7 +119,8 @@ def _preprocessing(
         scaling = input_scaling(model, traced)
         if scaling.top != 255:
             assumed = replace(assumed, std=(255.0,))
-        remarks.append(_scaling_remark(scaling))
+        if scaling.top != 255 or not (overrides.mean or overrides.std):
+            remarks.append(_scaling_remark(scaling))
     else:
         assumed = replace(assumed, std=(255.0,))
     return replace(assumed, **flags), remarks, traced
@@ -151,6 +152,8 @@ def input_scaling(model: keras.Model, traced: Trace) -> Scaling:
     declared = (getattr(model, "inputs", None) or [None])[0]
     if declared is not None and is_whole_numbers(declared.dtype):
         return Scaling(255, f"takes whole numbers, {getattr(declared.dtype, 'name', declared.dtype)}")
+    if is_large(traced.input_shape) and declared is not None and None in declared.shape[1:3]:
+        traced = trace(model, (_DEFAULT_SIDE, _DEFAULT_SIDE, traced.input_shape[2]))  # tells the same, and sooner
     return scaling_of(traced)
 
 

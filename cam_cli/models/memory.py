@@ -20,8 +20,9 @@ _REUSING = {
 }  # fmt: skip
 """Operations whose result takes the memory of an input that nobody needs any more."""
 
-_COPIES = 3
-"""How often an image is held beside the network's own input: decoded, in a pass, and as the pass's argument."""
+_COPIES = 5
+"""How often an image is held beside the network's own input: twice while it is decoded, then decoded, in a pass, and as the
+pass's argument."""
 
 
 def bytes_for_one_image(traced: Trace, layers: Sequence[tf.Tensor] = ()) -> int:

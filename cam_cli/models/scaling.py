@@ -6,8 +6,9 @@ tensors that enter the first operations with weights are computed for images who
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -55,21 +56,31 @@ def scaling_of(traced: Trace) -> Scaling:
     return next((scaling for scaling in found if scaling != UNKNOWN), UNKNOWN)
 
 
-def natural_images(shape: tuple[int, int, int]) -> list[NDArray[np.float32]]:
-    """Return images with the spectrum of natural ones, (H, W, C) of values from 0 to 255; the same every time."""
+def natural_images(shape: tuple[int, int, int]) -> Iterator[NDArray[np.float32]]:
+    """Yield images with the spectrum of natural ones, (H, W, C) of values from 0 to 255; the same every time.
+
+    There are four of them; one, if it is so large that trials with more would cost too much.
+    """
     rows, columns, channels = shape
     small = min(rows, _LONGEST_SIDE), min(columns, _LONGEST_SIDE)
     repeats = -(-rows // small[0]), -(-columns // small[1])
     pick = [channel % 3 for channel in range(channels)]
-    images = (np.tile(image.pixels, (*repeats, 1))[:rows, :columns] for image in natural_noise(*small))
-    return [np.ascontiguousarray(image[..., pick], np.float32) for image in images]
+    for image in islice(natural_noise(*small), 1 if is_large(shape) else None):
+        tiled = np.tile(image.pixels, (*repeats, 1))[:rows, :columns]
+        yield np.ascontiguousarray(tiled[..., pick], np.float32)
 
 
-def fitted_images(shape: tuple[int, int, int], how: Preprocessing) -> list[NDArray[np.float32]]:
-    """Return images with the spectrum of natural ones as a network gets them, (H, W, C)."""
+def fitted_images(shape: tuple[int, int, int], how: Preprocessing) -> Iterator[NDArray[np.float32]]:
+    """Yield two images with the spectrum of natural ones as a network gets them, (H, W, C); one, if it is large."""
     rows, columns, _ = shape
     small = min(rows, _LONGEST_SIDE), min(columns, _LONGEST_SIDE)
-    return [fit(image, (rows, columns), how)[0] for image in natural_noise(*small)]
+    for image in islice(natural_noise(*small), 1 if is_large(shape) else 2):
+        yield fit(image, (rows, columns), how)[0]
+
+
+def is_large(shape: tuple[int, int, int]) -> bool:
+    """Return True for inputs of more than a million pixels."""
+    return shape[0] * shape[1] > 2**20
 
 
 @dataclass(frozen=True)
@@ -120,11 +131,12 @@ class _Line:
 def _scaling_at(traced: Trace, tensor: tf.Tensor) -> Scaling:
     shape = traced.input_shape
 
-    def values(images: Sequence[Array]) -> list[Array]:
+    def values(images: Iterable[Array]) -> list[Array]:
         return [np.asarray(found[0][0], np.float64) for found in traced.evaluate([tensor], images)]
 
     even = [np.full(shape, level, np.float32) for level in _LEVELS]
-    natural = [image / np.float32(255) for image in natural_images(shape)[:2]]
+    natural = [image / np.float32(255) for image in islice(natural_images(shape), 2)]
+    natural += [1 - natural[0]] if len(natural) == 1 else []
     try:
         of_bytes, of_shares = (values([np.float32(top) * image for image in (*even, *natural)]) for top in (255, 1))
     except tf.errors.OpError:  # it does not take such images

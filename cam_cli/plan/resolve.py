@@ -22,7 +22,8 @@ from cam_cli.errors import UsageError
 from cam_cli.images.fit import Preprocessing, fit
 from cam_cli.images.natural_noise import natural_noise
 from cam_cli.methods import METHODS, families
-from cam_cli.models.calls import Trace
+from cam_cli.models.calls import Trace, is_random_outside_predict
+from cam_cli.models.graph import random_operations
 from cam_cli.models.inputs import contradictions, input_scaling, traced_within_memory
 from cam_cli.models.labels import Labels
 from cam_cli.models.layers import LayerInfo, choose_layer, choose_scales, describe_layers, find_layer
@@ -108,6 +109,8 @@ def _decide(network: Network, config: RunConfig) -> _Decided:
     paths, remarks = _layers(network, config, traced, infos)
     scales = choose_scales(infos) if "two layers" in families(config.methods) else None
     analysis = analyse(traced, paths, scales, network.tokens)
+    if is_random_outside_predict(network.model):
+        analysis = replace(analysis, random=True)
     if network.labels.entries and len(network.labels.entries) != analysis.classes:
         count = len(network.labels.entries)
         raise UsageError(f"there are {count} class names and the model has {analysis.classes} classes; they must match")
@@ -141,11 +144,16 @@ def _checked(network: Network, config: RunConfig, traced: Trace, analysis: Model
         remarks.append(
             "no logit gives the model's output: the score is the logarithm of the probability it gives itself"
         )
-    if analysis.random:
+    if random_operations(traced.output):
         remarks.append("the model draws random numbers when it predicts: one draw of its randomness is explained")
     else:
+        if analysis.random:
+            remarks.append(
+                "the model has dropout or noise with training=True: one draw of its randomness is explained, the one without "
+                "it, as model.predict leaves it out"
+            )
         images = fitted_images(network.input_shape, network.preprocessing)
-        verify_predictions(network.model, traced, analysis.link, images[:2])
+        verify_predictions(network.model, traced, analysis.link, images)
     return remarks
 
 

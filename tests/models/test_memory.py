@@ -30,7 +30,7 @@ def test_the_estimate_is_of_what_is_held_at_a_time() -> None:
     """Two convolutions of 8 maps: input and output of the second, not all that was ever computed."""
     convs = [layers.Conv2D(8, 3, padding="same", activation="relu", name=f"conv{i}") for i in range(6)]
     traced = trace(free_size(*convs), (100, 100, 3))
-    copies = 3 * 100 * 100 * 3 * 4
+    copies = 5 * 100 * 100 * 3 * 4
     assert bytes_for_one_image(traced) == 2 * 100 * 100 * 8 * 4 + copies
     kept = bytes_for_one_image(traced, [traced.calls["conv2"][0]])
     assert kept >= 4 * 100 * 100 * 8 * 4, "what lies above the layer is kept for the gradient"
