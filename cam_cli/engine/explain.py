@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import keras
@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from cam_cli.engine.analysis import ModelAnalysis, probabilities
+from cam_cli.engine.analysis import ModelAnalysis
 from cam_cli.engine.baselines import Baselines
 from cam_cli.engine.checks import check_choice, check_number, check_sequence, check_whole
 from cam_cli.engine.evidence import RunningSums, clean_evidence
@@ -21,11 +21,13 @@ from cam_cli.engine.head import Head
 from cam_cli.engine.maps import SaliencyMap, smooth_map
 from cam_cli.engine.methods import INPUT_FORMULAS, LAYER_FORMULAS, TWO_LAYER_FORMULAS, Findings
 from cam_cli.engine.runner import GraphCache, PassResult, PassRunner, compile_pass
+from cam_cli.engine.scores import probabilities
 from cam_cli.engine.selection import Selection
 from cam_cli.engine.tracing import INPUT, Noise, PassSpec
 from cam_cli.errors import UsageError
 from cam_cli.machine import cores
 from cam_cli.methods import METHODS, Method, families
+from cam_cli.models.memory import images_in_memory
 
 ROWS_IN_A_PASS = 6
 
@@ -125,7 +127,7 @@ class Explainer:
     Raises:
         UsageError: a filter or a neuron that a layer does not have; a layer of which it cannot be told what
             part of the image it covers; `cam`, `twoscale` or exact derivatives if the model's architecture does not allow
-            them; bfloat16 for a model that cannot be frozen.
+            them; bfloat16 for a model that cannot be frozen; one image needs more memory than the machine has.
     """
 
     def __init__(
@@ -154,14 +156,18 @@ class Explainer:
         self._targets = targets
         self._precision = precision
         self._graphs = graphs
-        self._rows = ROWS_IN_A_PASS
+        self._rows = min(ROWS_IN_A_PASS, images_in_memory(analysis.bytes_for_one_image, analysis.input_shape))
         self._images = images
         self._threads = ThreadPoolExecutor(cores(), "evidence")
         self.halvings = 0
         """How often the memory ran out."""
         self._run = self._compiled()
         peers = [method.name for method in self._methods if method.family == "peer"]
-        self._baselines = Baselines(self._open_model(), peers, analysis.input_shape, request.seed) if peers else None
+        self._baselines = (
+            Baselines(self._open_model(), peers, analysis.input_shape, request.seed, link=analysis.link)
+            if peers
+            else None
+        )
         for method in self._methods:
             if method.family == "two layers" and analysis.scales is None:
                 raise UsageError(f"{method.name} needs activations on two grids, and this model has only one")
@@ -213,6 +219,8 @@ class Explainer:
         passes = math.ceil((self.nsamples + 1) / self._rows)
         samples = math.ceil((self.nsamples + 1) / passes)
         images, clean = self._images or max(1, self._rows // samples), 1 if passes == 1 else 0
+        if self.analysis.random:  # what is drawn for a row of a pass depends on its number
+            images = 1
         if self.request.tolerance is not None and self.nsamples:
             images, samples, clean = 1, self._rows, 0
         spec = PassSpec(
@@ -220,6 +228,7 @@ class Explainer:
             samples,
             self._targets,
             self.analysis.input_shape,
+            self.analysis.link,
             clean,
             self.analysis.grids,
             self.request.noise,
@@ -283,6 +292,8 @@ class Explainer:
                     made += self._input_maps(b, t, target, samples, subject)
                     maps += made if np.isfinite(logits[target]) else [m.broken() for m in made]
             chances = probabilities(logits, self.analysis.link)
+            if self.analysis.random:  # of one draw
+                maps = [replace(saliency, exact=False) for saliency in maps]
             explanations.append(Explanation(logits, chances, tuple(dict.fromkeys(targets)), tuple(maps)))
         return explanations
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from cam_cli.errors import ModelError
+from cam_cli.models.graph import evaluate
 from cam_cli.quiet import native_chatter_silenced
 from cam_cli.text import first_line
 
@@ -79,21 +82,73 @@ def run_model(model: keras.Model, x: tf.Tensor) -> Any:
         if count != 1:
             raise ModelError(f"the model has {count} inputs; smoothcam explains classifiers of one image")
         inputs = tf.nest.pack_sequence_as(structure, [x])
-    with _undisturbed(model):
+    with _undisturbed(model), _floating_inputs(model):
         return choose_output(model, model(inputs, training=False))[1]
+
+
+@contextmanager
+def _floating_inputs(model: keras.Model) -> Iterator[None]:
+    """Let inputs of whole numbers, such as uint8, take floating-point numbers, so that noise and gradients pass them."""
+    parts = [model, *(layer for _, layer in walk(model))]
+    parts += [part._functional for part in parts if getattr(part, "_functional", None) is not None]
+    declared = [part for part in parts if isinstance(part, keras.layers.InputLayer)]
+    declared += [tensor for part in parts for tensor in getattr(part, "_inputs", None) or ()]
+    whole = [(owner, owner._dtype) for owner in declared if is_whole_numbers(owner.dtype)]
+    for owner, _ in whole:
+        vars(owner)["_dtype"] = "float32"
+    try:
+        yield
+    finally:
+        for owner, dtype in whole:
+            vars(owner)["_dtype"] = dtype
+
+
+def is_whole_numbers(dtype: Any) -> bool:
+    """Return True for a type of whole numbers, or for its name."""
+    return str(getattr(dtype, "name", dtype)).startswith(("int", "uint"))
+
+
+def is_random_outside_predict(model: keras.Model) -> bool:
+    """Return True if a layer such as dropout is called with training=True, which only `model(x)` obeys.
+
+    `model.predict` and a call with training=False leave its randomness out.
+    """
+    drawing = (layer for _, layer in walk(model) if getattr(layer, "seed_generator", None) is not None)
+    nodes = (node for layer in drawing for node in getattr(layer, "_inbound_nodes", ()))
+    return any(node.arguments.kwargs.get("training") is True for node in nodes)
+
+
+def predict(model: keras.Model, x: NDArray[Any]) -> NDArray[Any]:
+    """Return what the model itself computes for images (N, H, W, C): the output that `run_model` traces, as float64."""
+    structure = getattr(model, "_inputs_struct", None)
+    inputs: Any = tf.constant(x, tf.float32)
+    if structure is not None:
+        (declared,) = tf.nest.flatten(structure)
+        inputs = tf.nest.pack_sequence_as(structure, [tf.cast(inputs, declared.dtype)])
+    with _without_losses(model), native_chatter_silenced():
+        output = choose_output(model, model(inputs, training=False))[1]
+    return np.asarray(tf.cast(output, tf.float64))
 
 
 @contextmanager
 def _undisturbed(model: keras.Model) -> Iterator[None]:
     """Trace through functions that were compiled before, and leave no symbolic losses behind."""
-    layers = [model, *(layer for _, layer in walk(model))]
-    losses = [(layer, list(layer._losses)) for layer in layers if hasattr(layer, "_losses")]
     eager = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)
     try:
-        yield
+        with _without_losses(model):
+            yield
     finally:
         tf.config.run_functions_eagerly(eager)
+
+
+@contextmanager
+def _without_losses(model: keras.Model) -> Iterator[None]:
+    layers = [model, *(layer for _, layer in walk(model))]
+    losses = [(layer, list(layer._losses)) for layer in layers if hasattr(layer, "_losses")]
+    try:
+        yield
+    finally:
         for layer, kept in losses:
             layer._losses.clear()
             layer._losses.extend(kept)
@@ -123,13 +178,24 @@ class Trace:
     """One symbolic run of a model for one image.
 
     input_shape: (H, W, C). layers: every layer by path. output: of the model. calls: the outputs of each layer's calls in
-    order, by path; a layer that does not run has none.
+    order, by path; a layer that does not run has none. function: what was traced, a function of one image.
     """
 
     input_shape: tuple[int, int, int]
     layers: dict[str, keras.Layer]
     output: Any
     calls: dict[str, list[Any]]
+    function: Any = None
+
+    @property
+    def input(self) -> tf.Tensor:
+        """The symbolic image, (1, H, W, C)."""
+        return self.output.graph.inputs[0]
+
+    def evaluate(self, tensors: Sequence[tf.Tensor], images: Iterable[NDArray[Any]]) -> list[list[NDArray[Any]]]:
+        """Return for each image, (H, W, C), the values of tensors of the graph, for a batch of one."""
+        with native_chatter_silenced():
+            return evaluate(self.function, tensors, images)
 
 
 def trace(model: keras.Model, input_shape: tuple[int, int, int]) -> Trace:
@@ -144,8 +210,9 @@ def trace(model: keras.Model, input_shape: tuple[int, int, int]) -> Trace:
         found.append(Trace(input_shape, layers, output, seen))
         return output
 
-    concrete_function(run, f"an image of shape {input_shape}", tf.TensorSpec((1, *input_shape), tf.float32))
-    return found[-1]
+    signature = tf.TensorSpec((1, *input_shape), tf.float32)
+    function = concrete_function(run, f"an image of shape {input_shape}", signature)
+    return replace(found[-1], function=function)
 
 
 def concrete_function(function: Any, images: str, *arguments: tf.TensorSpec) -> Any:

@@ -10,7 +10,7 @@ from cam_cli.errors import ModelError, UsageError
 from cam_cli.images.fit import Preprocessing
 from cam_cli.models.applications import applications, load_application, sha256_of_weights
 from cam_cli.models.bundled import bundled_models
-from cam_cli.models.calls import choose_output
+from cam_cli.models.calls import Trace, choose_output
 from cam_cli.models.card import Tokens
 from cam_cli.models.files import open_model
 from cam_cli.models.inputs import Overrides, settle_input
@@ -26,7 +26,7 @@ class Network:
     """A loaded model with everything that is known about it.
 
     input_shape: (H, W, C). tokens: of a transformer, if its card declares them. remarks: the assumptions that were made, for
-    the user.
+    the user. traced: the trace of the model, if its preprocessing was settled by it.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Network:
     default_layer: str | None
     tokens: Tokens | None = None
     remarks: tuple[str, ...] = ()
+    traced: Trace | None = None
 
 
 def load_network(
@@ -75,7 +76,7 @@ def load_network(
     else:
         model, name = open_model(found.path, unsafe_lambda=overrides.unsafe_lambda), found.path.name
     assert digest is not None
-    shape, preprocessing, assumptions = settle_input(model, card.input if card else None, overrides)
+    shape, preprocessing, assumptions, traced = settle_input(model, card.input if card else None, overrides)
     labels = overrides.labels or (card.labels if card else None)
     assumed = [] if found.named else [f"no model named: taking the bundled {found.chosen}"]
     return Network(
@@ -88,6 +89,7 @@ def load_network(
         default_layer=card.layer if card else None,
         tokens=card.tokens if card else None,
         remarks=(*assumed, *assumptions, *_output_remarks(model, shape)),
+        traced=traced,
     )
 
 

@@ -54,6 +54,9 @@ class ModelRecord(_Record):
     name: str
     sha256: str
     input_size: tuple[int, int] = Field(description="rows, columns")
+    score: Literal["logit", "log probability"] = Field(
+        "logit", description="what is differentiated: the logit, or the logarithm of the output where no logit gives it"
+    )
 
 
 class TargetRecord(_Record):
@@ -68,7 +71,7 @@ class Prediction(TargetRecord):
     """One of the classes the network finds most likely."""
 
     probability: float
-    logit: float
+    logit: float = Field(description="the score: the logit, or the log probability where model.score says so")
 
 
 class SelectionRecord(_Record):
