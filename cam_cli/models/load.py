@@ -16,7 +16,7 @@ from cam_cli.models.files import open_model
 from cam_cli.models.inputs import Overrides, settle_input
 from cam_cli.models.labels import Labels, read_labels
 from cam_cli.models.source import ModelSource, find_source
-from cam_cli.text import first_line
+from cam_cli.text import reason_of
 
 __all__ = ["Network", "Overrides", "load_network"]
 
@@ -97,7 +97,7 @@ def _output_remarks(model: keras.Model, input_shape: tuple[int, int, int]) -> li
         try:
             outputs = model.compute_output_spec(keras.KerasTensor((1, *input_shape)))
         except Exception as error:
-            raise ModelError(f"the model does not take an image of shape {input_shape}: {first_line(error)}") from error
+            raise ModelError(f"the model does not take an image of shape {input_shape}: {reason_of(error)}") from error
     name, _ = choose_output(model, outputs)
     count = len(keras.tree.flatten(outputs))
     return [] if count == 1 else [f"the model has {count} outputs: taking '{name}', the only row of scores"]
