@@ -7,10 +7,14 @@ from typing import Any
 import keras
 
 from cam_cli.models.legacy_layers import modern_arguments, modern_class, modern_initialiser
-from cam_cli.models.legacy_nodes import modern_graph
+from cam_cli.models.legacy_nodes import OPERATIONS, modern_graph
 
+OPERATION = {
+    "module": "cam_cli.models.legacy_operations",
+    "class_name": "TensorFlowOperation",
+    "registered_name": "smoothcam>TensorFlowOperation",
+}
 MODELS = {"Functional", "Sequential"}
-_OPERATIONS = {"TFOpLambda", "SlicingOpLambda"}
 _PARTS = ("initializers", "regularizers", "constraints")
 _DEFAULTS_WILL_DO = ("_initializer", "_regularizer", "_constraint")
 
@@ -31,10 +35,9 @@ def modernise(entry: dict[str, Any]) -> dict[str, Any]:
         config = {"name": "sequential", "layers": config}
     if modern_class(kind) in MODELS and "layers" in config:
         return _written_by_keras_3(entry, modern_class(kind), _modern_model(kind, config))
-    if kind in _OPERATIONS:
-        operation = {"name": config["name"], "function": config["function"]}
-        module, name = "cam_cli.models.legacy_operations", "TensorFlowOperation"
-        return {**entry, "module": module, "class_name": name, "config": operation, "registered_name": f"smoothcam>{name}"}
+    if kind in OPERATIONS:
+        operation = {key: config[key] for key in ("name", "function", "first", "keywords")}
+        return _written_by_keras_3({**entry, **OPERATION}, OPERATION["class_name"], operation)
     arguments = _without_policies(modern_arguments(kind, config))
     arguments = {key: _modern_part(key, value) for key, value in arguments.items()}
     if kind == "InputLayer":
@@ -47,7 +50,7 @@ def modernise(entry: dict[str, Any]) -> dict[str, Any]:
 def operations_of(description: Any) -> Iterator[str]:
     """Yield the function of TensorFlow that each operation in a description of Keras 2 names."""
     if isinstance(description, dict):
-        if description.get("class_name") in _OPERATIONS and isinstance(description.get("config"), dict):
+        if description.get("class_name") in OPERATIONS and isinstance(description.get("config"), dict):
             yield str(description["config"].get("function"))
         description = list(description.values())
     for item in description if isinstance(description, list) else ():

@@ -20,6 +20,7 @@ RENAMED_CLASSES = {
     "Model": "Functional",  # before Keras 2.4
     "Network": "Functional",
     "ThresholdedReLU": "ReLU",
+    "RandomCrop": "Resizing",  # without training it resizes in Keras 2, and does nothing in Keras 3
     "RandomHeight": "Identity",  # both change an image in the training alone
     "RandomWidth": "Identity",
 }
@@ -49,6 +50,7 @@ _NO_EFFECT_ON = {
     "StringLookup": {"vocabulary_size"},
     "TextVectorization": {"vocabulary_size"},
     "Identity": {"factor", "interpolation", "seed"},
+    "Resizing": {"seed"},
     "GRUCell": {"time_major"},
     "LSTMCell": {"time_major"},
     **{kind: {"filters", "groups", *_OF_KERNEL} for kind in ("DepthwiseConv1D", "DepthwiseConv2D")},
@@ -71,6 +73,7 @@ _DEFAULTS = {
     "GRUCell": {"reset_after": False},
     "LSTM": {"recurrent_activation": "hard_sigmoid"},
     "ConvLSTM2D": {"recurrent_activation": "hard_sigmoid"},  # Keras 3: sigmoid
+    "RandomCrop": {"crop_to_aspect_ratio": True},
 }
 """Values of arguments that are not in the file, where the two versions do not have the same default."""
 
@@ -116,7 +119,7 @@ def modern_arguments(kind: str, config: dict[str, Any]) -> dict[str, Any]:
     arguments = {
         _RENAMED.get((modern, key), key): _plain_number(value) for key, value in config.items() if key not in left_out
     }
-    arguments = _DEFAULTS.get(modern, {}) | arguments
+    arguments = _DEFAULTS.get(kind, {}) | arguments
     if modern == "BatchNormalization" and isinstance(axis := arguments.get("axis"), list) and len(axis) == 1:
         arguments["axis"] = axis[0]
     if modern in _RECURRENT | {"Bidirectional"}:

@@ -11,8 +11,11 @@ from typing import Any
 from cam_cli.errors import ModelError
 
 _CONSTANT = "_CONSTANT_VALUE"
+_TENSOR = "__keras_tensor__"
 _STATES = {"RNN", "LSTM", "GRU", "SimpleRNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Bidirectional"}
-_OPERATIONS = {"TFOpLambda", "SlicingOpLambda"}
+OPERATIONS = {"TFOpLambda", "SlicingOpLambda"}
+"""Layers of Keras 2 that are a function of TensorFlow."""
+
 _ENDS = ("input_layers", "output_layers")
 
 
@@ -28,7 +31,12 @@ def modern_graph(config: Mapping[str, Any]) -> dict[str, Any]:
     graph = _Graph(config)
     layers = []
     for entry in config["layers"]:
-        nodes = [graph.call(node, entry["class_name"]) for node in entry.get("inbound_nodes") or []]
+        written = entry.get("inbound_nodes") or []
+        if entry["class_name"] in OPERATIONS:
+            constants, nodes = graph.operation(_name(entry), written)
+            entry = {**entry, "config": {**entry["config"], **constants}}
+        else:
+            nodes = [graph.call(node, entry["class_name"]) for node in written]
         layers.append({**entry, "name": _name(entry), "inbound_nodes": nodes})
     ends = {key: graph.end(config[key]) for key in _ENDS}
     return {"layers": layers, **ends}
@@ -65,12 +73,33 @@ class _Graph:
         """Return the arguments of one call of a layer."""
         keywords = next(self._keywords(node), {})
         first = self._first_argument(node)
-        if kind not in _OPERATIONS and isinstance(first, list) and len(first) == 1:
+        if isinstance(first, list) and len(first) == 1:
             first = first[0]
         kept = {key: self._tensors(value) for key, value in keywords.items() if value is not None}
         if kind in _STATES and isinstance(first, list):
             first, kept["initial_state"] = first[0], first[1:]
         return {"args": [first], "kwargs": kept}
+
+    def operation(self, name: str, nodes: list[Any]) -> tuple[dict[str, Any], list[Any]]:
+        """Return the arguments of an operation, with `{"input": n}` for its nth tensor, and the call with all its tensors.
+
+        Raises ModelError if it is not called just once.
+        """
+        if len(nodes) != 1:
+            raise ModelError(f"calls the operation {name!r} {len(nodes)} times, not once")
+        tensors: list[Any] = []
+
+        def numbered(value: Any) -> Any:
+            if isinstance(value, dict) and value.get("class_name") == _TENSOR:
+                tensors.append(value)
+                return {"input": len(tensors) - 1}
+            if isinstance(value, list):
+                return [numbered(item) for item in value]
+            return {key: numbered(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+        keywords = {key: self._tensors(value) for key, value in next(self._keywords(nodes[0]), {}).items() if key != "name"}
+        constants = {"first": numbered(self._first_argument(nodes[0])), "keywords": numbered(keywords)}
+        return constants, [{"args": [tensors], "kwargs": {}}]
 
     def _keywords(self, node: Any) -> Iterator[dict[str, Any]]:
         """Yield the keywords that stand beside each tensor of the first argument; they are all the same."""
@@ -105,10 +134,7 @@ class _Graph:
 
     def _tensor(self, value: list[Any]) -> dict[str, Any]:
         history = [value[0], value[1] - self._first[value[0]], value[2]]
-        return {
-            "class_name": "__keras_tensor__",
-            "config": {"shape": [], "dtype": "float32", "keras_history": history},
-        }
+        return {"class_name": _TENSOR, "config": {"shape": [], "dtype": "float32", "keras_history": history}}
 
     def end(self, value: Any) -> Any:
         """Return an input or output of the model; the calls of an inner Functional model are numbered from 1 here."""

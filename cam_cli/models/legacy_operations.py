@@ -4,6 +4,7 @@ Keras 2 recorded `x / 255.` and `tf.nn.relu6(x)` as layers that name a function 
 function if it is one of `OPERATIONS`: they compute with numbers alone, and read, write and run nothing.
 """
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -61,35 +62,52 @@ def keras_2_hard_sigmoid(x: Any) -> Any:
 
 @keras.saving.register_keras_serializable("smoothcam")
 class TensorFlowOperation(keras.layers.Layer):  # type: ignore[misc]
-    """A function of TensorFlow as a layer.
+    """A function of TensorFlow as a layer, called on one tensor or a list of tensors.
 
     Args:
         function: one of `OPERATIONS`.
+        first: its first argument; `{"input": n}` stands for the nth tensor, at any depth.
+        keywords: its other arguments by name.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it is not one of `OPERATIONS`.
     """
 
-    def __init__(self, function: str, **options: Any) -> None:
+    def __init__(self, function: str, first: Any, keywords: dict[str, Any], **options: Any) -> None:
         super().__init__(**{"autocast": False, **options})
         if function not in OPERATIONS:
             raise ValueError(f"tf.{function} is not among the operations that are rebuilt")
         self.function = function
+        self.arguments = json.dumps([first, keywords])  # as text, which Keras does not track
 
-    def call(self, *args: Any, **keywords: Any) -> Any:
-        """Return what the function returns for these arguments."""
+    def call(self, tensors: Any) -> Any:
+        """Return what the function returns for these tensors."""
+        given = list(tensors) if isinstance(tensors, list | tuple) else [tensors]
+        first, keywords = _filled(json.loads(self.arguments), given)
         if self.function == "__operators__.getitem":
-            return args[0][_index(keywords["slice_spec"])]
+            return first[_index(keywords["slice_spec"])]
         if self.function == "__operators__.add":
-            return tf.math.add(*args, **keywords)
+            return tf.math.add(first, **keywords)
         function: Any = tf
         for name in self.function.split("."):
             function = getattr(function, name)
-        return function(*args, **keywords)
+        return function(first, **keywords)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
-        return {**super().get_config(), "function": self.function}
+        first, keywords = json.loads(self.arguments)
+        return {**super().get_config(), "function": self.function, "first": first, "keywords": keywords}
+
+
+def _filled(value: Any, tensors: list[Any]) -> Any:
+    """Return a value with the tensors in it that `{"input": n}` stands for."""
+    if isinstance(value, list):
+        return [_filled(item, tensors) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {"input"}:
+        return tensors[value["input"]]
+    return {key: _filled(item, tensors) for key, item in value.items()}
 
 
 def _index(spec: Any) -> Any:

@@ -197,7 +197,7 @@ def _load_leaf(layer: Any, group: h5py.Group) -> None:
 
 def _snake(name: str) -> str:
     """Return the name of a class as Keras 2 wrote it for a group: `conv2d` for Conv2D, `p_re_lu` for PReLU."""
-    words = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", re.sub(r"\W+", "", name))
+    words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
 
 
