@@ -77,7 +77,9 @@ def read_description(path: Path, kind: Format) -> Description:
         written = json.loads(text)
         keras_2 = not version.startswith("3")
         if keras_2 and (refused := ", ".join(refused_operations(operations_of(written)))):
-            raise ModelError(f"calls {refused}, which is not among the operations of TensorFlow that are rebuilt; {_EXPORT}")
+            raise ModelError(
+                f"calls {refused}, which is not among the operations of TensorFlow that are rebuilt; {_EXPORT}"
+            )
         if isinstance(written, dict):
             written.pop("compile_config", None)
         network = _without_training(modernise(written) if keras_2 else written)
@@ -122,7 +124,7 @@ def _without_training(value: Any) -> Any:
     if "class_name" in value and "config" in value:
         value = {key: item for key, item in value.items() if key != "compile_config"}
         config = value["config"]
-        if isinstance(config, dict) and str(value.get("module")).startswith("keras"):
+        if isinstance(config, dict) and str(value.get("module", "keras")).startswith("keras"):
             value["config"] = {key: item for key, item in config.items() if not _is_own_for_training(key, item)}
     return {key: _without_training(item) for key, item in value.items()}
 

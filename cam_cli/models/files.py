@@ -57,7 +57,9 @@ def open_model(path: Path, *, unsafe_lambda: bool = False, imports: Sequence[str
             model = _built(path, kind, description, safe_mode=not unsafe_lambda)
     except Exception as error:
         reason = _other_python(error, network) or unknown_parts(strange_entries(network))
-        raise ModelError(f"{str(path)!r} {reason or f'cannot be opened as a Keras model: {reason_of(error)}'}") from error
+        raise ModelError(
+            f"{str(path)!r} {reason or f'cannot be opened as a Keras model: {reason_of(error)}'}"
+        ) from error
     if not isinstance(model, keras.Model):
         raise ModelError(f"{str(path)!r} holds a {type(model).__name__}, not a model")
     return model
@@ -76,7 +78,7 @@ def _described(path: Path, kind: Format) -> Description:
 
 
 def _built(path: Path, kind: Format, description: Description, *, safe_mode: bool) -> Any:
-    """Build the network of a file and load its weights; a file of Keras 3 whose network is built as it stands by Keras alone."""
+    """Build the network of a file and load its weights; Keras alone does so for a file of Keras 3."""
     if description.keras_2:
         model = keras.saving.deserialize_keras_object(deepcopy(description.network), safe_mode=safe_mode)
         load_legacy_weights(model, description.network, path)

@@ -23,9 +23,9 @@ def import_layers(modules: Iterable[str]) -> None:
         except Exception as error:
             raise UsageError(f"cannot import {name!r} ({reason_of(error)}); install it, or correct --import") from error
         for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, keras.Layer) and _is_in(name, value.__module__):
-                if not hasattr(keras.layers, value.__name__):
-                    keras.saving.get_custom_objects().setdefault(value.__name__, value)
+            is_layer = isinstance(value, type) and issubclass(value, keras.Layer) and _is_in(name, value.__module__)
+            if is_layer and not hasattr(keras.layers, value.__name__):
+                keras.saving.get_custom_objects().setdefault(value.__name__, value)
 
 
 def _is_in(name: str, module: str) -> bool:

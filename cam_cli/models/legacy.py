@@ -107,9 +107,9 @@ def _modern_part(key: str, value: Any) -> Any:
     name, config = value["class_name"], value.get("config")
     if key.endswith(_DEFAULTS_WILL_DO):
         module = next((part for part in _PARTS if hasattr(getattr(keras, part), str(name))), None)
-        known = module is not None and isinstance(config, dict)
-        # Keras 3 has other arguments; nothing is initialised and nothing trained, so that the class's own values do.
-        return _written_by_keras_3(value, name, modern_initialiser(config)) if known else None
+        if module is None or not isinstance(config, dict):
+            return None
+        return _written_by_keras_3(value, name, modern_initialiser(config))
     if isinstance(config, dict) and not str(name).startswith("__") and name != "function":
         return modernise(value)
     return value
@@ -145,7 +145,7 @@ def _without_slashes(config: dict[str, Any]) -> dict[str, Any]:
         }
         for layer in config["layers"]
     ]
-    ends = {key: follow(config[key]) for key in ("input_layers", "output_layers") if key in config}
+    ends: dict[str, Any] = {key: follow(config[key]) for key in ("input_layers", "output_layers") if key in config}
     return {**config, **ends, "layers": layers}
 
 

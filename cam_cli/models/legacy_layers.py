@@ -68,7 +68,7 @@ _ONLY = {
 """Arguments that Keras 3 does not have, the layers that had them, and the values under which the layer is the same."""
 
 _RENAMED = {("LeakyReLU", "alpha"): "negative_slope", ("ReLU", "theta"): "threshold"}
-_DEFAULTS = {
+_DEFAULTS: dict[str, dict[str, Any]] = {
     "GRU": {"reset_after": False},  # Keras 3: True; files that do not say it are older than the argument
     "GRUCell": {"reset_after": False},
     "LSTM": {"recurrent_activation": "hard_sigmoid"},
@@ -119,7 +119,7 @@ def modern_arguments(kind: str, config: dict[str, Any]) -> dict[str, Any]:
     arguments = {
         _RENAMED.get((modern, key), key): _plain_number(value) for key, value in config.items() if key not in left_out
     }
-    arguments = _DEFAULTS.get(kind, {}) | arguments
+    arguments = {**_DEFAULTS.get(kind, {}), **arguments}
     if modern == "BatchNormalization" and isinstance(axis := arguments.get("axis"), list) and len(axis) == 1:
         arguments["axis"] = axis[0]
     if modern in _RECURRENT | {"Bidirectional"}:
@@ -133,7 +133,11 @@ def modern_arguments(kind: str, config: dict[str, Any]) -> dict[str, Any]:
 def modern_activation(value: Any) -> Any:
     """Return an activation as Keras 3 takes it: the name of a function or of a layer, or the description of either."""
     name = value
-    if isinstance(value, dict) and value.get("class_name") == "function" and ">" not in str(value.get("registered_name")):
+    if (
+        isinstance(value, dict)
+        and value.get("class_name") == "function"
+        and ">" not in str(value.get("registered_name"))
+    ):
         name = value.get("config")
     if not isinstance(name, str):
         return value

@@ -97,7 +97,9 @@ class _Graph:
                 return [numbered(item) for item in value]
             return {key: numbered(item) for key, item in value.items()} if isinstance(value, dict) else value
 
-        keywords = {key: self._tensors(value) for key, value in next(self._keywords(nodes[0]), {}).items() if key != "name"}
+        keywords = {
+            key: self._tensors(value) for key, value in next(self._keywords(nodes[0]), {}).items() if key != "name"
+        }
         constants = {"first": numbered(self._first_argument(nodes[0])), "keywords": numbered(keywords)}
         return constants, [{"args": [tensors], "kwargs": {}}]
 

@@ -19,9 +19,9 @@ _MATH = """
     square squared_difference subtract tan tanh top_k truediv xdivy
 """
 _NN = """
-    avg_pool avg_pool2d batch_normalization bias_add conv2d crelu depth_to_space depthwise_conv2d elu gelu l2_normalize leaky_relu
-    local_response_normalization log_softmax max_pool max_pool2d moments relu relu6 selu sigmoid silu softmax softplus softsign
-    space_to_depth swish tanh
+    avg_pool avg_pool2d batch_normalization bias_add conv2d crelu depth_to_space depthwise_conv2d elu gelu l2_normalize
+    leaky_relu local_response_normalization log_softmax max_pool max_pool2d moments relu relu6 selu sigmoid silu softmax
+    softplus softsign space_to_depth swish tanh
 """
 _ARRAYS = """
     broadcast_to cast clip_by_value concat expand_dims fill gather identity linalg.l2_normalize linalg.matmul linalg.norm

@@ -88,10 +88,7 @@ def _load_flat(model: keras.Model, description: Entry, group: h5py.Group) -> Non
             raise ValueError(f"it has no weights for layer {layer.name!r}")
         inside = _group(group, name)
         listed = _names(inside, "weight_names")
-        if len(listed) == len(weights) + 1 and isinstance(layer, keras.layers.Normalization):
-            listed = listed[:-1]  # how many images the statistics come from
-        if len(listed) != len(weights):
-            raise ValueError(f"it has {len(listed)} weights for layer {layer.name!r}, which takes {len(weights)}")
+        listed = _without_extra(layer, listed, len(weights))
         for weight, listed_name in zip(_by_name(layer, weights, listed), listed, strict=True):
             weight.assign(_values(inside, listed_name, tuple(weight.shape)))
         _finish(layer)
@@ -166,7 +163,9 @@ def _load_tree(layer: Any, entry: Entry, group: h5py.Group) -> None:
 
 def _numbered(group: h5py.Group, name: str) -> Iterator[str]:
     """Yield `dense`, `dense_1`, `dense_2` and so on, as far as they are there; Keras 2.13 left numbers out."""
-    found = [(int(match[1] or 0), key) for key in group if (match := re.fullmatch(rf"{re.escape(name)}(?:_(\d+))?", key))]
+    found = [
+        (int(match[1] or 0), key) for key in group if (match := re.fullmatch(rf"{re.escape(name)}(?:_(\d+))?", key))
+    ]
     return iter([key for _, key in sorted(found)])
 
 
@@ -177,7 +176,8 @@ def _load_leaf(layer: Any, group: h5py.Group) -> None:
         if isinstance(value, keras.Layer) and name in group:
             inner.append((value, _group(group, name)))
         elif isinstance(value, list | tuple) and name in group:
-            container, names = _group(group, name), {}
+            container = _group(group, name)
+            names: dict[str, Iterator[str]] = {}
             for child in value:
                 if isinstance(child, keras.Layer):
                     kind = _snake(type(child).__name__)
@@ -186,10 +186,9 @@ def _load_leaf(layer: Any, group: h5py.Group) -> None:
     below = {id(weight) for child, _ in inner for weight in child.weights}
     own = [weight for weight in layer.weights if id(weight) not in below]
     store = _group(group, "vars") if "vars" in group else {}
-    if len(store) != len(own) and not (isinstance(layer, keras.layers.Normalization) and len(store) == len(own) + 1):
-        raise ValueError(f"it has {len(store)} weights for layer {layer.name!r}, which takes {len(own)}")
-    for number, weight in enumerate(own):
-        weight.assign(_values(store, str(number), tuple(weight.shape)))
+    numbers = _without_extra(layer, list(map(str, range(len(store)))), len(own))
+    for number, weight in zip(numbers, own, strict=True):
+        weight.assign(_values(store, number, tuple(weight.shape)))
     for child, child_group in inner:
         _load_leaf(child, child_group)
     _finish(layer)
@@ -202,6 +201,20 @@ def _snake(name: str) -> str:
 
 
 # --- both
+
+
+def _without_extra(layer: Any, names: list[str], count: int) -> list[str]:
+    """Return the names of a layer's weights in the file, `count` of them, without one that Keras 3 does not have.
+
+    Raises ValueError if there are more or fewer.
+    """
+    if len(names) == count + 1 and isinstance(layer, keras.layers.Normalization):
+        names = names[:-1]  # how many images the statistics come from
+    if len(names) == count + 1 and isinstance(layer, keras.layers.SpectralNormalization):
+        names = names[1:]  # the kernel, once more
+    if len(names) != count:
+        raise ValueError(f"it has {len(names)} weights for layer {layer.name!r}, which takes {count}")
+    return names
 
 
 def _finish(layer: Any) -> None:

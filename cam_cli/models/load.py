@@ -52,7 +52,7 @@ def load_network(
         overrides: values that count instead of the card's, and how to open the model.
 
     Raises:
-        UsageError: no such model, or not enough is known about its input.
+        UsageError: no such model, a module to import is not there, or not enough is known about its input.
         ModelError: the file cannot be opened as a Keras model, there are no weights, or it does not take images.
         ConfigError: a mistake in its card.
     """
@@ -73,7 +73,8 @@ def load_network(
             f"`smoothcam models --applications`{hint}"
         )
     else:
-        model, name = open_model(found.path, unsafe_lambda=overrides.unsafe_lambda), found.path.name
+        model = open_model(found.path, unsafe_lambda=overrides.unsafe_lambda, imports=overrides.imports)
+        name = found.path.name
     assert digest is not None
     shape, preprocessing, assumptions = settle_input(model, card.input if card else None, overrides)
     labels = overrides.labels or (card.labels if card else None)

@@ -62,9 +62,17 @@ _PACKAGES = (
     _Package(
         "Keras 2 (tf_keras)",
         f"Keras 3 has no such class; {_EXPORT}",
-        ("tf_keras", "keras.engine", "keras.layers", "keras.src"),
+        ("tf_keras", "keras.engine", "keras.src.engine", "keras.saving.legacy"),
         frozenset(
-            {"LocallyConnected1D", "LocallyConnected2D", "DenseFeatures", "CuDNNLSTM", "CuDNNGRU", "MaxoutDense", "Highway"}
+            {
+                "LocallyConnected1D",
+                "LocallyConnected2D",
+                "DenseFeatures",
+                "CuDNNLSTM",
+                "CuDNNGRU",
+                "MaxoutDense",
+                "Highway",
+            }
         ),
     ),
 )
@@ -86,8 +94,8 @@ def unknown_parts(strange: Sequence[dict[str, Any]]) -> str | None:
             found = ", ".join(repr(name) for name in sorted({_name(e) for e in strange if package.has(e)}))
             return f"uses {found}, which needs {package.name}: {package.advice}"
     return (
-        f"uses {listed}, which no network of Keras consists of; if it is your own, put it into a module that can be imported and "
-        "say --import MODULE, or load the model in Python and call cam_cli.explain(model, images)"
+        f"uses {listed}, which no network of Keras consists of; if it is your own, put it into a module that can be imported "
+        "and say --import MODULE, or load the model in Python and call cam_cli.explain(model, images)"
     )
 
 

@@ -27,7 +27,9 @@ def layer_kinds(k: Any) -> dict[str, Builder]:
     L = k.layers
     init = k.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
     return {
-        "Conv2D": lambda: L.Conv2D(4, (3, 2), strides=2, padding="same", kernel_initializer=init, kernel_regularizer="l2"),
+        "Conv2D": lambda: L.Conv2D(
+            4, (3, 2), strides=2, padding="same", kernel_initializer=init, kernel_regularizer="l2"
+        ),
         "Conv2D groups, dilated": lambda: L.Conv2D(6, 3, groups=3, dilation_rate=2, kernel_constraint="max_norm"),
         "Conv2D without bias": lambda: L.Conv2D(4, 1, use_bias=False, activation="swish"),
         "Conv2DTranspose": lambda: L.Conv2DTranspose(4, 3, strides=2, padding="same", output_padding=1),
@@ -121,7 +123,9 @@ def row_kinds(k: Any) -> dict[str, Builder]:
         "SimpleRNN": lambda: L.SimpleRNN(4, unroll=True),
         "RNN of cells": lambda: L.RNN([L.LSTMCell(3), L.GRUCell(4), L.LSTMCell(5)]),
         "Bidirectional": lambda: L.Bidirectional(L.LSTM(4, return_sequences=True), merge_mode="ave"),
-        "Bidirectional two": lambda: L.Bidirectional(L.GRU(4), backward_layer=L.GRU(4, go_backwards=True, activation="relu")),
+        "Bidirectional two": lambda: L.Bidirectional(
+            L.GRU(4), backward_layer=L.GRU(4, go_backwards=True, activation="relu")
+        ),
         "Masking": lambda: L.Masking(0.5),
         "RepeatVector": lambda: k.Sequential([L.GlobalMaxPooling1D(), L.RepeatVector(3)]),
     }
@@ -149,7 +153,10 @@ def _heads(k: Any) -> dict[str, Callable[[Any], Any]]:
         return L.LSTM(4)(y, initial_state=memory)
 
     return {
-        **{kind: merged(kind) for kind in ("Add", "Average", "Multiply", "Maximum", "Minimum", "Subtract", "Concatenate")},
+        **{
+            kind: merged(kind)
+            for kind in ("Add", "Average", "Multiply", "Maximum", "Minimum", "Subtract", "Concatenate")
+        },
         "Dot": merged("Dot", axes=3, normalize=True),
         "Attention": attended("Attention", use_scale=True),
         "AdditiveAttention": attended("AdditiveAttention"),
@@ -191,7 +198,9 @@ def operations(k: Any, tf: Any) -> dict[str, Callable[[Any], Any]]:
         "transpose, reshape": lambda x: tf.reshape(tf.transpose(x, [0, 2, 1, 3]), (-1, 8, 8, 3)),
         "shape": lambda x: tf.reshape(x, (tf.shape(x)[0], 4, 16, 3)),
         "pad, tile": lambda x: tf.tile(tf.pad(x, [[0, 0], [1, 1], [2, 0], [0, 0]]), [1, 1, 2, 1]),
-        "activation functions": lambda x: k.layers.Activation(tf.nn.leaky_relu)(k.layers.Conv2D(2, 1, activation=tf.nn.swish)(x)),
+        "activation functions": lambda x: k.layers.Activation(tf.nn.leaky_relu)(
+            k.layers.Conv2D(2, 1, activation=tf.nn.swish)(x)
+        ),
         "l2_normalize": lambda x: tf.math.l2_normalize(x, axis=-1),
         "grey": lambda x: tf.image.grayscale_to_rgb(tf.image.rgb_to_grayscale(x)),
         "standardized": lambda x: tf.image.per_image_standardization(x),
