@@ -61,8 +61,8 @@ def test_an_exception_in_one_line(message: str, whole: str) -> None:
         (" \n", "ValueError"),
         (
             "<class 'keras.src.layers.core.dense.Dense'> could not be deserialized properly. Please ensure that components\n\n"
-            "config={'module': 'keras.layers', 'config': {'units': 3}}.\n\nException encountered: Error when deserializing class "
-            "'Dense' using config={'units': 3}.\n\nException encountered: unknown argument 'axis'",
+            "config={'module': 'keras.layers', 'config': {'units': 3}}.\n\nException encountered: Error when deserializing "
+            "class 'Dense' using config={'units': 3}.\n\nException encountered: unknown argument 'axis'",
             "unknown argument 'axis'",
         ),
         (

@@ -4,12 +4,13 @@ The layers of both are paired by their order in the description and their names,
 weight of the model must be in the file, with the same shape. Nothing outside the file is read.
 """
 
+import io
 import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import h5py
 import keras
@@ -21,6 +22,8 @@ from cam_cli.models.legacy import MODELS
 _WEIGHTS = "model.weights.h5"
 _LAYERS = ("layers", "_layer_checkpoint_dependencies")
 """Where a `.keras` file of Keras 2.14 and later, and of 2.12 and 2.13, has the layers of a model."""
+_MOST_EXPANSION = 100
+_SMALL = 2**28
 
 Entry = dict[str, Any]
 Array = NDArray[np.generic]
@@ -51,11 +54,21 @@ def _opened(path: Path) -> Iterator[h5py.File]:
         with h5py.File(path / _WEIGHTS) as file:
             yield file
     elif zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive, archive.open(_WEIGHTS) as member, h5py.File(member) as file:
+        with zipfile.ZipFile(path) as archive, _seekable(archive) as member, h5py.File(member) as file:
             yield file
     else:
         with h5py.File(path) as file:
             yield file
+
+
+def _seekable(archive: zipfile.ZipFile) -> IO[bytes]:
+    """Return the member with the weights; a compressed one is read at once, as seeking in it would read it again and again."""
+    member = archive.getinfo(_WEIGHTS)
+    if member.compress_type == zipfile.ZIP_STORED:
+        return archive.open(member)
+    if member.file_size > max(_MOST_EXPANSION * member.compress_size, _SMALL):
+        raise ValueError(f"{_WEIGHTS} would have {member.file_size:,} bytes, made of {member.compress_size:,}")
+    return io.BytesIO(archive.read(member))
 
 
 def _inner(layer: Any, entry: Entry) -> Iterator[tuple[Any, Entry]]:

@@ -64,8 +64,8 @@ def outputs(model: keras.Model, x: Array) -> Array:
 
 # --- files of Keras 2, written with h5py ------------------ ----------------------------------------------------------
 
-ZEROS, ONES = {"class_name": "Zeros", "config": {}}, {"class_name": "Ones", "config": {}}
-GLOROT = {"class_name": "GlorotUniform", "config": {"seed": None}}
+ZEROS, ONES = ({"class_name": kind, "config": {"dtype": "float32"}} for kind in ("Zeros", "Ones"))
+GLOROT = {"class_name": "GlorotUniform", "config": {"seed": None, "dtype": "float32"}}
 
 
 def keras2(kind: str, name: str, **config: Any) -> dict[str, Any]:
