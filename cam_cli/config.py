@@ -68,6 +68,9 @@ class RunConfig(BaseModel):
         "Run the code that Lambda and other layers bring along, only for files you trust; refused in a config file.",
         counts=False,
     )
+    imports: values.Modules = _model(
+        (), "Installed module, e.g. keras_hub, to run for the layers in it.", "MODULE", flag="import", many="lines"
+    )
     layers: values.Names = _maps(
         ("auto",),
         "Layer to explain, by path or unique suffix, e.g. block5_conv3; auto: the model's own choice.",
@@ -263,12 +266,12 @@ class RunConfig(BaseModel):
 
     def model_settings(self) -> dict[str, Any]:
         """Return the settings that say how the model is opened and fed, the fields of `models.load.Overrides`."""
-        keys = ("input_size", "fit", "channels", "mean", "std", "labels", "weights", "unsafe_lambda")
+        keys = ("input_size", "fit", "channels", "mean", "std", "labels", "weights", "unsafe_lambda", "imports")
         return {key: getattr(self, key) for key in keys}
 
     def result_settings(self) -> dict[str, object]:
-        """Return, ready for JSON, the settings that can change a result: all but `NOT_IN_FINGERPRINT`."""
-        return self.model_dump(mode="json", exclude=set(NOT_IN_FINGERPRINT))
+        """Return, ready for JSON, the settings that can change a result: all but `NOT_IN_FINGERPRINT`, and `imports` if any."""
+        return self.model_dump(mode="json", exclude={*NOT_IN_FINGERPRINT, *(() if self.imports else ["imports"])})
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cam_cli.errors import ModelError
 from cam_cli.models.graph import evaluate
 from cam_cli.quiet import native_chatter_silenced
-from cam_cli.text import first_line
+from cam_cli.text import reason_of
 
 
 def walk(model: keras.Layer, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:
@@ -223,4 +223,4 @@ def concrete_function(function: Any, images: str, *arguments: tf.TensorSpec) -> 
     except ModelError:
         raise
     except Exception as error:
-        raise ModelError(f"the model does not take {images}: {first_line(error)}") from error
+        raise ModelError(f"the model does not take {images}: {reason_of(error)}") from error

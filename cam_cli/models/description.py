@@ -2,11 +2,15 @@
 
 Keras builds whatever a description names, and its safe mode refuses what is known to do harm. Here only the parts of a network
 may be named. (Keras 3.15.1 in safe mode lets a Lambda layer call any function of Keras, also one that writes files.)
+
+What is for training alone (losses, metrics, optimisers, schedules, regularisers) is left out: it is not built, so it is not
+judged.
 """
 
 import json
 import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +19,10 @@ from typing import Any
 import h5py
 import keras
 
+from cam_cli.errors import ModelError
 from cam_cli.models.formats import Format
+from cam_cli.models.legacy import modernise, operations_of
+from cam_cli.models.legacy_operations import refused_operations
 
 MOST_BYTES = 64 * 1024**2
 """A description larger than this is refused; that of EfficientNet-Lite0 has 0.15 MB."""
@@ -34,32 +41,96 @@ _BUILTINS = ("activations", "constraints", "initializers", "losses", "metrics", 
 """The modules in which Keras looks for a function whose module is `builtins`."""
 
 _FUNCTIONS = ("keras.activations", "keras.losses", "keras.metrics", "keras.ops", "keras.random")
+_EXPORT = "build the network with layers of Keras instead, load its weights, and save it again"
 _LOOK_UPS = {"get", "serialize", "deserialize"}
 _OBJECTS = {"__tensor__", "__numpy__", "__keras_tensor__", "__bytes__", "__ellipsis__", "__slice__", "__typespec__"}
 
 
-def read_description(path: Path, kind: Format) -> Any:
-    """Return the description of a network as a JSON value.
+_FOR_TRAINING = ("_initializer", "_regularizer", "_constraint")
+"""Endings of the arguments of a layer that do not matter once it has its weights."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is built from a model file.
+
+    network: a JSON value, as Keras 3 reads it. keras_2: the file was written by Keras 2, and the network is a translation.
+    changed: the network is not what Keras 3 would find in the file, apart from settings of the whole model's training.
+    """
+
+    network: Any
+    keras_2: bool
+    changed: bool
+
+
+def read_description(path: Path, kind: Format) -> Description:
+    """Read the description of a network, and leave out what is for training alone.
 
     Raises:
         ValueError: it is not JSON, too large or too deep. KeyError: there is none. OSError, BadZipFile: the file cannot be
-            read.
+            read. ModelError: Keras 2 wrote it, and something in it has no counterpart in Keras 3; the message lacks the path.
     """
-    if kind.suffix == ".h5":
-        with h5py.File(path) as file:
-            text = file.attrs["model_config"]
-    elif kind.suffix == ".keras":
-        with zipfile.ZipFile(path) as archive, archive.open("config.json") as member:
-            text = member.read(MOST_BYTES + 1)
-    else:
-        with (path / "config.json").open("rb") as stream:
-            text = stream.read(MOST_BYTES + 1)
+    text, version = _h5_texts(path) if kind.suffix == ".h5" else _keras_texts(path)
     if len(text) > MOST_BYTES:
         raise ValueError(f"it is larger than {MOST_BYTES:,} bytes")
     try:
-        return json.loads(text)
+        written = json.loads(text)
+        keras_2 = not version.startswith("3")
+        if keras_2 and (refused := ", ".join(refused_operations(operations_of(written)))):
+            raise ModelError(
+                f"calls {refused}, which is not among the operations of TensorFlow that are rebuilt; {_EXPORT}"
+            )
+        if isinstance(written, dict):
+            written.pop("compile_config", None)
+        network = _without_training(modernise(written) if keras_2 else written)
+        return Description(network, keras_2, network != written)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except (TypeError, AttributeError, IndexError) as error:
+        raise ValueError(f"it is no network: {error}") from error
+
+
+def _h5_texts(path: Path) -> tuple[str | bytes, str]:
+    """Return the description in an `.h5` file, and the version of Keras that wrote it."""
+    with h5py.File(path) as file:
+        version = file.attrs.get("keras_version", "2")
+        return file.attrs["model_config"], version.decode() if isinstance(version, bytes) else str(version)
+
+
+def _keras_texts(path: Path) -> tuple[bytes, str]:
+    """Return the description in a `.keras` file or folder, and the version of Keras that wrote it."""
+    texts = {}
+    if path.is_dir():
+        for name in ("config.json", "metadata.json"):
+            if name == "config.json" or (path / name).is_file():
+                with (path / name).open("rb") as stream:
+                    texts[name] = stream.read(MOST_BYTES + 1)
+    else:
+        with zipfile.ZipFile(path) as archive:
+            for name in ("config.json", "metadata.json"):
+                if name == "config.json" or name in archive.namelist():
+                    with archive.open(name) as member:
+                        texts[name] = member.read(MOST_BYTES + 1)
+    metadata = json.loads(texts.get("metadata.json", b"{}"))
+    return texts["config.json"], str(metadata.get("keras_version", "3")) if isinstance(metadata, dict) else "3"
+
+
+def _without_training(value: Any) -> Any:
+    """Return a description without settings of training, and without initialisers and the like that are not of Keras."""
+    if isinstance(value, list):
+        return [_without_training(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "class_name" in value and "config" in value:
+        value = {key: item for key, item in value.items() if key != "compile_config"}
+        config = value["config"]
+        if isinstance(config, dict) and str(value.get("module", "keras")).startswith("keras"):
+            value["config"] = {key: item for key, item in config.items() if not _is_own_for_training(key, item)}
+    return {key: _without_training(item) for key, item in value.items()}
+
+
+def _is_own_for_training(key: str, item: Any) -> bool:
+    return key.endswith(_FOR_TRAINING) and isinstance(item, dict) and "class_name" in item and bool(strangers(item))
 
 
 def code_runners(description: Any) -> list[str]:
@@ -69,7 +140,12 @@ def code_runners(description: Any) -> list[str]:
 
 def strangers(description: Any) -> list[str]:
     """Return the names that are neither parts of a network in Keras nor registered with it."""
-    return sorted({_names(entry)[0] for entry, layer in _entries(description) if not _is_known(entry, layer=layer)})
+    return sorted({_names(entry)[0] for entry in strange_entries(description)})
+
+
+def strange_entries(description: Any) -> list[dict[str, Any]]:
+    """Return the descriptions of the objects that are neither parts of a network in Keras nor registered with it."""
+    return [entry for entry, layer in _entries(description) if not _is_known(entry, layer=layer)]
 
 
 def _entries(description: Any) -> Iterator[tuple[dict[str, Any], bool]]:

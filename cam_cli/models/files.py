@@ -1,29 +1,40 @@
 """Open a path as a Keras model, or say in one line why it cannot be opened."""
 
+import json
+import shutil
 import zipfile
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import h5py
 import keras
 
 from cam_cli.errors import ModelError
-from cam_cli.models.description import code_runners, read_description, strangers
-from cam_cli.models.formats import recognise, with_suffix
-from cam_cli.models.legacy import readable_by_keras_3
+from cam_cli.models.description import Description, code_runners, read_description, strange_entries
+from cam_cli.models.formats import Format, recognise, with_suffix
+from cam_cli.models.imports import import_layers
+from cam_cli.models.legacy_weights import load_legacy_weights
+from cam_cli.models.packages import unknown_parts
 from cam_cli.quiet import native_chatter_silenced
-from cam_cli.text import first_line
+from cam_cli.text import reason_of
 
-_RECORDED_BY_KERAS_2 = {"TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer"}
+_CONFIG = "config.json"
+_NOT_THIS_PYTHON = ("marshal data", "code() argument", "code expected", "EOF read where object expected")
 
 
-def open_model(path: Path, *, unsafe_lambda: bool = False) -> keras.Model:
+def open_model(path: Path, *, unsafe_lambda: bool = False, imports: Sequence[str] = ()) -> keras.Model:
     """Open a `.keras` file or folder, or an `.h5` file of Keras 2 or 3.
 
     Args:
         unsafe_lambda: run the code in Lambda and other layers of the file; the file can then do anything.
+        imports: installed modules whose layers the file may have.
 
     Raises:
+        UsageError: a module cannot be imported.
         ModelError: the file is not such a model, needs code that is not installed, or contains code that may not run.
     """
     kind = recognise(path)
@@ -32,30 +43,83 @@ def open_model(path: Path, *, unsafe_lambda: bool = False) -> keras.Model:
             f"{str(path)!r} holds weights alone, not the network; give the whole model (model.save('model.keras')), or "
             "for a keras.applications network --model NAME --weights FILE"
         )
-    try:
-        description = read_description(path, kind)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ModelError(
-            f"{str(path)!r} is damaged: the description of its layers cannot be read ({first_line(error)}); copy or fetch "
-            "it again"
-        ) from error
-    if not unsafe_lambda and (runners := ", ".join(code_runners(description))):
+    import_layers(imports)
+    description = _described(path, kind)
+    network = description.network
+    if not unsafe_lambda and (runners := ", ".join(code_runners(network))):
         raise ModelError(
             f"{str(path)!r} has a {runners} layer, which runs code from the file; if you trust it, add --unsafe-lambda"
         )
-    if not unsafe_lambda and (reason := _unknown_parts(description)):
+    if not unsafe_lambda and (reason := unknown_parts(strange_entries(network))):
         raise ModelError(f"{str(path)!r} {reason}")
     try:
-        with with_suffix(path, kind.suffix) as named:
-            reading = readable_by_keras_3(named) if kind.suffix == ".h5" else nullcontext(named)
-            with reading as readable, native_chatter_silenced():
-                model = keras.saving.load_model(readable, compile=False, safe_mode=not unsafe_lambda)
+        with native_chatter_silenced():
+            model = _built(path, kind, description, safe_mode=not unsafe_lambda)
     except Exception as error:
-        reason = _unknown_parts(description) or f"cannot be opened as a Keras model: {first_line(error)}"
-        raise ModelError(f"{str(path)!r} {reason}") from error
+        reason = _other_python(error, network) or unknown_parts(strange_entries(network))
+        raise ModelError(
+            f"{str(path)!r} {reason or f'cannot be opened as a Keras model: {reason_of(error)}'}"
+        ) from error
     if not isinstance(model, keras.Model):
         raise ModelError(f"{str(path)!r} holds a {type(model).__name__}, not a model")
     return model
+
+
+def _described(path: Path, kind: Format) -> Description:
+    try:
+        return read_description(path, kind)
+    except ModelError as error:
+        raise ModelError(f"{str(path)!r} {error}") from error
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ModelError(
+            f"{str(path)!r} is damaged: the description of its layers cannot be read ({reason_of(error)}); copy or fetch "
+            "it again"
+        ) from error
+
+
+def _built(path: Path, kind: Format, description: Description, *, safe_mode: bool) -> Any:
+    """Build the network of a file and load its weights; Keras alone does so for a file of Keras 3."""
+    if description.keras_2:
+        model = keras.saving.deserialize_keras_object(deepcopy(description.network), safe_mode=safe_mode)
+        load_legacy_weights(model, description.network, path)
+        return model
+    with with_suffix(path, kind.suffix) as named:
+        reading = _rewritten(named, description.network) if description.changed else nullcontext(named)
+        with reading as readable:
+            return keras.saving.load_model(readable, compile=False, safe_mode=safe_mode)
+
+
+@contextmanager
+def _rewritten(path: Path, network: Any) -> Iterator[Path]:
+    """Yield the path of a copy of a model file with another description of the network."""
+    with TemporaryDirectory(prefix="smoothcam-") as folder:
+        copy = Path(folder, f"model{path.suffix}")
+        if path.is_dir():
+            shutil.copytree(path, copy)
+            (copy / _CONFIG).write_text(json.dumps(network))
+        elif path.suffix == ".h5":
+            shutil.copyfile(path, copy)
+            with h5py.File(copy, "r+") as file:
+                file.attrs["model_config"] = json.dumps(network)
+        else:
+            with zipfile.ZipFile(path) as source, zipfile.ZipFile(copy, "w") as target:
+                target.writestr(_CONFIG, json.dumps(network))
+                for name in (name for name in source.namelist() if name != _CONFIG):
+                    with source.open(name) as reader, target.open(name, "w", force_zip64=True) as writer:
+                        shutil.copyfileobj(reader, writer)
+        yield copy
+
+
+def _other_python(error: BaseException | None, network: Any) -> str | None:
+    """Return what to do if the code of a Lambda layer cannot be read, as it is the bytecode of another version of Python."""
+    while error is not None and code_runners(network):
+        if any(words in str(error) for words in _NOT_THIS_PYTHON):
+            return (
+                "has a Lambda layer that was saved by another Python version, whose code cannot be read here; save it again "
+                "there without Lambda, with a layer of your own or operations of keras.ops instead"
+            )
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def load_weights(model: keras.Model, path: Path) -> None:
@@ -69,20 +133,4 @@ def load_weights(model: keras.Model, path: Path) -> None:
         with with_suffix(source, kind.suffix) as named, native_chatter_silenced():
             model.load_weights(named)
     except Exception as error:
-        raise ModelError(f"weights {str(path)!r} do not fit {model.name}: {first_line(error)}") from error
-
-
-def _unknown_parts(description: Any) -> str | None:
-    unknown = strangers(description)
-    listed = ", ".join(map(repr, unknown))
-    if unknown and set(unknown) <= _RECORDED_BY_KERAS_2:
-        return (
-            f"holds TensorFlow operations as Keras 2 recorded them ({listed}), which Keras 3 cannot rebuild; build the "
-            "network in Keras 3 and load the weights from this file (keras.applications: --model NAME --weights FILE)"
-        )
-    if unknown:
-        return (
-            f"uses {listed}, which no network of Keras consists of; if it is your own, mark it in Python with "
-            "@keras.saving.register_keras_serializable(), load the model and call cam_cli.explain(model, images)"
-        )
-    return None
+        raise ModelError(f"weights {str(path)!r} do not fit {model.name}: {reason_of(error)}") from error

@@ -32,6 +32,7 @@ class Overrides:
     labels: Path | None = None
     weights: Path | None = None
     unsafe_lambda: bool = False
+    imports: tuple[str, ...] = ()
 
 
 def settle_input(

@@ -16,7 +16,7 @@ from cam_cli.models.files import open_model
 from cam_cli.models.inputs import Overrides, settle_input
 from cam_cli.models.labels import Labels, read_labels
 from cam_cli.models.source import ModelSource, find_source
-from cam_cli.text import first_line
+from cam_cli.text import reason_of
 
 __all__ = ["Network", "Overrides", "load_network"]
 
@@ -53,7 +53,7 @@ def load_network(
         overrides: values that count instead of the card's, and how to open the model.
 
     Raises:
-        UsageError: no such model, or not enough is known about its input.
+        UsageError: no such model, a module to import is not there, or not enough is known about its input.
         ModelError: the file cannot be opened as a Keras model, there are no weights, or it does not take images.
         ConfigError: a mistake in its card.
     """
@@ -74,7 +74,8 @@ def load_network(
             f"`smoothcam models --applications`{hint}"
         )
     else:
-        model, name = open_model(found.path, unsafe_lambda=overrides.unsafe_lambda), found.path.name
+        model = open_model(found.path, unsafe_lambda=overrides.unsafe_lambda, imports=overrides.imports)
+        name = found.path.name
     assert digest is not None
     shape, preprocessing, assumptions, traced = settle_input(model, card.input if card else None, overrides)
     labels = overrides.labels or (card.labels if card else None)
@@ -99,7 +100,7 @@ def _output_remarks(model: keras.Model, input_shape: tuple[int, int, int]) -> li
         try:
             outputs = model.compute_output_spec(keras.KerasTensor((1, *input_shape)))
         except Exception as error:
-            raise ModelError(f"the model does not take an image of shape {input_shape}: {first_line(error)}") from error
+            raise ModelError(f"the model does not take an image of shape {input_shape}: {reason_of(error)}") from error
     name, _ = choose_output(model, outputs)
     count = len(keras.tree.flatten(outputs))
     return [] if count == 1 else [f"the model has {count} outputs: taking '{name}', the only row of scores"]

@@ -118,6 +118,7 @@ def test_the_fingerprint_follows_exactly_what_decides_a_result(model_file: Path,
     base = {"model": str(model_file), "filters": "0,1", "subset": "1,1 2,2", "std_dev": 0.2}
     changes: dict[str, Any] = {
         "model": str(other),
+        "imports": "json",
         "layers": "conv2",
         "methods": "gradcam",
         "targets": "top2",

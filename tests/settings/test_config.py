@@ -37,6 +37,7 @@ TEXTS = {
     "model": ("a.keras", "vgg16", "no"),
     "weights": ("a.h5", "b.h5", "c.h5"),
     "unsafe_lambda": ("false", "yes", "on"),
+    "imports": ("keras_hub", "mypackage.layers", "json"),
     "layers": ("conv1", "conv2", "a/b"),
     "methods": ("gradcam", "cam", "gradcam++"),
     "targets": ("top5", "281", "n02123045"),
