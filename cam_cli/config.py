@@ -1,4 +1,4 @@
-"""Every setting of a run, written once: type, default, checks, help, flag; and where each value of a run came from.
+"""Every setting of a run, written once: type, default, checks, help, flag.
 
 A new setting is one field of `RunConfig`. Its flag, its variable, its key in YAML files, `config init`, the reference, the
 shell completion and its part in the fingerprint are made from that field.
@@ -17,13 +17,9 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cam_cli import config_values as values
-from cam_cli.errors import ConfigError
 from cam_cli.methods import METHODS
-from cam_cli.text import near, shown_if_odd
-from cam_cli.yaml_source import KeyedError, Tree, read_tree, validated
+from cam_cli.yaml_source import KeyedError
 
-ENVIRONMENT_PREFIX = "SMOOTHCAM_"
-CONFIG_VARIABLE = "SMOOTHCAM_CONFIG"
 SECTIONS = ("Images", "Model", "Maps", "Output", "Run")
 """What settings are about, in the order of `--help`."""
 
@@ -340,62 +336,3 @@ model's sha256, `targets_from` by the targets of each image.)"""
 def flag_name(key: str, value: object = None) -> str:
     """Return the flag that sets `key`: the singular for a repeated one, and `--no-...` for False."""
     return ("--no-" if value is False else "--") + (SETTINGS[key].flag or key.replace("_", "-"))
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """A config and, for each of its keys, where the value came from.
-
-    An origin reads `flag --std-dev`, `environment SMOOTHCAM_STD_DEV`, `configs/paper.yaml:4:10` or `default`.
-    """
-
-    config: RunConfig
-    origin: Mapping[str, str]
-
-
-def resolve(flags: Mapping[str, object], environ: Mapping[str, str], file: Path | None) -> Resolved:
-    """Return the settings of a run: flag before environment before YAML before default.
-
-    Args:
-        flags: values by key of `RunConfig`; None and () mean that the flag was not given.
-        environ: `SMOOTHCAM_<KEY>` holds the text of one value, an empty one counts as unset. Lists are
-            comma-separated, but `layers`, `targets` and others whose names may hold commas are one per line.
-            `SMOOTHCAM_CONFIG` names a YAML file.
-        file: the YAML file; None: what `SMOOTHCAM_CONFIG` names, if anything.
-
-    Raises:
-        ConfigError: the value that wins cannot be read, values contradict, a key or variable is unknown, a file allows code.
-    """
-    ours = {name: text for name, text in environ.items() if name.startswith(ENVIRONMENT_PREFIX) and text}
-    tree = _file_tree(file, ours.pop(CONFIG_VARIABLE, None))
-    origin = {key: tree.positions[key,] for key in tree.data}
-    code_in_file = origin.get("unsafe_lambda")
-    variables = {ENVIRONMENT_PREFIX + key.upper(): key for key in SETTINGS}
-    for name, text in ours.items():
-        if name not in variables:
-            hint = near(name, [*variables, CONFIG_VARIABLE]) or "; `smoothcam config init` lists the settings"
-            raise ConfigError(f"unknown setting in the environment{hint}", name)
-        key = variables[name]
-        lines = [line for line in text.splitlines() if line.strip()]
-        tree = tree.with_value(key, lines if SETTINGS[key].many == "lines" else text, name)
-        origin[key] = f"environment {name}"
-    for key, value in flags.items():
-        if value is not None and value != ():
-            flag = flag_name(key, value)
-            tree = tree.with_value(key, value, flag)
-            origin[key] = f"flag {flag}"
-    config = validated(tree, RunConfig)
-    if config.unsafe_lambda and origin["unsafe_lambda"] == code_in_file:
-        raise ConfigError(
-            "unsafe_lambda is not taken from a file, which may come from whoever made the model; if you trust the model, say "
-            "--unsafe-lambda",
-            code_in_file,
-        )
-    return Resolved(config, MappingProxyType({key: origin.get(key, "default") for key in SETTINGS}))
-
-
-def _file_tree(file: Path | None, variable: str | None) -> Tree:
-    if file is None and variable and not Path(variable).exists():
-        raise ConfigError(f"no such file {shown_if_odd(Path(variable))}; correct or unset it", CONFIG_VARIABLE)
-    path = file or (Path(variable) if variable else None)
-    return read_tree(path) if path else Tree()

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cam_cli.engine.analysis import analyse
-from cam_cli.engine.explain import Explainer, Explanation, Request, Subject
+from cam_cli.engine.explain import Explainer
+from cam_cli.engine.request import Explanation, Request, Subject
 from cam_cli.engine.scores import find_link
 from cam_cli.errors import ModelError, UsageError
 from cam_cli.evaluate.records import Sanity, Survival

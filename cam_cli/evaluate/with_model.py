@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from cam_cli.decoding.image import DecodedImage, DecodeSettings
 from cam_cli.decoding.pool import DecoderPool
 from cam_cli.engine.analysis import analyse
-from cam_cli.engine.explain import Explainer, Subject
+from cam_cli.engine.explain import Explainer
+from cam_cli.engine.request import Subject
 from cam_cli.engine.scorer import Scorer
 from cam_cli.errors import UsageError
 from cam_cli.evaluate.evaluation import Metrics, ModelMetrics

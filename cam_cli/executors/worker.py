@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from cam_cli.decoding.image import DecodeSettings
 from cam_cli.decoding.pool import DecoderPool
 from cam_cli.engine.device import choose_device
-from cam_cli.engine.explain import Explainer, Explanation, Subject
+from cam_cli.engine.explain import Explainer
+from cam_cli.engine.request import Explanation, Subject
 from cam_cli.errors import SmoothcamError
 from cam_cli.executors.batch_size import BatchSizeTuner
 from cam_cli.executors.executor import Ready, Result, Task

@@ -12,8 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from cam_cli.config import RunConfig
 from cam_cli.engine.analysis import Link, ModelAnalysis, analyse
-from cam_cli.engine.explain import Explainer, Request, Subject
+from cam_cli.engine.explain import Explainer
 from cam_cli.engine.head import Head
+from cam_cli.engine.request import Request, Subject
 from cam_cli.engine.selection import Selection
 from cam_cli.engine.tracing import Noise
 from cam_cli.engine.trial import try_bfloat16

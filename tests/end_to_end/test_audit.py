@@ -20,11 +20,12 @@ from launcher import COMMAND
 from PIL import Image
 
 from cam_cli.cli.audits import crossed
-from cam_cli.config import RunConfig, resolve
+from cam_cli.config import RunConfig
 from cam_cli.errors import ConfigError
 from cam_cli.evaluate.compare import compare
 from cam_cli.metrics.table import BOUNDED
 from cam_cli.results.reader import RunReader
+from cam_cli.settings import resolve
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 SIDE = 48

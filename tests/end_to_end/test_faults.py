@@ -28,7 +28,8 @@ from PIL import Image
 
 from cam_cli.config import RunConfig
 from cam_cli.engine.analysis import analyse
-from cam_cli.engine.explain import Explainer, Request, Subject
+from cam_cli.engine.explain import Explainer
+from cam_cli.engine.request import Request, Subject
 from cam_cli.errors import SmoothcamError
 from cam_cli.executors import worker
 from cam_cli.interruption import Interruption

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from oracle import Array, Options, SmallNetwork
 
 from cam_cli.engine.analysis import Head, Link, analyse
-from cam_cli.engine.explain import Explainer, Request, Subject
+from cam_cli.engine.explain import Explainer
 from cam_cli.engine.maps import SaliencyMap
+from cam_cli.engine.request import Request, Subject
 from cam_cli.engine.selection import Selection
 from cam_cli.engine.tracing import Noise
 from cam_cli.errors import UsageError

@@ -13,9 +13,10 @@ from test_engine import CLASS, SHAPE, keras_twin, noises, only
 
 from cam_cli import Noise, Request, Selection, explain
 from cam_cli.engine.analysis import analyse
-from cam_cli.engine.explain import Explainer, Subject
+from cam_cli.engine.explain import Explainer
 from cam_cli.engine.head import Head
 from cam_cli.engine.methods import enlarged
+from cam_cli.engine.request import Subject
 from cam_cli.errors import UsageError
 from cam_cli.models.calls import trace
 from cam_cli.models.card import Tokens

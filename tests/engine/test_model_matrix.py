@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 import cam_cli
 from cam_cli.api import explain
 from cam_cli.engine.analysis import Link, analyse
-from cam_cli.engine.explain import Explainer, Explanation, Request, Subject
+from cam_cli.engine.explain import Explainer
 from cam_cli.engine.head import Head
 from cam_cli.engine.maps import correlation
+from cam_cli.engine.request import Explanation, Request, Subject
 from cam_cli.engine.tracing import Noise
 from cam_cli.errors import ModelError, SmoothcamError, UsageError
 from cam_cli.models.calls import trace, walk

@@ -20,7 +20,7 @@ from oracle import SmallNetwork
 
 import cam_cli
 from cam_cli.engine import formulas
-from cam_cli.engine.explain import Request
+from cam_cli.engine.request import Request
 from cam_cli.images.decode import decode
 from cam_cli.images.fit import fit
 from cam_cli.models.load import load_network

@@ -13,7 +13,8 @@ import tensorflow as tf
 from cam_cli.api import explain
 from cam_cli.engine.analysis import analyse
 from cam_cli.engine.bounds import bounds_of
-from cam_cli.engine.explain import Explainer, Request, Subject
+from cam_cli.engine.explain import Explainer
+from cam_cli.engine.request import Request, Subject
 from cam_cli.engine.scorer import Scorer
 from cam_cli.engine.scores import Link, find_link, scores_of
 from cam_cli.engine.verification import verify_predictions

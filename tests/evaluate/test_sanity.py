@@ -14,7 +14,8 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from cam_cli.engine.analysis import analyse
-from cam_cli.engine.explain import Explainer, Request, Subject
+from cam_cli.engine.explain import Explainer
+from cam_cli.engine.request import Request, Subject
 from cam_cli.errors import ModelError, UsageError
 from cam_cli.evaluate.records import Sanity
 from cam_cli.evaluate.sanity import sanity

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from cam_cli.engine.analysis import Link, analyse
-from cam_cli.engine.explain import Explainer, Request, Subject
+from cam_cli.engine.explain import Explainer
+from cam_cli.engine.request import Request, Subject
 from cam_cli.errors import ModelError, UsageError
 from cam_cli.images.fit import fit
 from cam_cli.images.image import RgbImage

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from cam_cli.engine.analysis import analyse
-from cam_cli.engine.explain import Explainer, Explanation, Request, Subject
+from cam_cli.engine.explain import Explainer
+from cam_cli.engine.request import Explanation, Request, Subject
 from cam_cli.errors import UsageError
 from cam_cli.images.decode import decode
 from cam_cli.images.fit import InputBox, fit

@@ -270,7 +270,8 @@ def hub_classifiers() -> dict[str, Any]:
 @pytest.mark.parametrize("kind", ["ResNet", "ViT", "EfficientNet"])
 def test_the_map_of_a_classifier_of_keras_hub_is_that_of_a_gradient_tape(kind: str, tmp_path: Path) -> None:
     from cam_cli.engine.analysis import analyse
-    from cam_cli.engine.explain import Explainer, Request, Subject
+    from cam_cli.engine.explain import Explainer
+    from cam_cli.engine.request import Request, Subject
     from cam_cli.models.calls import trace, watching
     from cam_cli.models.layers import choose_layer, describe_layers
     from cam_cli.models.load import Overrides, load_network

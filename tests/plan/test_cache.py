@@ -11,7 +11,8 @@ import pytest
 from conftest import NO_BFLOAT16, Command
 from PIL import Image
 
-from cam_cli.engine.explain import Explainer, Explanation, Request, Subject
+from cam_cli.engine.explain import Explainer
+from cam_cli.engine.request import Explanation, Request, Subject
 from cam_cli.executors.batch_size import BEFORE, MOST_IMAGES, PASSES, BatchSizeTuner
 from cam_cli.plan import cache as cache_module
 from cam_cli.plan.cache import NO_CACHE, Cache, cache_folder

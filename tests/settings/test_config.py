@@ -24,8 +24,9 @@ import cam_cli
 from cam_cli.cli.config import config as config_group
 from cam_cli.cli.config import shown_yaml, starter_yaml
 from cam_cli.cli.options import RunCommand, run_options
-from cam_cli.config import NOT_IN_FINGERPRINT, SETTINGS, RunConfig, flag_name, resolve
+from cam_cli.config import NOT_IN_FINGERPRINT, SETTINGS, RunConfig, flag_name
 from cam_cli.errors import ConfigError, UsageError
+from cam_cli.settings import resolve
 from cam_cli.yaml_source import read_tree, read_yaml
 
 pytestmark = pytest.mark.pure
