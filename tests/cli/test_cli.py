@@ -345,7 +345,7 @@ def test_images_that_are_left_out_are_told_before_the_summary_which_is_last(expl
 
 
 @pytest.mark.filterwarnings("ignore:__array__")
-def test_the_values_in_files_are_fed_to_a_model_of_many_bands(explain: Explain, tmp_path: Path) -> None:
+def test_the_values_in_files_are_fed_to_a_model_of_many_bands(smoothcam: Command, tmp_path: Path) -> None:
     import keras
 
     tifffile = pytest.importorskip("tifffile")
@@ -362,7 +362,8 @@ def test_the_values_in_files_are_fed_to_a_model_of_many_bands(explain: Explain, 
     tifffile.imwrite(tmp_path / "in" / "b.tif", values, photometric="minisblack", planarconfig="contig")
     np.save(tmp_path / "in" / "c.npy", values[:8])
     photo(tmp_path / "in" / "d.jpg")
-    ended = explain("--model", tmp_path / "five.keras", "--ext", "npy,tif,jpg")
+    settings = ["--model", tmp_path / "five.keras", "-o", tmp_path / "out", "--ext", "npy,tif,jpg"]
+    ended = smoothcam("explain", tmp_path / "in", *settings)
     found = manifests(tmp_path / "out")
     wanted = keras.ops.convert_to_numpy(model(values[None]))[0]
     for name in ("a.npy", "b.tif"):
