@@ -330,8 +330,25 @@ def test_the_models_channels_decide_the_order(count: int, order: str, card: str,
         np.testing.assert_allclose(x[..., :3], (pixels - 10.0) / 5 if card else pixels / 255.0, atol=1e-5)
 
 
+@pytest.mark.parametrize(("count", "card"), [(2, ""), (5, ""), (13, "name: mine\ninput: {mean: [10], std: [5]}\n")])
+def test_a_model_of_any_other_number_of_channels_takes_the_bands_of_a_file(
+    count: int, card: str, tmp_path: Path
+) -> None:
+    network = load(saved(classifier((8, 8, count)), tmp_path, card=card))
+    assert network.preprocessing.channels == "bands"
+    assert network.input_shape == (8, 8, count)
+    assert any(f"{count} bands as they are" in remark for remark in network.remarks) == (not card)
+    values = RNG.random((8, 8, count)).astype(np.float32) * 1000
+    image = RgbImage(np.zeros((8, 8, 3), np.uint8), 8, 8, (), values)
+    x, _ = fit(image, (8, 8), network.preprocessing, count)
+    np.testing.assert_allclose(x, (values - 10) / 5 if card else values, rtol=1e-5)
+    assert outputs(network.model, x[None]).shape == (1, 3)
+
+
 def test_other_inputs_are_refused_with_a_way_on(tmp_path: Path) -> None:
-    assert "cam_cli.explain(model, images)" in refusal(saved(classifier((8, 8, 6)), tmp_path))
+    six = saved(classifier((8, 8, 6)), tmp_path, "six.keras")
+    assert "set channels to bands" in refusal(six, UsageError, channels="rgb")
+    assert "mean and std must have 1 or 6 values for bands input" in refusal(six, UsageError, mean=(1.0, 2.0))
     assert "channels to rgb or bgr" in refusal(saved(classifier(), tmp_path), UsageError, channels="grey")
     first = layers.Permute((2, 3, 1))
     inside = layers.Conv2D(2, 1, data_format="channels_first")
