@@ -24,7 +24,7 @@ MAY_USE: dict[str, set[str]] = {
     "": {"api", "engine", "models"},
     "__main__": {"cli"},
     "api": {"engine", "models", "render"},
-    "cli": {"pipeline", "results", "evaluate", "report", "models", "config", "interruption", "yaml_source"},
+    "cli": {"pipeline", "results", "evaluate", "report", "models", "config", "settings", "interruption", "yaml_source"},
     "config": {"config_values", "yaml_source"},
     "config_values": {"metrics.table"},
     "decoding": {"images", "render", "results.manifest", "storage"},
@@ -46,6 +46,7 @@ MAY_USE: dict[str, set[str]] = {
     "report": {"evaluate", "metrics", "results", "decoding", "render", "images"},
     "reporter": {"results.manifest"},
     "results": {"images", "engine", "models", "render", "storage"},
+    "settings": {"config", "yaml_source"},
     "storage": set(),
     "yaml_source": set(),
 } | {name: set() for name in GROUND if "." not in name}  # fmt: skip
