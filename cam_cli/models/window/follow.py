@@ -53,10 +53,12 @@ class Windows:
         if tokens.before != class_tokens or tokens.size != class_tokens + math.prod(grid):
             return self._lost_below(output)
         try:
-            rows, columns = regrouped((Axis(tokens.factors),), grid)
-        except UnknownPosition:
-            return self._lost_below(output)
-        return _window(_spans(rows, columns)) or self._lost_below(output)
+            found_spans = _spans(*regrouped((Axis(tokens.factors),), grid))
+        except UnknownPosition:  # the card declares another grid than the patches': it is laid on the same rectangle
+            sides = [Axis((factor,)).span for factor in tokens.factors]
+            one, two = sides if len(sides) == 2 else (None, None)
+            found_spans = (one, two) if one is not None and two is not None else None
+        return _window(found_spans) or self._lost_below(output)
 
     def _lost_below(self, output: tf.Tensor) -> Lost:
         """Return the operation, at or below a tensor, that takes positions and gives none, as a dense layer of all pixels."""
