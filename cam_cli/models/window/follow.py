@@ -24,6 +24,10 @@ _CALLS = {
 }
 """Operations that call functions, and the attributes that name these."""
 _LOOPS = {"While", "StatelessWhile"}
+_NOT_FOLLOWED = (
+    UnknownPosition, ArithmeticError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError, tf.errors.OpError
+)  # fmt: skip
+"""Raised by the rules, and by TensorFlow for attributes and shapes that are not what a rule expects."""
 _RULES: Final[dict[str, Rule]] = {**sampling.RULES, **moving.RULES, **mixing.RULES}
 
 
@@ -88,7 +92,7 @@ class Windows:
             for output, position in zip(op.outputs, rule(op, inputs), strict=False):
                 if position is not None and len(position) == (output.shape.rank or len(position)):
                     self._found[output.ref()] = position
-        except (UnknownPosition, ValueError, IndexError, TypeError, ZeroDivisionError):
+        except _NOT_FOLLOWED:
             for output in op.outputs:
                 self._found[output.ref()] = lost or _lost(op)
 
