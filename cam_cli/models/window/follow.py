@@ -24,6 +24,10 @@ _CALLS = {
 }
 """Operations that call functions, and the attributes that name these."""
 _LOOPS = {"While", "StatelessWhile"}
+_NOT_FOLLOWED = (
+    UnknownPosition, ArithmeticError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError, tf.errors.OpError
+)  # fmt: skip
+"""Raised by the rules, and by TensorFlow for attributes and shapes that are not what a rule expects."""
 _RULES: Final[dict[str, Rule]] = {**sampling.RULES, **moving.RULES, **mixing.RULES}
 
 
@@ -53,10 +57,12 @@ class Windows:
         if tokens.before != class_tokens or tokens.size != class_tokens + math.prod(grid):
             return self._lost_below(output)
         try:
-            rows, columns = regrouped((Axis(tokens.factors),), grid)
-        except UnknownPosition:
-            return self._lost_below(output)
-        return _window(_spans(rows, columns)) or self._lost_below(output)
+            found_spans = _spans(*regrouped((Axis(tokens.factors),), grid))
+        except UnknownPosition:  # the card declares another grid than the patches': it is laid on the same rectangle
+            sides = [Axis((factor,)).span for factor in tokens.factors]
+            one, two = sides if len(sides) == 2 else (None, None)
+            found_spans = (one, two) if one is not None and two is not None else None
+        return _window(found_spans) or self._lost_below(output)
 
     def _lost_below(self, output: tf.Tensor) -> Lost:
         """Return the operation, at or below a tensor, that takes positions and gives none, as a dense layer of all pixels."""
@@ -86,7 +92,7 @@ class Windows:
             for output, position in zip(op.outputs, rule(op, inputs), strict=False):
                 if position is not None and len(position) == (output.shape.rank or len(position)):
                     self._found[output.ref()] = position
-        except (UnknownPosition, ValueError, IndexError, TypeError, ZeroDivisionError):
+        except _NOT_FOLLOWED:
             for output in op.outputs:
                 self._found[output.ref()] = lost or _lost(op)
 
