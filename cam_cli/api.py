@@ -39,7 +39,7 @@ def explain(
     Args:
         model: any Keras 3 image classifier.
         images: (N, H, W, C), preprocessed.
-        layers: paths or unique ends of paths; `auto` takes the last map after an activation.
+        layers: paths or unique ends of paths; `auto` takes the one that `choose_layer` finds.
         targets: class indices, or -r for the class of rank r in each image's scores.
         request: methods, selections, noise and seed; by default `Request()`.
         tokens: how a transformer's tokens cover the image; inferred if only one way is possible.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import product
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -20,20 +21,33 @@ _WITHIN_ITS_INPUTS = {
     "Mean", "AvgPool", "MaxPool", "Max", "Min", "ConcatV2", "Pack", "Transpose", "Slice", "StridedSlice", "GatherV2", "Tile",
     "BroadcastTo", "Unpack", "Split",
 }  # fmt: skip
+_ARITHMETIC = {
+    "AddV2", "Add", "AddN", "BiasAdd", "Sub", "Neg", "Mul", "RealDiv", "Reciprocal", "Inv", "Maximum", "Minimum", "ClipByValue",
+}  # fmt: skip
 _DEEPEST = 200
 
 
-def bounds_of(tensor: tf.Tensor, depth: int = 0) -> Bounds:
+def bounds_of(tensor: tf.Tensor) -> Bounds:
     """Return the least and the largest value that a tensor of floating-point numbers can have, infinite where unknown."""
+    return _bounds(tensor, {}, 0)
+
+
+def _bounds(tensor: tf.Tensor, known: dict[Any, Bounds], depth: int) -> Bounds:
+    if tensor.ref() not in known:
+        known[tensor.ref()] = _computed(tensor, known, depth)
+    return known[tensor.ref()]
+
+
+def _computed(tensor: tf.Tensor, known: dict[Any, Bounds], depth: int) -> Bounds:
     op = tensor.op
     if op.type == "Const":
         values = np.asarray(tf.get_static_value(tensor), np.float64)
         return (float(values.min()), float(values.max())) if values.size else _EVERYTHING
     if op.type in _OF_THE_TYPE:
         return _OF_THE_TYPE[op.type]
-    if depth == _DEEPEST or not tensor.dtype.is_floating:
+    if depth == _DEEPEST or not tensor.dtype.is_floating or op.type not in _WITHIN_ITS_INPUTS | _ARITHMETIC:
         return _EVERYTHING
-    inputs = [bounds_of(source, depth + 1) for source in op.inputs if source.dtype.is_floating]
+    inputs = [_bounds(source, known, depth + 1) for source in op.inputs if source.dtype.is_floating]
     if op.type in _WITHIN_ITS_INPUTS and inputs:
         return min(low for low, _ in inputs), max(high for _, high in inputs)
     match op.type, inputs:

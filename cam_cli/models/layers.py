@@ -212,7 +212,11 @@ def choose_scales(infos: Sequence[LayerInfo]) -> tuple[str, str] | None:
     """
     coarse = choose_layer(infos)
     assert coarse.grid is not None
-    larger = [i for i in infos if i.grid and i.activated and i.grid[0] > coarse.grid[0] and i.grid[1] > coarse.grid[1]]
+    larger = [
+        i
+        for i in infos
+        if i.grid and i.activated and i.features and i.grid[0] > coarse.grid[0] and i.grid[1] > coarse.grid[1]
+    ]
     if not larger:
         return None
     next_size = min(i.grid for i in larger if i.grid)
