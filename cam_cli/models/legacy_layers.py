@@ -112,8 +112,8 @@ def modern_arguments(kind: str, config: dict[str, Any]) -> dict[str, Any]:
     for key, (kinds, allowed) in _ONLY.items():
         if modern in kinds and config.get(key) not in allowed:
             raise ModelError(
-                f"has the {kind} layer {config.get('name')!r} with {key}={config[key]!r}, which Keras 3 does not offer; build the "
-                f"network without it and save it again"
+                f"has the {kind} layer {config.get('name')!r} with {key}={config[key]!r}, which Keras 3 does not offer; "
+                "build the network without it and save it again"
             )
     left_out = _NO_EFFECT | _NO_EFFECT_ON.get(modern, set()) | {k for k, (kinds, _) in _ONLY.items() if modern in kinds}
     arguments = {
