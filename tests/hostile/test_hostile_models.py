@@ -264,9 +264,9 @@ def secret_file(folder: Path) -> Path:
     return secret
 
 
-def first_kernel(file: h5py.File) -> str:
+def first_kernel(file: h5py.File, shape: tuple[int, ...] = (3, 3, 3, 2)) -> str:
     found: list[str] = []
-    file.visititems(lambda name, item: found.append(name) if getattr(item, "shape", ()) == (3, 3, 3, 2) else None)
+    file.visititems(lambda name, item: found.append(name) if getattr(item, "shape", ()) == shape else None)
     return found[0]
 
 
@@ -335,6 +335,29 @@ def test_weights_are_read_from_the_model_file_alone(
     np.testing.assert_array_equal(model.layers[0].get_weights()[0], before)
 
 
+@pytest.mark.parametrize("plant", [external, soft, virtual, raw, bomb], ids=lambda plant: plant.__name__)
+@pytest.mark.parametrize("kind", ["func.h5", "func.keras"])
+def test_weights_of_keras_2_are_read_from_the_model_file_alone(
+    plant: Callable[[h5py.File, str, Path], None], kind: str, tmp_path: Path
+) -> None:
+    secret = secret_file(tmp_path)
+    path = Path(shutil.copy(Path(__file__).parent.parent / "data" / "keras2" / kind, tmp_path))
+    path.chmod(0o600)
+    weights = path
+    if kind.endswith(".keras"):
+        weights = tmp_path / "weights.h5"
+        with zipfile.ZipFile(path) as archive:
+            weights.write_bytes(archive.read("model.weights.h5"))
+    with h5py.File(weights, "r+") as file:
+        name = first_kernel(file, (3, 3, 3, 8))
+        del file[name]
+        plant(file, name, secret)
+    if weights is not path:
+        wrapped_in(path, weights)
+    message = refusal(path)
+    assert "in the file itself" in message or "has shape" in message
+
+
 def test_no_list_of_words_is_read_from_elsewhere(tmp_path: Path) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text("password")
@@ -399,6 +422,7 @@ def test_a_card_names_files_of_its_own_folder_alone(labels: str, tmp_path: Path)
         "? !!python/object/new:os.system [touch marker]\n: 1",
         "!!python/module:os\nname: x",
         "name: x\nunsafe_lambda: true",
+        "name: x\nimports: [antigravity]",
     ],
 )
 def test_a_card_runs_nothing_and_allows_nothing(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

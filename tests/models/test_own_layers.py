@@ -258,7 +258,7 @@ def hub_classifiers() -> dict[str, Any]:
         stackwise_num_repeats=[1, 2], stackwise_input_filters=[8, 8], stackwise_output_filters=[8, 16],
         stackwise_expansion_ratios=[1, 2], stackwise_strides=[1, 2], stackwise_squeeze_and_excite_ratios=[0.25, 0.25],
         stackwise_block_types=["v1", "v1"], stackwise_force_input_filters=[0, 0], stackwise_nores_option=[False, False],
-        min_depth=8, num_features=32, input_shape=shape,
+        min_depth=8, input_shape=shape,
     )  # fmt: skip
     return {
         "ResNet": hub.ResNetImageClassifier(backbone=resnet, num_classes=5),
