@@ -52,7 +52,7 @@ class RunConfig(BaseModel):
 
     model: values.Text | None = _model(
         None,
-        "Model to explain: a bundled name, a keras.applications name or a file, e.g. vgg16-lite or flowers.keras.",
+        "Model to explain: a bundled name, a keras.applications name, a file or a SavedModel, e.g. vgg16-lite or flowers.keras.",
         "NAME|PATH",
         unset="chosen by the layer",
     )
@@ -62,6 +62,24 @@ class RunConfig(BaseModel):
         "FILE",
         unset="fetched and cached by Keras",
         counts=False,
+    )
+    signature: values.Text | None = _model(
+        None,
+        "Signature of a SavedModel that goes from an image to class scores.",
+        "NAME",
+        unset="serving_default, or the only one",
+    )
+    model_input: values.Text | None = _model(
+        None,
+        "Tensor of a SavedModel, .pb or .tflite file that takes the image, e.g. input or sub_7:0.",
+        "NAME",
+        unset="the highest one that all goes through",
+    )
+    model_output: values.Text | None = _model(
+        None,
+        "Output with the class scores, where a model has several, e.g. gender; of a graph also the name of a tensor.",
+        "NAME",
+        unset="the only row of scores",
     )
     unsafe_lambda: bool = _model(
         False,
@@ -261,6 +279,7 @@ class RunConfig(BaseModel):
     def model_settings(self) -> dict[str, Any]:
         """Return the settings that say how the model is opened and fed, the fields of `models.load.Overrides`."""
         keys = ("input_size", "fit", "channels", "mean", "std", "labels", "weights", "unsafe_lambda")
+        keys += ("signature", "model_input", "model_output")
         return {key: getattr(self, key) for key in keys}
 
     def result_settings(self) -> dict[str, object]:

@@ -10,23 +10,36 @@ import keras
 from cam_cli.errors import ModelError
 from cam_cli.models.description import code_runners, read_description, strangers
 from cam_cli.models.formats import recognise, with_suffix
+from cam_cli.models.frozen.description import Choice
+from cam_cli.models.frozen.open import open_graph
 from cam_cli.models.legacy import readable_by_keras_3
 from cam_cli.quiet import native_chatter_silenced
 from cam_cli.text import first_line
 
+_NO_CHOICE = Choice()
 _RECORDED_BY_KERAS_2 = {"TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer"}
 
 
-def open_model(path: Path, *, unsafe_lambda: bool = False) -> keras.Model:
-    """Open a `.keras` file or folder, or an `.h5` file of Keras 2 or 3.
+def open_model(
+    path: Path,
+    *,
+    unsafe_lambda: bool = False,
+    choice: Choice = _NO_CHOICE,
+    size: tuple[int, int] | None = None,
+) -> keras.Model:
+    """Open a `.keras` file or folder, an `.h5` file of Keras 2 or 3, a SavedModel, a frozen `.pb` graph or a `.tflite` file.
 
     Args:
         unsafe_lambda: run the code in Lambda and other layers of the file; the file can then do anything.
+        choice: what the user names in a file that is no Keras model.
+        size: rows and columns of the input of such a file, if they are known.
 
     Raises:
         ModelError: the file is not such a model, needs code that is not installed, or contains code that may not run.
     """
     kind = recognise(path)
+    if kind.graph is not None:
+        return open_graph(path, kind.graph, choice, size)
     if not kind.has_network:
         raise ModelError(
             f"{str(path)!r} holds weights alone, not the network; give the whole model (model.save('model.keras')), or "

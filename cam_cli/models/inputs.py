@@ -29,6 +29,9 @@ class Overrides:
     labels: Path | None = None
     weights: Path | None = None
     unsafe_lambda: bool = False
+    signature: str | None = None
+    model_input: str | None = None
+    model_output: str | None = None
 
 
 def settle_input(

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 
@@ -11,10 +12,13 @@ from cam_cli.images.fit import Preprocessing
 from cam_cli.models.applications import applications, load_application, sha256_of_weights
 from cam_cli.models.bundled import bundled_models
 from cam_cli.models.calls import choose_output
-from cam_cli.models.card import Tokens
+from cam_cli.models.card import InputCard, ModelCard, Tokens
 from cam_cli.models.files import open_model
+from cam_cli.models.frozen.description import Choice, Description
+from cam_cli.models.frozen.model import GraphModel
 from cam_cli.models.inputs import Overrides, settle_input
 from cam_cli.models.labels import Labels, read_labels
+from cam_cli.models.outputs import with_output
 from cam_cli.models.source import ModelSource, find_source
 from cam_cli.text import first_line
 
@@ -47,13 +51,13 @@ def load_network(
 
     Args:
         source: what `find_source` returned, whose file is then not hashed again; or a bundled name, a keras.applications
-            name in any case, or a path to a `.keras` or `.h5` file. None takes the bundled model that has `layers`.
+            name in any case, or a path to a `.keras`, `.h5`, `.pb` or `.tflite` file or a SavedModel. None takes the bundled model that has `layers`.
         layers: the layers to be explained; they only matter if `source` is None.
         overrides: values that count instead of the card's, and how to open the model.
 
     Raises:
         UsageError: no such model, or not enough is known about its input.
-        ModelError: the file cannot be opened as a Keras model, there are no weights, or it does not take images.
+        ModelError: the file cannot be opened as a model, there are no weights, or it does not take images.
         ConfigError: a mistake in its card.
     """
     overrides = overrides or Overrides()
@@ -73,11 +77,16 @@ def load_network(
             f"`smoothcam models --applications`{hint}"
         )
     else:
-        model, name = open_model(found.path, unsafe_lambda=overrides.unsafe_lambda), found.path.name
+        model, name = _opened(found.path, card, overrides), found.path.name
     assert digest is not None
-    shape, preprocessing, assumptions = settle_input(model, card.input if card else None, overrides)
+    graph = model.description if isinstance(model, GraphModel) else None
+    if graph is None:
+        model = _with_output(model, overrides)
+    fed = card.input if card else _input_of(graph)
+    shape, preprocessing, assumptions = settle_input(model, fed, overrides)
     labels = overrides.labels or (card.labels if card else None)
     assumed = [] if found.named else [f"no model named: taking the bundled {found.chosen}"]
+    assumed += graph.remarks if graph else ()
     return Network(
         name=card.name if card else name,
         sha256=digest,
@@ -89,6 +98,24 @@ def load_network(
         tokens=card.tokens if card else None,
         remarks=(*assumed, *assumptions, *_output_remarks(model, shape)),
     )
+
+
+def _opened(path: Path, card: ModelCard | None, overrides: Overrides) -> keras.Model:
+    choice = Choice(overrides.signature, overrides.model_input, overrides.model_output)
+    size = overrides.input_size or (card.input.size if card else None)
+    return open_model(path, unsafe_lambda=overrides.unsafe_lambda, choice=choice, size=size)
+
+
+def _with_output(model: keras.Model, overrides: Overrides) -> keras.Model:
+    for flag, value in (("--signature", overrides.signature), ("--model-input", overrides.model_input)):
+        if value is not None:
+            raise UsageError(f"{flag} goes with a SavedModel or another graph of TensorFlow, not with a Keras model")
+    return with_output(model, overrides.model_output)
+
+
+def _input_of(graph: Description | None) -> InputCard | None:
+    """Return how a graph's file says its input is prepared, if it does."""
+    return InputCard(mean=graph.mean, std=graph.std) if graph and graph.mean and graph.std else None
 
 
 def _output_remarks(model: keras.Model, input_shape: tuple[int, int, int]) -> list[str]:
