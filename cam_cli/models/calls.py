@@ -111,8 +111,8 @@ def choose_output(model: keras.Model, outputs: Any) -> tuple[str, Any]:
         return rows[0], named[rows[0]]
     listed = ", ".join(f"'{name}' {tuple(tensor.shape[1:])}" for name, tensor in named.items())
     raise ModelError(
-        f"the model has {len(named)} outputs ({listed}), and {len(rows)} of them are rows of class scores; name the one you mean "
-        "with --model-output (in Python: explain a model of that one output)"
+        f"the model has {len(named)} outputs ({listed}), and {len(rows)} of them are rows of class scores; name the one you "
+        "mean with --model-output (in Python: explain a model of that one output)"
     )
 
 

@@ -40,8 +40,8 @@ _ONNX = (
     "model.onnx -o model), and give that folder"
 )
 _CHECKPOINT = (
-    "is a TensorFlow checkpoint, weights without the network; give the SavedModel or frozen graph of the network (in its program: "
-    "model.export('folder'), or tf.saved_model.save)"
+    "is a TensorFlow checkpoint, weights without the network; give the SavedModel or frozen graph of the network (in its "
+    "program: model.export('folder'), or tf.saved_model.save)"
 )
 
 
@@ -101,7 +101,8 @@ def _file(path: Path) -> Format | str:
     if known := next((what for beginning, what in _BEGINNINGS.items() if head.startswith(beginning)), None):
         return known
     return _protobuf(path) or (
-        f"is neither a .keras, .h5, .pb nor .tflite model, nor a SavedModel folder (it begins with {head[:16]!r}); {_SAVE_AGAIN}"
+        f"is neither a .keras, .h5, .pb nor .tflite model, nor a SavedModel folder (it begins with {head[:16]!r}); "
+        f"{_SAVE_AGAIN}"
     )
 
 

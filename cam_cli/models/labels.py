@@ -4,10 +4,15 @@ import csv
 import difflib
 import hashlib
 import re
+import zipfile
+import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from cam_cli.errors import UsageError
+
+_MOST_MEMBERS = 1000
 
 MOST_BYTES = 16 * 1024**2
 """A larger file of class names is refused; that of ImageNet has 48 kB."""
@@ -79,6 +84,30 @@ class Labels:
         raise UsageError(f"target '{wanted}': no class of that name; {hint}")
 
 
+def labels_beside(model: Path) -> Path | None:
+    """Return the file of class names that nobody has to name: in a `.tflite` file itself, or `labels.txt` beside a model."""
+    if _inside_tflite(model) is not None:
+        return model
+    inside = [model / "labels.txt", model / "assets" / "labels.txt"] if model.is_dir() else []
+    return next((path for path in [*inside, model.parent / "labels.txt"] if path.is_file()), None)
+
+
+def _inside_tflite(path: Path) -> bytes | None:
+    """Return the class names in the zip at the end of a `.tflite` file, where the tools of TensorFlow Lite put them."""
+    if not path.is_file() or path.stat().st_size < 8:
+        return None
+    with path.open("rb") as file:
+        if file.read(8)[4:] != b"TFL3":
+            return None
+    with suppress(zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error), zipfile.ZipFile(path) as archive:
+        texts = [info.filename for info in archive.infolist()[:_MOST_MEMBERS] if info.filename.endswith(".txt")]
+        texts.sort(key=lambda name: "label" not in name)
+        if texts:
+            with archive.open(texts[0]) as member:
+                return member.read(MOST_BYTES + 1)
+    return None
+
+
 def read_labels(path: Path) -> Labels:
     """Read class names from a CSV file with the column `name` and, optionally, `index`, `wnid` and `synonyms`.
 
@@ -88,14 +117,18 @@ def read_labels(path: Path) -> Labels:
         UsageError: the file cannot be read, or its indices are not 0, 1, 2, ...
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+        data = _inside_tflite(path)
+        if data is None:
+            with path.open("rb") as file:
+                data = file.read(MOST_BYTES + 1)
         if len(data) > MOST_BYTES:
             raise UsageError(
                 f"labels '{path}' are larger than {MOST_BYTES:,} bytes, so hardly class names; check the name"
             )
         lines = data.decode("utf-8-sig").splitlines()
         header = next(csv.reader(lines[:1]), [])
+        if "name" not in header and (numbered := _numbered(lines)):
+            return numbered
         if "name" not in header:
             return Labels(tuple(Label(i, line.strip()) for i, line in enumerate(lines) if line.strip()))
         entries = tuple(_label(position, row, path) for position, row in enumerate(csv.DictReader(lines)))
@@ -104,6 +137,14 @@ def read_labels(path: Path) -> Labels:
     if [entry.index for entry in entries] != list(range(len(entries))):
         raise UsageError(f"labels '{path}': the column 'index' must count 0, 1, 2, ... without a gap")
     return Labels(entries)
+
+
+def _numbered(lines: list[str]) -> Labels | None:
+    """Return the names of lines such as `0 Cat`, as Teachable Machine writes them, if all count from 0."""
+    pairs = [re.fullmatch(r"(\d+)[ :]+(\S.*)", line.strip()) for line in lines if line.strip()]
+    if not pairs or any(pair is None or int(pair[1]) != number for number, pair in enumerate(pairs)):
+        return None
+    return Labels(tuple(Label(number, pair[2].strip()) for number, pair in enumerate(pairs) if pair))
 
 
 def _label(position: int, row: dict[str, str], path: Path) -> Label:

@@ -20,7 +20,7 @@ from cam_cli.models.inputs import Overrides, settle_input
 from cam_cli.models.labels import Labels, read_labels
 from cam_cli.models.outputs import with_output
 from cam_cli.models.source import ModelSource, find_source
-from cam_cli.text import first_line
+from cam_cli.text import first_line, shown
 
 __all__ = ["Network", "Overrides", "load_network"]
 
@@ -51,7 +51,8 @@ def load_network(
 
     Args:
         source: what `find_source` returned, whose file is then not hashed again; or a bundled name, a keras.applications
-            name in any case, or a path to a `.keras`, `.h5`, `.pb` or `.tflite` file or a SavedModel. None takes the bundled model that has `layers`.
+            name in any case, or a path to a `.keras`, `.h5`, `.pb` or `.tflite` file or a SavedModel. None takes the bundled
+            model that has `layers`.
         layers: the layers to be explained; they only matter if `source` is None.
         overrides: values that count instead of the card's, and how to open the model.
 
@@ -84,7 +85,8 @@ def load_network(
         model = _with_output(model, overrides)
     fed = card.input if card else _input_of(graph)
     shape, preprocessing, assumptions = settle_input(model, fed, overrides)
-    labels = overrides.labels or (card.labels if card else None)
+    classes, outputs = _outputs(model, shape)
+    labels, taken = _labels(found, overrides, card, classes)
     assumed = [] if found.named else [f"no model named: taking the bundled {found.chosen}"]
     assumed += graph.remarks if graph else ()
     return Network(
@@ -93,10 +95,10 @@ def load_network(
         model=model,
         input_shape=shape,
         preprocessing=preprocessing,
-        labels=read_labels(labels) if labels else Labels(),
+        labels=labels,
         default_layer=card.layer if card else None,
         tokens=card.tokens if card else None,
-        remarks=(*assumed, *assumptions, *_output_remarks(model, shape)),
+        remarks=(*assumed, *assumptions, *outputs, *taken),
     )
 
 
@@ -118,13 +120,30 @@ def _input_of(graph: Description | None) -> InputCard | None:
     return InputCard(mean=graph.mean, std=graph.std) if graph and graph.mean and graph.std else None
 
 
-def _output_remarks(model: keras.Model, input_shape: tuple[int, int, int]) -> list[str]:
+def _labels(
+    found: ModelSource, overrides: Overrides, card: ModelCard | None, classes: int | None
+) -> tuple[Labels, list[str]]:
+    named = overrides.labels or (card.labels if card else None)
+    if named is not None:
+        return read_labels(named), []
+    if not found.labels_beside or found.labels is None:
+        return Labels(), []
+    labels, where = read_labels(found.labels), shown(found.labels)
+    if len(labels.entries) != classes:
+        reason = f"it names {len(labels.entries)} classes and the model has {classes}"
+        return Labels(), [f"class names: {where} is left out, as {reason} (--labels names another file)"]
+    return labels, [f"class names: taking {where} (--labels says otherwise)"]
+
+
+def _outputs(model: keras.Model, input_shape: tuple[int, int, int]) -> tuple[int | None, list[str]]:
+    """Return how many classes a model has, and the remark on which of its outputs is taken."""
     outputs = getattr(model, "outputs", None)
     if outputs is None:
         try:
             outputs = model.compute_output_spec(keras.KerasTensor((1, *input_shape)))
         except Exception as error:
             raise ModelError(f"the model does not take an image of shape {input_shape}: {first_line(error)}") from error
-    name, _ = choose_output(model, outputs)
+    name, scores = choose_output(model, outputs)
+    classes = 2 if scores.shape[-1] == 1 else scores.shape[-1]
     count = len(keras.tree.flatten(outputs))
-    return [] if count == 1 else [f"the model has {count} outputs: taking '{name}', the only row of scores"]
+    return classes, [] if count == 1 else [f"the model has {count} outputs: taking '{name}', the only row of scores"]

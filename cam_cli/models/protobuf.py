@@ -13,8 +13,8 @@ _NUMBER, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
 def top_level_fields(path: Path) -> list[tuple[int, str]]:
     """Return number and type (`number`, `bytes` or `fixed`) of each outermost field of a file, in order.
 
-    Nothing is returned for a file that is not made of fields from its first to its last byte. Of a file that ends inside its last field,
-    as one that is cut short does, the fields are returned.
+    Nothing is returned for a file that is not made of fields from its first to its last byte. Of a file that ends inside its
+    last field, as one that is cut short does, the fields are returned.
     """
     size = path.stat().st_size
     found: list[tuple[int, str]] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
 
 import tensorflow as tf
 
@@ -18,6 +17,7 @@ MOST_CONSTANT_VALUES = 2**28
 
 MOST_CONSTANTS = 2**29
 """Of all constants together: 2 GB in float32, the most that a GraphDef can hold."""
+
 
 def check_constants(definition: GraphDef) -> None:
     """Raise UnreadableError if a constant is too large, or claims to be larger than what the file holds of it."""
@@ -46,7 +46,12 @@ def check_sizes(graph: tf.Graph, image: str) -> None:
     reached = {image}
     constant = 0
     for op in graph.get_operations():
-        depends = any(source.name in reached for source in op.inputs) and op.type not in ("Shape", "ShapeN", "Size", "Rank")
+        depends = any(source.name in reached for source in op.inputs) and op.type not in (
+            "Shape",
+            "ShapeN",
+            "Size",
+            "Rank",
+        )
         if depends:
             reached.update(output.name for output in op.outputs)
         for output in op.outputs:
@@ -54,10 +59,13 @@ def check_sizes(graph: tf.Graph, image: str) -> None:
                 continue
             count = output.shape.num_elements()
             if count is None:
-                raise UnreadableError(f"has an operation '{op.name[:80]}' ({op.type}) whose size is not known before it runs")
+                raise UnreadableError(
+                    f"has an operation '{op.name[:80]}' ({op.type}) whose size is not known before it runs"
+                )
             if count > MOST_VALUES:
                 raise UnreadableError(
-                    f"has an operation '{op.name[:80]}' ({op.type}) that makes {count:,} values of one image, more than any network"
+                    f"has an operation '{op.name[:80]}' ({op.type}) that makes {count:,} values of one image, "
+                    "more than any network"
                 )
             constant += 0 if depends or op.type in ("Const", "Identity") else count
     if constant > MOST_CONSTANT_VALUES:

@@ -1,7 +1,7 @@
 """Graphs that keep the channels before rows and columns, as those made from PyTorch do.
 
-Processors compute convolutions of such tensors only with the channels last, and maps are made of layers with the channels last. So
-transposes are put around such operations and layers, which change no value.
+Processors compute convolutions of such tensors only with the channels last, and maps are made of layers with the channels
+last. So transposes are put around such operations and layers, which change no value.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def tapped_in_channels_last(
         if tensor in first:
             name = node_name(tensor)
             users = [node for node in definition.node if tensor in map(_full, node.input)]
-            last = _transpose(definition, f"{name}/channels_last_layer", tensor, _TO_LAST, graph.get_tensor_by_name(tensor))
+            last = _transpose(
+                definition, f"{name}/channels_last_layer", tensor, _TO_LAST, graph.get_tensor_by_name(tensor)
+            )
             back = _transpose(definition, f"{name}/channels_first", last, _TO_FIRST, graph.get_tensor_by_name(tensor))
             for node in users:
                 node.input[:] = [back if _full(source) == tensor else source for source in node.input]

@@ -1,8 +1,8 @@
 """The process that parses a model file for the one that started it: with limits, and it may hang or crash over the file.
 
-Started by `cam_cli.models.frozen.reader` as `python -m cam_cli.models.frozen.child`. It reads a request and its limits, two lines of
-JSON, from standard input. It answers on standard output with one line of JSON, `{"refused": TEXT}` or `{"description": ...}`, and after
-the latter with the bytes of a GraphDef.
+Started by `cam_cli.models.frozen.reader` as `python -m cam_cli.models.frozen.child`. It reads a request and its limits, two
+lines of JSON, from standard input. It answers on standard output with one line of JSON, `{"refused": TEXT}` or
+`{"description": ...}`, and after the latter with the bytes of a GraphDef.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ def limit(memory: int, seconds: float) -> None:
 
 def answer(request: Request, out: BinaryIO) -> None:
     """Parse the file of a request, and write the answer; from now on this process can write to no file."""
+    sys.modules["keras"] = None  # type: ignore[assignment]  # TensorFlow imports it if it is there, which takes seconds
     from cam_cli.models.frozen.read import read_graph
 
     _bound(resource.RLIMIT_FSIZE, 0)
@@ -39,7 +40,9 @@ def answer(request: Request, out: BinaryIO) -> None:
     except UnreadableError as error:
         out.write(json.dumps({"refused": str(error)}).encode() + b"\n")
     except MemoryError:
-        out.write(json.dumps({"refused": "needs more memory to be read than a model of its size should"}).encode() + b"\n")
+        out.write(
+            json.dumps({"refused": "needs more memory to be read than a model of its size should"}).encode() + b"\n"
+        )
     else:
         out.write(json.dumps({"description": network.description.to_dict()}).encode() + b"\n")
         out.write(network.definition.SerializeToString())

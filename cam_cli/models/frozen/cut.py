@@ -48,9 +48,9 @@ def cut_out(source: GraphSource, choice: Choice, size: tuple[int, int] | None) -
     check_constants(flat.definition)
     _give_shapes(flat, size)
     graph = imported(flat.definition)
-    scores, name, remarks = find_scores(graph, {key: flat.names[output] for key, output in outputs.items()})
+    scores, remarks = find_scores(graph, {key: flat.names[output] for key, output in outputs.items()})
     image = find_image(graph, scores, flat.names[tensor_name(wanted)] if wanted else None)
-    definition = _between(flat, graph, image, scores)
+    definition = _between(flat, image, scores)
     rows, columns = size or (image.shape[0] or _DEFAULT_SIDE, image.shape[1] or _DEFAULT_SIDE)
     one = [1, rows, columns, image.shape[2] or 3]
     lift_batch(definition, image.tensor.name, _fed(one, image))
@@ -110,7 +110,9 @@ def imported(definition: GraphDef, shapes: Mapping[str, list[int | None]] | None
         reason = one_line(error, _LONGEST_REASON)
         if shapes:
             fed = " x ".join(str(n) for n in next(iter(shapes.values()))[1:])
-            raise UnreadableError(f"does not take an input of {fed} ({reason}); name its size with --input-size") from error
+            raise UnreadableError(
+                f"does not take an input of {fed} ({reason}); name its size with --input-size"
+            ) from error
         raise UnreadableError(f"is damaged: its graph is not sound ({reason})") from error
     return graph
 
@@ -138,12 +140,12 @@ def _give_shapes(flat: FlatGraph, size: tuple[int, int] | None) -> None:
         shape.CopyFrom(tf.TensorShape((None, *(size or (None, None)), None)).as_proto())
 
 
-def _between(flat: FlatGraph, graph: tf.Graph, image: Image, scores: Any) -> GraphDef:
+def _between(flat: FlatGraph, image: Image, scores: Any) -> GraphDef:
     """Return the nodes between two tensors, a placeholder in the stead of the first, held against the allow list."""
     kept = {op.name for op in _ancestors_below(scores.op, image.tensor.op)}
     cut = tf.compat.v1.GraphDef()
     cut.versions.CopyFrom(flat.definition.versions)
-    strangers = []
+    strangers: list[str] = []
     for node in flat.definition.node:
         if node.name not in kept:
             continue
@@ -158,8 +160,8 @@ def _between(flat: FlatGraph, graph: tf.Graph, image: Image, scores: Any) -> Gra
     refuse_all_but_computing(list(cut.node), flat.replaced)
     if strangers:
         raise UnreadableError(
-            f"needs further inputs ({', '.join(sorted(strangers)[:6])}); smoothcam explains classifiers of one image. If another "
-            "tensor is the image, name it with --model-input"
+            f"needs further inputs ({', '.join(sorted(strangers)[:6])}); smoothcam explains classifiers of one "
+            "image. If another tensor is the image, name it with --model-input"
         )
     if image.tensor.value_index != 0:
         raise UnreadableError(f"has its image at '{image.tensor.name}', which is not the first output of an operation")
@@ -236,11 +238,12 @@ def _drop_empty_attributes(definition: GraphDef) -> None:
             del node.attr[name]
 
 
-def _check_rows(definition: GraphDef, image: Image, one: list[int | None], output: str) -> None:
+def _check_rows(definition: GraphDef, image: Image, one: list[int], output: str) -> None:
     """Raise UnreadableError if two images do not give two rows of scores."""
     pair = imported(definition, {image.tensor.name: _fed([2, *one[1:]], image)})
     shape = pair.get_tensor_by_name(output).shape
     if shape.rank is None or shape.rank < 2 or shape[0] not in (2, None) or set(shape[1:-1]) - {1}:
         raise UnreadableError(
-            f"takes one image at a time in a way that cannot be lifted: two give scores of shape {shape}; save it with a free batch"
+            f"takes one image at a time in a way that cannot be lifted: two give scores of shape {shape}; "
+            "save it with a free batch"
         )

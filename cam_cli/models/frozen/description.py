@@ -51,9 +51,9 @@ class Request:
 class GraphLayer:
     """A scope of a graph.
 
-    path: its name. tensor: the tensor that it ends in. kind: of the operation that computes it. activated: the tensor comes from
-    an activation function that consists of several operations, such as x * sigmoid(x). weights: names of the constants that
-    its operations learned.
+    path: its name. tensor: the tensor that it ends in. kind: of the operation that computes it. activated: the tensor comes
+    from an activation function that consists of several operations, such as x * sigmoid(x). weights: names of the constants
+    that its operations learned.
     """
 
     path: str

@@ -17,13 +17,21 @@ from cam_cli.models.graph import ancestors
 CHANNELS = (1, 3, 4)
 """How many channels images have."""
 
-_SAME_PIXELS = PASSES_ON | {"ExpandDims", "Squeeze", "Reshape", "Slice", "StridedSlice", "CropAndResize", "PlaceholderWithDefault"}
+_SAME_PIXELS = PASSES_ON | {
+    "ExpandDims",
+    "Squeeze",
+    "Reshape",
+    "Slice",
+    "StridedSlice",
+    "CropAndResize",
+    "PlaceholderWithDefault",
+}
 _RANKS_CLASSES = {"ArgMax", "TopKV2", "Cast", "Identity", "GatherV2", "Greater", "GreaterEqual", "Round"}
 
 
 @dataclass(frozen=True)
 class Image:
-    """The tensor that takes the place of the input image.
+    """The tensor that stands for the input image.
 
     shape: (rows, columns, channels), None where left open. channels_first: it is (batch, channels, rows, columns). mean, std:
     how its values follow from those of the decoded image, 0 to 255, which lies above it; empty if none does.
@@ -36,8 +44,8 @@ class Image:
     std: tuple[float, ...] = ()
 
 
-def find_scores(graph: tf.Graph, outputs: Mapping[str, str]) -> tuple[Any, str, tuple[str, ...]]:
-    """Return the tensor of class scores, its name for the user, and remarks.
+def find_scores(graph: tf.Graph, outputs: Mapping[str, str]) -> tuple[Any, tuple[str, ...]]:
+    """Return the tensor of class scores, and remarks.
 
     Args:
         outputs: tensors by the name that a user knows them by.
@@ -66,10 +74,12 @@ def find_scores(graph: tf.Graph, outputs: Mapping[str, str]) -> tuple[Any, str, 
         name, tensor = rows[0]
         several = len(tensors) > 1
         remarks = (f"{len(tensors)} outputs: taking '{name}' (--model-output says otherwise)",) if several else ()
-        return tensor, name, remarks
+        return tensor, remarks
     listed = ", ".join(f"'{name}' {_shape_text(tensor)}" for name, tensor in (rows or [*tensors.items()])[:8])
     if rows:
-        raise UnreadableError(f"has {len(rows)} outputs that could be class scores: {listed}; name one with --model-output")
+        raise UnreadableError(
+            f"has {len(rows)} outputs that could be class scores: {listed}; name one with --model-output"
+        )
     raise UnreadableError(f"has no output that is a row of class scores: {listed}; name one with --model-output")
 
 

@@ -10,7 +10,9 @@ from google.protobuf.message import DecodeError
 from cam_cli.models.frozen.description import UnreadableError
 from cam_cli.models.frozen.source import GraphSource, node_name
 
-_NO_SCORES = frozenset("Const NoOp Placeholder Assert SaveV2 Print MergeSummary ScalarSummary HistogramSummary".split())
+_NO_SCORES = frozenset({
+    "Const", "NoOp", "Placeholder", "Assert", "SaveV2", "Print", "MergeSummary", "ScalarSummary", "HistogramSummary",
+})  # fmt: skip
 
 
 def read_frozen_graph(path: Path) -> GraphSource:

@@ -1,7 +1,7 @@
 """The part of a graph that some tensors are computed from, flat: calls inlined, variables as constants, nothing else with it.
 
-Control inputs, devices, gradient functions and attributes that begin with `_` are left behind. An operation that is not on the list of
-`allowed` becomes a placeholder: it may stand above the image, where the graph is cut, and is refused below it.
+Control inputs, devices, gradient functions and attributes that begin with `_` are left behind. An operation that is not on the
+list of `allowed` becomes a placeholder: it may stand above the image, where the graph is cut, and is refused below it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from tensorflow.python.framework import op_def_registry, tensor_util
 
 from cam_cli.models.frozen.allowed import CALLS, COMPUTES, VARIABLES
 from cam_cli.models.frozen.description import UnreadableError
+from cam_cli.models.frozen.order import in_order
 from cam_cli.models.frozen.source import FunctionDef, GraphDef, GraphSource, NodeDef, node_name
 
 MOST_NODES = 100_000
@@ -93,8 +94,7 @@ class _Inliner:
         names = {reference: self._flat(self._output(self._top, reference)) for reference in wanted}
         while self._pending:
             self._emit(*self._pending.pop())
-        self._sort()
-        return FlatGraph(self._definition, names, self._replaced)
+        return FlatGraph(in_order(self._definition), names, self._replaced)
 
     # --- who computes a tensor
 
@@ -114,7 +114,7 @@ class _Inliner:
                 if index >= len(function.signature.output_arg):
                     raise UnreadableError(f"calls '{function.signature.name[:80]}' for an output that it does not have")
                 frame = self._entered(frame, node, function)
-                reference = function.ret[function.signature.output_arg[index].name]
+                reference = str(function.ret[function.signature.output_arg[index].name])
                 continue
             instead = self._instead(frame, node)
             if instead is None:
@@ -140,7 +140,9 @@ class _Inliner:
             data = [source for source in node.input if not source.startswith("^")]
             names = [argument.name for argument in function.signature.input_arg]
             if len(data) != len(names):
-                raise UnreadableError(f"calls '{function.signature.name[:80]}' with {len(data)} arguments, not {len(names)}")
+                raise UnreadableError(
+                    f"calls '{function.signature.name[:80]}' with {len(data)} arguments, not {len(names)}"
+                )
             body = self._bodies.setdefault(function.signature.name, {inner.name: inner for inner in function.node_def})
             arguments = {name: (frame, source) for name, source in zip(names, data, strict=True)}
             scope = node.name.rpartition("/")[0]
@@ -239,7 +241,7 @@ class _Inliner:
             scaled = self._output(frame, kept)
             inner = [source for source in scaled.node.input if not source.startswith("^")]
             if scaled.node.op in ("RealDiv", "Div", "Mul") and scaled.frame is frame and len(inner) == 2:
-                return inner[0]
+                return str(inner[0])
         return None
 
     def _near(self, frame: _Frame, reference: str) -> Iterator[_Output]:
@@ -252,7 +254,17 @@ class _Inliner:
                 continue
             count += 1
             yield _Output(above, node, 0)
-            masks = ("Floor", "Add", "AddV2", "Sub", "Mul", "Cast", "GreaterEqual", "Identity", "PlaceholderWithDefault")
+            masks = (
+                "Floor",
+                "Add",
+                "AddV2",
+                "Sub",
+                "Mul",
+                "Cast",
+                "GreaterEqual",
+                "Identity",
+                "PlaceholderWithDefault",
+            )
             if node.op in masks:
                 pending += [(above, source) for source in node.input if not source.startswith("^")]
 
@@ -266,7 +278,9 @@ class _Inliner:
         key = (*output.key, index)
         if key not in self._names:
             if len(self._names) >= MOST_NODES:
-                raise UnreadableError(f"has more than {MOST_NODES:,} operations below its scores, more than any network")
+                raise UnreadableError(
+                    f"has more than {MOST_NODES:,} operations below its scores, more than any network"
+                )
             name = output.node.name if index <= 0 else f"{output.node.name}_{index}"
             self._names[key] = name = self._free(name, output.frame.prefix)
             if index < 0:
@@ -291,7 +305,9 @@ class _Inliner:
         if node.op in VARIABLES:
             value = self._source.variable(node)
             if value is None:
-                raise UnreadableError(f"has a variable '{node.name[:80]}' without a value: its checkpoint is not there or cut short")
+                raise UnreadableError(
+                    f"has a variable '{node.name[:80]}' without a value: its checkpoint is not there or cut short"
+                )
             made.op = "Const"
             made.attr["dtype"].type = value.dtype
             made.attr["value"].tensor.CopyFrom(value)
@@ -349,7 +365,7 @@ class _Inliner:
     def _shape(self, output: _Output) -> Any:
         """Return what is known of the shape: of decoders, and of the loops that decode a batch."""
         node = output.node
-        if node.op == "DecodeImage" or node.op.startswith("Decode") and node.op.endswith(("Jpeg", "Png", "Bmp")):
+        if node.op == "DecodeImage" or (node.op.startswith("Decode") and node.op.endswith(("Jpeg", "Png", "Bmp"))):
             return tf.TensorShape((None, None, node.attr["channels"].i or None)).as_proto()
         if node.op == "TensorArrayGatherV3" and not node.attr["element_shape"].shape.unknown_rank:
             return tf.TensorShape((None,)).concatenate(tf.TensorShape(node.attr["element_shape"].shape)).as_proto()
@@ -360,34 +376,6 @@ class _Inliner:
                 if sizes.ndim == 1:
                     return tf.TensorShape([None, *(int(n) if n >= 0 else None for n in sizes)]).as_proto()
         return tf.TensorShape(None).as_proto()
-
-    def _sort(self) -> None:
-        """Put every node after those that it takes from, whatever the order of the file; raises for a circle."""
-        nodes = {node.name: node for node in self._definition.node}
-        ordered: list[NodeDef] = []
-        state: dict[str, int] = {}
-        for start in nodes:
-            stack = [start]
-            while stack:
-                name = stack[-1]
-                if state.get(name) == 2:
-                    stack.pop()
-                    continue
-                above = [node_name(source) for source in nodes[name].input]
-                waiting = [source for source in above if state.get(source) != 2] if name not in state else []
-                if any(state.get(source) == 1 for source in waiting):
-                    raise UnreadableError("has a loop between image and scores, which cannot be explained")
-                if waiting:
-                    state[name] = 1
-                    stack += waiting
-                    continue
-                state[name] = 2
-                ordered.append(nodes[name])
-                stack.pop()
-        copy = tf.compat.v1.GraphDef()
-        copy.versions.CopyFrom(self._definition.versions)
-        copy.node.extend(ordered)
-        self._definition = copy
 
 
 def _count(argument: Any, node: NodeDef) -> int:

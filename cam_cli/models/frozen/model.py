@@ -136,7 +136,8 @@ def scopes_in(scopes: Iterable[GraphScope]) -> Iterator[GraphScope]:
 
 
 def _without_values(description: Description, definition: GraphDef) -> tuple[GraphDef, Any, dict[str, Any]]:
-    """Return a graph without its weights and its image, which are given when it is imported; the type of the image; the weights.
+    """Return a graph without its weights and its image, which are given when it is imported; the type of the image; the
+    weights.
 
     A weight of which the graph has no value, only a placeholder with its shape, is zero.
     """

@@ -35,7 +35,9 @@ def read_graph(request: Request) -> FrozenNetwork:
     except OSError as error:
         raise UnreadableError(f"cannot be read: {error.strerror or error}") from error
     except _DAMAGE as error:
-        raise UnreadableError(f"is damaged, or not what it seems ({one_line(error, 200)}); copy or export it again") from error
+        raise UnreadableError(
+            f"is damaged, or not what it seems ({one_line(error, 200)}); copy or export it again"
+        ) from error
 
 
 def _source(request: Request) -> GraphSource:

@@ -15,7 +15,8 @@ from cam_cli.models.frozen.description import Description, Request, UnreadableEr
 
 _MEMORY = 6 * 2**30
 _MEMORY_PER_BYTE = 12
-"""Bytes of address space that the child may use: so many, of which TensorFlow takes 2 GB, and so many more per byte of the file."""
+"""Bytes of address space that the child may use: so many, of which TensorFlow takes 2 GB, and so many more per byte of the
+file."""
 
 _SECONDS = 120.0
 _SECONDS_PER_BYTE = 1e-6
@@ -76,4 +77,6 @@ def _crashed(code: int) -> str:
     how = f"exit code {code}"
     with suppress(ValueError):
         how = signal.Signals(-code).name if code < 0 else how
-    return f"is damaged, or needs more memory than a model of its size should: the process that read it ended with {how}"
+    return (
+        f"is damaged, or needs more memory than a model of its size should: the process that read it ended with {how}"
+    )

@@ -51,12 +51,16 @@ def _graph_to_serve(whole: Any) -> Any:
         graphs = [meta for meta in graphs if not set(meta.meta_info_def.tags) - {"serve", "gpu", "cpu"}][:1] or graphs
     if len(graphs) > 1:
         tags = "; ".join(",".join(meta.meta_info_def.tags) for meta in graphs)
-        raise UnreadableError(f"holds {len(graphs)} graphs ({tags}) and none of them to serve; export one for inference")
+        raise UnreadableError(
+            f"holds {len(graphs)} graphs ({tags}) and none of them to serve; export one for inference"
+        )
     return graphs[0]
 
 
 def _signature(meta: Any, wanted: str | None) -> str:
-    known = sorted(key for key, signature in meta.signature_def.items() if not key.startswith("__") and signature.outputs)
+    known = sorted(
+        key for key, signature in meta.signature_def.items() if not key.startswith("__") and signature.outputs
+    )
     listed = ", ".join(map(repr, known[:12]))
     if wanted is not None:
         if wanted not in known:
@@ -68,7 +72,7 @@ def _signature(meta: Any, wanted: str | None) -> str:
         if usual in known:
             return usual
     if len(known) == 1:
-        return known[0]
+        return str(known[0])
     if not known:
         raise UnreadableError(
             "has no signature that says what goes in and comes out; save it again with signatures=..., or with model.export"

@@ -1,8 +1,8 @@
 """The layers of a graph: the scopes of its operations, under the names by which a person knows them.
 
-A scope is a layer, and the last operation in it is its output. A scope inside a layer, such as `conv1/BatchNorm/batchnorm`, is a layer
-too unless it ends in the same tensor. An operation beside other layers in a scope, such as the sum of a residual block, is a
-layer of its own.
+A scope is a layer, and the last operation in it is its output. A scope inside a layer, such as `conv1/BatchNorm/batchnorm`, is
+a layer too unless it ends in the same tensor. An operation beside other layers in a scope, such as the sum of a residual
+block, is a layer of its own.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from cam_cli.models.frozen.allowed import LEARNED, PASSES_ON
 from cam_cli.models.frozen.description import GraphLayer
 from cam_cli.models.graph import operations_between
 
-_MOVES = frozenset("Reshape Squeeze ExpandDims Transpose Pad PadV2 MirrorPad".split())
+_MOVES = frozenset({"Reshape", "Squeeze", "ExpandDims", "Transpose", "Pad", "PadV2", "MirrorPad"})
 """Operations that compute nothing; a layer ends in them only if it has no others."""
 
-_ACTIVATIONS = frozenset("Elu Selu LeakyRelu Softsign Tanh".split())
-_ELEMENTWISE = frozenset(
-    "Mul Add AddV2 Sub Neg RealDiv Sigmoid Tanh Erf Erfc Relu Relu6 Softplus Maximum Minimum Square Pow Identity IdentityN".split()
-)
-_CURVED = frozenset("Sigmoid Tanh Erf Erfc Relu6 Softplus Maximum Minimum".split())
+_ACTIVATIONS = frozenset({"Elu", "Selu", "LeakyRelu", "Softsign", "Tanh"})
+_ELEMENTWISE = frozenset({
+    "Mul", "Add", "AddV2", "Sub", "Neg", "RealDiv", "Sigmoid", "Tanh", "Erf", "Erfc", "Relu", "Relu6", "Softplus",
+    "Maximum", "Minimum", "Square", "Pow", "Identity", "IdentityN",
+})  # fmt: skip
+_CURVED = frozenset({"Sigmoid", "Tanh", "Erf", "Erfc", "Relu6", "Softplus", "Maximum", "Minimum"})
 _MOST_OF_AN_ACTIVATION = 16
 
 
@@ -131,7 +132,10 @@ def _output(operations: Iterable[Any], order: dict[str, int]) -> Any:
     outputs = [
         op.outputs[0]
         for op in sorted(operations, key=lambda op: order[op.name])
-        if op.type not in PASSES_ON and op.outputs and op.outputs[0].dtype.is_floating and (op.outputs[0].shape.rank or 0) >= 2
+        if op.type not in PASSES_ON
+        and op.outputs
+        and op.outputs[0].dtype.is_floating
+        and (op.outputs[0].shape.rank or 0) >= 2
     ]
     computed = [output for output in outputs if output.op.type not in _MOVES]
     return (computed or outputs or [None])[-1]
@@ -187,8 +191,8 @@ def _tidy(paths: list[tuple[str, ...]], top: tuple[str, ...]) -> dict[tuple[str,
     """Return the names of scopes as a person knows them.
 
     The model's own scope is left out. Keras 3 traces a model twice before it exports it, and the second time every name ends in
-    `_1`; this ending is left out where most layers, and the model itself, have it. A name stays whole where the short one would not
-    be its own.
+    `_1`; this ending is left out where most layers, and the model itself, have it. A name stays whole where the short one
+    would not be its own.
     """
     inside = {path: path[len(top) :] if path[: len(top)] == top else path for path in paths}
     tails = Counter(re.sub(r"^.*?((_\d+)?)$", r"\1", short[0]) for short in inside.values())
@@ -202,7 +206,7 @@ def _tidy(paths: list[tuple[str, ...]], top: tuple[str, ...]) -> dict[tuple[str,
 
 def _without(tail: str, path: tuple[str, ...]) -> tuple[str, ...]:
     """Return a path without the ending on its first segments, as far as they have it."""
-    shortened = []
+    shortened: list[str] = []
     for number, segment in enumerate(path):
         if not segment.endswith(tail) or segment == tail:
             return (*shortened, *path[number:])
@@ -228,7 +232,9 @@ def _bases(tensor: Any) -> tuple[set[str], bool]:
         op = pending.pop().op
         if op.type in _ELEMENTWISE:
             curved = curved or op.type in _CURVED
-            varying = [source for source in op.inputs if source.shape.num_elements() != 1][: None if len(op.inputs) < 3 else 1]
+            varying = [source for source in op.inputs if source.shape.num_elements() != 1][
+                : None if len(op.inputs) < 3 else 1
+            ]
             found.update(source.name for source in varying)
             pending += varying
     return found, curved

@@ -1,7 +1,7 @@
 """Rebuild a `.tflite` file as a graph of floating-point operations, so that it can be differentiated.
 
-The schema is the one inside TensorFlow. Quantised weights are dequantised and activations stay float: a quantised file is explained
-as the float network that it stands for.
+The schema is the one inside TensorFlow. Quantised weights are dequantised and activations stay float: a quantised file is
+explained as the float network that it stands for.
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ class _Builder:
         unknown = Counter(kind for kind in map(self._kind_of, operators) if kind not in OPERATIONS)
         if unknown:
             listed = ", ".join(sorted(unknown)[:8])
-            raise UnreadableError(f"has TensorFlow Lite operations that smoothcam does not know: {listed}; give the model it was made from")
+            raise UnreadableError(
+                f"has TensorFlow Lite operations that smoothcam does not know: {listed}; give the model it was made from"
+            )
         for number, tensor in enumerate(self._main.tensors):
             self._read_constant(number, tensor)
         graph = tf.Graph()
@@ -101,7 +103,7 @@ class _Builder:
         )
 
     def _kind_of(self, operator: Any) -> str:
-        return self._kinds[operator.opcodeIndex]
+        return str(self._kinds[operator.opcodeIndex])
 
     def _read_constant(self, number: int, tensor: Any) -> None:
         buffer = self._model.buffers[tensor.buffer]
@@ -131,7 +133,9 @@ class _Builder:
         kind = tf.float32
         if _quantised(tensor) is None and tensor.type in _TYPES and not np.issubdtype(_TYPES[tensor.type], np.floating):
             kind = tf.as_dtype(_TYPES[tensor.type])
-        fed = tf.compat.v1.placeholder(kind, [None, *sizes[1:]] if sizes else [], name=_node_name(tensor.name) or "input")
+        fed = tf.compat.v1.placeholder(
+            kind, [None, *sizes[1:]] if sizes else [], name=_node_name(tensor.name) or "input"
+        )
         self._values[number] = fed
         name: str = fed.name
         return name

@@ -1,4 +1,6 @@
-"""The normalisation of a `.tflite` file's input as its metadata says: a flatbuffer of its own (`TFLITE_METADATA`) inside the file."""
+"""The normalisation of a `.tflite` file's input as its metadata says: a flatbuffer of its own (`TFLITE_METADATA`) inside the
+file.
+"""
 
 from __future__ import annotations
 

@@ -70,7 +70,9 @@ def _convolution(arguments: Arguments) -> Tensor:
     o, (x, kernel) = arguments.options, arguments.inputs[:2]
     kernel = tf.transpose(kernel, (1, 2, 3, 0)) if tf.is_tensor(kernel) else np.transpose(kernel, (1, 2, 3, 0))
     dilations = [1, o.dilationHFactor, o.dilationWFactor, 1]
-    return _with_bias(arguments, tf.nn.conv2d(x, kernel, [1, o.strideH, o.strideW, 1], _PADDING[o.padding], dilations=dilations))
+    return _with_bias(
+        arguments, tf.nn.conv2d(x, kernel, [1, o.strideH, o.strideW, 1], _PADDING[o.padding], dilations=dilations)
+    )
 
 
 def _depthwise(arguments: Arguments) -> Tensor:
@@ -122,7 +124,9 @@ def _unary(function: Callable[[Tensor], Tensor]) -> Operation:
 
 
 def _reduction(function: Callable[..., Tensor]) -> Operation:
-    return lambda arguments: function(arguments.inputs[0], arguments.numbers(1), keepdims=bool(arguments.options.keepDims))
+    return lambda arguments: function(
+        arguments.inputs[0], arguments.numbers(1), keepdims=bool(arguments.options.keepDims)
+    )
 
 
 def _reshape(arguments: Arguments) -> Tensor:
@@ -139,7 +143,9 @@ def _reshape(arguments: Arguments) -> Tensor:
 def _squeeze(arguments: Arguments) -> Tensor:
     x = arguments.inputs[0]
     dims = arguments.options.squeezeDims
-    axes = [i for i, n in enumerate(x.shape) if i and n == 1] if dims is None or not len(dims) else [int(n) for n in dims]
+    axes = (
+        [i for i, n in enumerate(x.shape) if i and n == 1] if dims is None or not len(dims) else [int(n) for n in dims]
+    )
     return tf.squeeze(x, axes) if axes else x
 
 
