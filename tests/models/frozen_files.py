@@ -19,29 +19,29 @@ from cam_cli.models.frozen.read import read_graph
 from cam_cli.quiet import native_chatter_silenced
 
 layers = keras.layers
+NO_CHOICE = Choice()
 KINDS: tuple[Kind, ...] = ("saved_model", "frozen_graph", "tflite")
 
 
 def written(model: keras.Model, kind: Kind, folder: Path) -> Path:
     """Write a Keras model as a file of a kind, by the tools that people use for it."""
-    if kind == "saved_model":
-        path = folder / "exported"
+    if kind in ("saved_model", "tflite"):
+        exported = folder / "exported"
         with native_chatter_silenced():
-            model.export(path, verbose=False)
+            model.export(exported, verbose=False)
+            if kind == "saved_model":
+                return exported
+            path = folder / "lite.tflite"
+            path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(exported)).convert())
         return path
     shape = (1, *model.input_shape[1:])
     function = tf.function(lambda x: model(x, training=False)).get_concrete_function(tf.TensorSpec(shape, tf.float32))
-    if kind == "frozen_graph":
-        path = folder / "frozen.pb"
-        path.write_bytes(convert_variables_to_constants_v2(function).graph.as_graph_def().SerializeToString())
-        return path
-    path = folder / "lite.tflite"
-    with native_chatter_silenced():
-        path.write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([function], model).convert())
+    path = folder / "frozen.pb"
+    path.write_bytes(convert_variables_to_constants_v2(function).graph.as_graph_def().SerializeToString())
     return path
 
 
-def opened(path: Path, kind: Kind, choice: Choice = Choice(), size: tuple[int, int] | None = None) -> GraphModel:
+def opened(path: Path, kind: Kind, choice: Choice = NO_CHOICE, size: tuple[int, int] | None = None) -> GraphModel:
     """Open a file as the product does, but without a process of its own for the parsing."""
     network = read_graph(Request(path, kind, choice, size))
     return GraphModel(network.description, tf.compat.v1.GraphDef.FromString(network.definition.SerializeToString()))
@@ -58,7 +58,7 @@ def with_random_weights(model: keras.Model, seed: int = 1) -> keras.Model:
 
 
 def nested(activation: str = "swish") -> keras.Model:
-    """A classifier with what converters treat in different ways: a model inside, batch norms, activations of several operations."""
+    """A classifier with what converters treat in different ways: a model inside, batch norms, activations of several steps."""
     backbone = keras.Sequential(
         [
             keras.Input((24, 24, 3)),

@@ -1,4 +1,4 @@
-"""Models that are no Keras files: their maps are those of the Keras model they were made from, and their layers have its names."""
+"""Models that are no Keras files: their maps are those of the Keras model they were made from, their layers have its names."""
 
 from __future__ import annotations
 
@@ -61,7 +61,10 @@ def test_layers_have_the_names_and_grids_that_they_have_in_keras(model: keras.Mo
     grids = {i.path: i.grid for i in describe_layers(trace(model, (24, 24, 3)))}
     found = {i.path: i.grid for i in describe_layers(trace(opened(*file), (24, 24, 3)))}
     shared = {name for name in grids if name in found}
-    assert {"rescaling", "backbone_1.0", "backbone_1.0/c1", "pool", "scores", *NAMES} <= shared
+    fused = (
+        {"backbone_1.0/c1"} if file[1] == "tflite" else set()
+    )  # a convolution and its batch norm are one, named as the latter
+    assert {"rescaling", "backbone_1.0", "backbone_1.0/c1", "pool", "scores", *NAMES} - fused <= shared
     assert {name: found[name] for name in shared} == {name: grids[name] for name in shared}
 
 
@@ -76,9 +79,8 @@ def test_the_weights_of_a_graph_can_be_randomised_from_the_top(model: keras.Mode
     graph = opened(*file)
     shape = (24, 24, 3)
     paths = layers_with_weights(graph, shape)
-    assert [path for path in paths if path in ("scores", "last", "c2", "backbone_1.0/c1")] == [
-        "scores", "last", "c2", "backbone_1.0/c1"
-    ]  # fmt: skip
+    assert [path for path in paths if path in ("scores", "last", "c2")] == ["scores", "last", "c2"]
+    assert paths[-1] in ("backbone_1.0/c1", "backbone_1.0/bn")
     x = images(1, *shape)
     before = graph.predict(x, verbose=0)
     for path, copy in randomised(graph, shape, seed=0):
@@ -217,7 +219,7 @@ def test_a_graph_that_was_saved_for_one_image_takes_any_number(tmp_path: Path) -
     fed = images(3, 8, 8, 3)
     together = model.predict(fed, verbose=0)
     assert together.shape == (3, 5)
-    np.testing.assert_allclose(together, [model.predict(one[None], verbose=0)[0] for one in fed], rtol=1e-5)
+    np.testing.assert_allclose(together, [model.predict(one[None], verbose=0)[0] for one in fed], atol=1e-6)
 
 
 @pytest.mark.parametrize("native", [False, True])
@@ -330,10 +332,9 @@ def test_signature_input_and_output_of_a_saved_model_are_named_where_it_has_seve
         opened(tmp_path / "two", "saved_model", Choice("face"))
     with pytest.raises(UnreadableError, match=r"no output or operation 'sex'; its outputs are 'age', 'gender'"):
         opened(tmp_path / "two", "saved_model", Choice("faces", output="sex"))
+    two_heads("list").save(tmp_path / "heads.keras")
     with pytest.raises(UsageError, match=r"--signature goes with a SavedModel"):
-        (tmp_path / "a").mkdir()
-        nested().save(tmp_path / "a" / "a.keras")
-        load_network(str(tmp_path / "a" / "a.keras"), overrides=Overrides(signature="faces"))
+        load_network(str(tmp_path / "heads.keras"), overrides=Overrides(signature="faces"))
 
 
 # --- class names

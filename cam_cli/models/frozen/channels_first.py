@@ -26,7 +26,8 @@ def in_channels_last(definition: GraphDef, graph: tf.Graph) -> None:
         definition: changed where it stands.
         graph: the same, with shapes.
     """
-    for node in [node for node in definition.node if node.attr["data_format"].s == b"NCHW"]:
+    marked = [node for node in definition.node if "data_format" in node.attr and node.attr["data_format"].s == b"NCHW"]
+    for node in marked:
         tensor = graph.get_operation_by_name(node.name).inputs[0]
         if tensor.shape.rank != 4:
             continue
@@ -36,9 +37,10 @@ def in_channels_last(definition: GraphDef, graph: tf.Graph) -> None:
         inner.attr["data_format"].s = b"NHWC"
         inner.input[0] = _transpose(definition, f"{node.name}/to_last", node.input[0], _TO_LAST, tensor)
         for attribute in _BY_AXIS:
-            if len(sizes := list(node.attr[attribute].list.i)) == 4:
+            if attribute in node.attr and len(sizes := list(node.attr[attribute].list.i)) == 4:
                 inner.attr[attribute].list.i[:] = [sizes[axis] for axis in _TO_LAST]
-        if len(padding := list(node.attr["explicit_paddings"].list.i)) == 8:
+        padding = list(node.attr["explicit_paddings"].list.i) if "explicit_paddings" in node.attr else []
+        if len(padding) == 8:
             inner.attr["explicit_paddings"].list.i[:] = [
                 padding[2 * axis + side] for axis in _TO_LAST for side in (0, 1)
             ]
