@@ -104,11 +104,7 @@ def main() -> None:
         import cam_cli.models.frozen.model
         import cam_cli.models.frozen.read  # noqa: F401 - imported once, before the forks
     random = np.random.default_rng(seed)
-    inner = [
-        path.relative_to(model)
-        for path in model.rglob("*")
-        if (path.is_file() and "variables" in str(path)) or path.name == "saved_model.pb"
-    ]
+    inner = [path.relative_to(model) for path in model.rglob("*") if path.is_file() and path.name != "fingerprint.pb"]
     for number in range(count):
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder, model.name)
@@ -121,7 +117,9 @@ def main() -> None:
                 copy.write_bytes(mutated(model.read_bytes(), random))
             start = time.monotonic()
             result = in_fork(copy, kind)
-            print(json.dumps({"number": number, "seconds": round(time.monotonic() - start, 1), **result}), flush=True)
+            row = {"number": number, "seconds": round(time.monotonic() - start, 1), **result}
+            sys.stdout.write(json.dumps(row) + "\n")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Five hundred damaged model files of five formats: each opens, or ends in one line; none takes much memory or writes a file."""
+"""Five hundred damaged model files of five formats: each opens, or ends in one line; none takes much memory."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def read(secret: Path) -> Any:
 @pytest.mark.parametrize(
     ("name", "body"),
     {
-        "ReadFile": lambda secret: lambda x: x + read(secret),
+        "DecodeRaw": lambda secret: lambda x: x + read(secret),
         "MatchingFiles": lambda secret: lambda x: x + tf.cast(tf.size(tf.io.matching_files(f"{secret}*")), tf.float32),
         "ImmutableConst": lambda secret: lambda x: x
         + tf.raw_ops.ImmutableConst(dtype=tf.float32, shape=(4,), memory_region_name=str(secret)),
@@ -202,13 +202,13 @@ def test_a_constant_that_claims_a_terabyte_is_refused(tmp_path: Path) -> None:
 def test_a_graph_of_a_million_operations_is_refused(tmp_path: Path) -> None:
     path = frozen(tmp_path / "a.pb", lambda x: tf.identity(x, "first"))
     definition = v1.GraphDef.FromString(path.read_bytes())
-    last = "first"
-    for number in range(10**6):
-        node = definition.node.add(name=f"n{number}", op="Neg", input=[last])
-        node.attr["T"].type = 1
-        last = node.name
-    next(node for node in definition.node if node.op == "MatMul").input[0] = last
-    path.write_bytes(definition.SerializeToString())
+    next(node for node in definition.node if node.op == "MatMul").input[0] = f"n{10**6 - 1:07}"
+    link = v1.NodeDef(name="n0000001", op="Neg", input=["n0000000"])
+    link.attr["T"].type = 1
+    definition.node.add(name="n0000000", op="Identity", input=["first"]).attr["T"].type = 1
+    one = v1.GraphDef(node=[link]).SerializeToString()
+    links = [one.replace(b"n0000001", b"n%07d" % i).replace(b"n0000000", b"n%07d" % (i - 1)) for i in range(1, 10**6)]
+    path.write_bytes(b"".join([definition.SerializeToString(), *links]))
     assert f"more than {MOST_NODES:,} operations" in refusal(path)
 
 

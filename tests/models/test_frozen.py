@@ -61,9 +61,7 @@ def test_layers_have_the_names_and_grids_that_they_have_in_keras(model: keras.Mo
     grids = {i.path: i.grid for i in describe_layers(trace(model, (24, 24, 3)))}
     found = {i.path: i.grid for i in describe_layers(trace(opened(*file), (24, 24, 3)))}
     shared = {name for name in grids if name in found}
-    fused = (
-        {"backbone_1.0/c1"} if file[1] == "tflite" else set()
-    )  # a convolution and its batch norm are one, named as the latter
+    fused = {"backbone_1.0/c1"} if file[1] == "tflite" else set()  # into its batch norm
     assert {"rescaling", "backbone_1.0", "backbone_1.0/c1", "pool", "scores", *NAMES} - fused <= shared
     assert {name: found[name] for name in shared} == {name: grids[name] for name in shared}
 

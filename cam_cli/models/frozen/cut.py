@@ -20,6 +20,9 @@ from cam_cli.models.frozen.source import GraphDef, GraphSource, NodeDef, node_na
 from cam_cli.text import one_line
 
 _DEFAULT_SIDE = 224
+_STACKED = "TensorListStack"
+"""The operation that ends a loop over the images of a batch, which decodes and resizes them."""
+
 _LONGEST_REASON = 300
 
 
@@ -43,13 +46,17 @@ def cut_out(source: GraphSource, choice: Choice, size: tuple[int, int] | None) -
         UnreadableError: there is no image or no scores, or what lies between them may not be run or is too large.
     """
     outputs = _outputs(source, choice.output)
-    wanted = source.inputs.get(choice.input, choice.input) if choice.input else None
-    flat = flatten(source, [*outputs.values(), *([tensor_name(wanted)] if wanted else [])])
+    wanted = tensor_name(source.inputs.get(choice.input, choice.input)) if choice.input else None
+    flat = flatten(source, [*outputs.values(), *([wanted] if wanted else [])])
     check_constants(flat.definition)
     _give_shapes(flat, size)
     graph = imported(flat.definition)
     scores, remarks = find_scores(graph, {key: flat.names[output] for key, output in outputs.items()})
-    image = find_image(graph, scores, flat.names[tensor_name(wanted)] if wanted else None)
+    try:
+        image = find_image(graph, scores, flat.names[wanted] if wanted else None)
+    except UnreadableError:
+        refuse_all_but_computing(list(flat.definition.node), flat.replaced)  # which may be why there is no image
+        raise
     definition = _between(flat, image, scores)
     rows, columns = size or (image.shape[0] or _DEFAULT_SIDE, image.shape[1] or _DEFAULT_SIDE)
     one = [1, rows, columns, image.shape[2] or 3]
@@ -132,7 +139,9 @@ def _give_shapes(flat: FlatGraph, size: tuple[int, int] | None) -> None:
         if node is None or not node.input:
             break
         node = nodes.get(node_name(node.input[0]))
-    if node is None or node.op not in ("Placeholder", "PlaceholderWithDefault") or node.name in flat.replaced:
+    if node is None or node.op not in ("Placeholder", "PlaceholderWithDefault"):
+        return
+    if flat.replaced.get(node.name, _STACKED) != _STACKED:
         return
     shape = node.attr["shape"].shape
     unknown = shape.unknown_rank or not shape.dim

@@ -21,6 +21,7 @@ from cam_cli.models.frozen.source import FunctionDef, GraphDef, GraphSource, Nod
 MOST_NODES = 100_000
 """A larger graph is refused; the largest networks of keras.applications have 20,000 nodes."""
 
+_MOST_CALLS = 5_000
 _DEEPEST_CALL = 64
 _MOST_STEPS = 10_000
 _MOST_OF_A_DROPOUT = 64
@@ -135,8 +136,8 @@ class _Inliner:
         if key not in self._frames:
             if frame.depth >= _DEEPEST_CALL:
                 raise UnreadableError(f"nests calls more than {_DEEPEST_CALL} deep, which no network does")
-            if len(self._frames) >= MOST_NODES:
-                raise UnreadableError(f"has more than {MOST_NODES:,} calls, more than any network")
+            if len(self._frames) >= _MOST_CALLS:
+                raise UnreadableError(f"has more than {_MOST_CALLS:,} calls, more than any network")
             data = [source for source in node.input if not source.startswith("^")]
             names = [argument.name for argument in function.signature.input_arg]
             if len(data) != len(names):
