@@ -48,7 +48,7 @@ class RunConfig(BaseModel):
 
     model: values.Text | None = _model(
         None,
-        "Model to explain: a bundled name, a keras.applications name or a file, e.g. vgg16-lite or flowers.keras.",
+        "Model to explain: a bundled name, a keras.applications name, a file or a SavedModel, e.g. vgg16-lite, a.keras.",
         "NAME|PATH",
         unset="chosen by the layer",
     )
@@ -58,6 +58,24 @@ class RunConfig(BaseModel):
         "FILE",
         unset="fetched and cached by Keras",
         counts=False,
+    )
+    signature: values.Text | None = _model(
+        None,
+        "Signature of a SavedModel that goes from an image to class scores.",
+        "NAME",
+        unset="serving_default, or the only one",
+    )
+    model_input: values.Text | None = _model(
+        None,
+        "Tensor of a SavedModel, .pb or .tflite file that takes the image, e.g. input or sub_7:0.",
+        "NAME",
+        unset="the highest one that all goes through",
+    )
+    model_output: values.Text | None = _model(
+        None,
+        "Output with the class scores, where a model has several, e.g. gender; of a graph also the name of a tensor.",
+        "NAME",
+        unset="the only row of scores",
     )
     unsafe_lambda: bool = _model(
         False,
@@ -239,31 +257,14 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _keys_agree(self) -> RunConfig:
-        if self.filter_maps == "each" and self.filters is None:
-            raise KeyedError("filter_maps", "'each' needs filters; name some, such as 0,3,10-12")
-        if self.region and self.subset is None:
-            raise KeyedError("region", "needs subset, two corners such as '0,10 12,12'")
-        if self.region and isinstance(self.subset, str):
-            raise KeyedError("region", f"does not go with subset {self.subset}; give two corners such as '0,10 12,12'")
-        if self.region and self.subset and (count := len(self.subset)) != 2:
-            raise KeyedError("subset", f"must be exactly two corners, as region is set, not {count} pairs")
-        if self.fail_fast and self.max_failures:
-            raise KeyedError("fail_fast", f"contradicts max_failures {self.max_failures}; leave one of them out")
-        if self.on and not isinstance(self.output, Path):
-            why = "is no folder, and actors on Ray write to one that all machines share; take shards"
-            raise KeyedError("output", f"{self.output} {why}")
-        if self.on and self.device.startswith("gpu:"):
-            why = "does not go with Ray, which gives each actor a GPU of its own; take gpu"
-            raise KeyedError("device", f"{self.device} {why}")
-        if [*self.files_from, *self.files_from0].count(Path("-")) > 1:
-            key = "files_from0" if Path("-") in self.files_from0 else "files_from"
-            raise KeyedError(key, "reads stdin a second time, which can be read once only; leave all but one `-` out")
+        if conflict := values.conflict(self):
+            raise KeyedError(*conflict)
         return self
 
     def model_settings(self) -> dict[str, Any]:
         """Return the settings that say how the model is opened and fed, the fields of `models.load.Overrides`."""
         keys = ("input_size", "fit", "channels", "mean", "std", "labels", "weights", "unsafe_lambda", "imports")
-        return {key: getattr(self, key) for key in keys}
+        return {key: getattr(self, key) for key in (*keys, "signature", "model_input", "model_output")}
 
     def result_settings(self) -> dict[str, object]:
         """Return, ready for JSON, the settings that can change a result: all but `NOT_IN_FINGERPRINT`, and `imports` if any."""

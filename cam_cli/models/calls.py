@@ -160,17 +160,23 @@ def choose_output(model: keras.Model, outputs: Any) -> tuple[str, Any]:
     Raises:
         ModelError: there is none or more than one such output; the message lists them.
     """
-    paths, tensors = zip(*keras.tree.flatten_with_path(outputs), strict=True)
-    own = getattr(model, "output_names", ())
-    names = own if len(own) == len(tensors) else ["/".join(map(str, path)) for path in paths]
-    rows = [i for i, tensor in enumerate(tensors) if len(tensor.shape) == 2 or len(tensors) == 1]
+    named = named_outputs(model, outputs)
+    rows = [name for name, tensor in named.items() if len(tensor.shape) == 2 or len(named) == 1]
     if len(rows) == 1:
-        return names[rows[0]], tensors[rows[0]]
-    listed = ", ".join(f"'{name}' {tuple(x.shape[1:])}" for name, x in zip(names, tensors, strict=True))
+        return rows[0], named[rows[0]]
+    listed = ", ".join(f"'{name}' {tuple(tensor.shape[1:])}" for name, tensor in named.items())
     raise ModelError(
-        f"the model has {len(tensors)} outputs ({listed}), and {len(rows)} of them are rows of class scores; "
-        "save a model of the same input and the one output you mean"
+        f"the model has {len(named)} outputs ({listed}), and {len(rows)} of them are rows of class scores; name the one you "
+        "mean with --model-output (in Python: explain a model of that one output)"
     )
+
+
+def named_outputs(model: keras.Model, outputs: Any) -> dict[str, Any]:
+    """Return what a model returned by the names of its outputs, or, if it has none, by its keys or numbers."""
+    paths, tensors = zip(*keras.tree.flatten_with_path(outputs), strict=True)
+    own = list(getattr(model, "output_names", None) or ())
+    names = own if len(set(own)) == len(tensors) else ["/".join(map(str, path)) or "output" for path in paths]
+    return dict(zip(names, tensors, strict=True))
 
 
 @dataclass(frozen=True)

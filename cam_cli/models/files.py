@@ -16,28 +16,42 @@ import keras
 from cam_cli.errors import ModelError
 from cam_cli.models.description import Description, code_runners, read_description, strange_entries
 from cam_cli.models.formats import Format, recognise, with_suffix
+from cam_cli.models.frozen.description import Choice
+from cam_cli.models.frozen.open import open_graph
 from cam_cli.models.imports import import_layers
 from cam_cli.models.legacy_weights import load_legacy_weights
 from cam_cli.models.packages import unknown_parts
 from cam_cli.quiet import native_chatter_silenced
 from cam_cli.text import reason_of
 
+_NO_CHOICE = Choice()
 _CONFIG = "config.json"
 _NOT_THIS_PYTHON = ("marshal data", "code() argument", "code expected", "EOF read where object expected")
 
 
-def open_model(path: Path, *, unsafe_lambda: bool = False, imports: Sequence[str] = ()) -> keras.Model:
-    """Open a `.keras` file or folder, or an `.h5` file of Keras 2 or 3.
+def open_model(
+    path: Path,
+    *,
+    unsafe_lambda: bool = False,
+    imports: Sequence[str] = (),
+    choice: Choice = _NO_CHOICE,
+    size: tuple[int, int] | None = None,
+) -> keras.Model:
+    """Open a `.keras` file or folder, an `.h5` file of Keras 2 or 3, a SavedModel, a frozen `.pb` graph or a `.tflite` file.
 
     Args:
         unsafe_lambda: run the code in Lambda and other layers of the file; the file can then do anything.
         imports: installed modules whose layers the file may have.
+        choice: what the user names in a file that is no Keras model.
+        size: rows and columns of the input of such a file, if they are known.
 
     Raises:
         UsageError: a module cannot be imported.
         ModelError: the file is not such a model, needs code that is not installed, or contains code that may not run.
     """
     kind = recognise(path)
+    if kind.graph is not None:
+        return open_graph(path, kind.graph, choice, size)
     if not kind.has_network:
         raise ModelError(
             f"{str(path)!r} holds weights alone, not the network; give the whole model (model.save('model.keras')), or "

@@ -33,6 +33,9 @@ class Overrides:
     weights: Path | None = None
     unsafe_lambda: bool = False
     imports: tuple[str, ...] = ()
+    signature: str | None = None
+    model_input: str | None = None
+    model_output: str | None = None
 
 
 def settle_input(

@@ -4,7 +4,10 @@ import csv
 import difflib
 import hashlib
 import re
+import zipfile
+import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from cam_cli.errors import UsageError
 
 _NUMBERED = re.compile(r"\s*(\d{1,6})(?:\s*[:,;)=](?!\d)\s*|\.?\s+)(\S.*)")
 """A line with an index before the name, as Teachable Machine writes them: `0 cat`."""
+_MOST_MEMBERS = 1000
 
 MOST_BYTES = 16 * 1024**2
 """A larger file of class names is refused; that of ImageNet has 48 kB."""
@@ -83,6 +87,30 @@ class Labels:
         raise UsageError(f"target '{wanted}': no class of that name; {hint}")
 
 
+def labels_beside(model: Path) -> Path | None:
+    """Return the file of class names that nobody has to name: in a `.tflite` file itself, or `labels.txt` beside a model."""
+    if _inside_tflite(model) is not None:
+        return model
+    inside = [model / "labels.txt", model / "assets" / "labels.txt"] if model.is_dir() else []
+    return next((path for path in [*inside, model.parent / "labels.txt"] if path.is_file()), None)
+
+
+def _inside_tflite(path: Path) -> bytes | None:
+    """Return the class names in the zip at the end of a `.tflite` file, where the tools of TensorFlow Lite put them."""
+    if not path.is_file() or path.stat().st_size < 8:
+        return None
+    with path.open("rb") as file:
+        if file.read(8)[4:] != b"TFL3":
+            return None
+    with suppress(zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error), zipfile.ZipFile(path) as archive:
+        texts = [info.filename for info in archive.infolist()[:_MOST_MEMBERS] if info.filename.endswith(".txt")]
+        texts.sort(key=lambda name: "label" not in name)
+        if texts:
+            with archive.open(texts[0]) as member:
+                return member.read(MOST_BYTES + 1)
+    return None
+
+
 def read_labels(path: Path) -> Labels:
     """Read class names from a CSV file with the column `name` and, optionally, `index`, `wnid` and `synonyms`.
 
@@ -94,8 +122,10 @@ def read_labels(path: Path) -> Labels:
             more cells than the header.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+        data = _inside_tflite(path)
+        if data is None:
+            with path.open("rb") as file:
+                data = file.read(MOST_BYTES + 1)
         if len(data) > MOST_BYTES:
             raise UsageError(
                 f"labels '{path}' are larger than {MOST_BYTES:,} bytes, so hardly class names; check the name"

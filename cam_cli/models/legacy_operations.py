@@ -61,7 +61,7 @@ def keras_2_hard_sigmoid(x: Any) -> Any:
 
 
 @keras.saving.register_keras_serializable("smoothcam")
-class TensorFlowOperation(keras.layers.Layer):  # type: ignore[misc]
+class TensorFlowOperation(keras.layers.Layer):
     """A function of TensorFlow as a layer, called on one tensor or a list of tensors.
 
     Args:

@@ -42,9 +42,10 @@ class PlanInputs:
             parts["machine"] = processor()  # which decides on the precision
         return cls(config, root, source, hashlib.sha256(to_json(parts).encode()).hexdigest())
 
-    def labels(self) -> Labels:
-        """Read the class names of the model; raises UsageError if their file cannot be read."""
-        return read_labels(self.source.labels) if self.source.labels else Labels()
+    def labels(self, classes: int) -> Labels:
+        """Read the names of a model's classes; raises UsageError if their file cannot be read."""
+        found = read_labels(self.source.labels) if self.source.labels else Labels()
+        return Labels() if self.source.labels_beside and len(found.entries) != classes else found
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def plan_from(last_run: RunRecord | None, inputs: PlanInputs) -> Plan | None:
     if last_run is None or last_run.plan is None or last_run.model is None or last_run.plan.key != inputs.key:
         return None
     classes = last_run.plan.classes
-    targets = targets_for(inputs, inputs.labels(), classes)
+    targets = targets_for(inputs, inputs.labels(classes), classes)
     return Plan(inputs.key, last_run.model, classes, last_run.settings, last_run.plan.remarks, targets)
 
 

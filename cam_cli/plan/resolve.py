@@ -93,7 +93,8 @@ def resolve(inputs: PlanInputs, cache: Cache = NO_CACHE) -> Resolved:
     known = cache.load("plan")
     if known is not None:
         with suppress(ValidationError):
-            return resolved(_DECIDED.validate_json(known), inputs.labels())
+            decided = _DECIDED.validate_json(known)
+            return resolved(decided, inputs.labels(decided.analysis.classes))
     network = load()
     decided = _decide(network, config)
     result = resolved(decided, network.labels)

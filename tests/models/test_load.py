@@ -276,7 +276,13 @@ WRONG: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "pickle": (lambda _: pickle.dumps({"a": 1}), "is a Python pickle, which can run any code"),
     "git-lfs": (lambda _: b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
     "html": (lambda _: b"<!DOCTYPE html><p>not found", "is a web page"),
-    "tflite": (lambda _: b"\x1c\0\0\0TFL3\0\0", "is a TensorFlow Lite file"),
+    "cut tflite": (lambda _: b"\x1c\0\0\0TFL3\0\0", "is damaged"),
+    "onnx": (lambda _: b"\x08\x08\x12\x07pytorch\x3a\x02\x0a\0\x42\x02\x10\x11", "is an ONNX model; convert it"),
+    "graph of a SavedModel": (lambda _: b"\x08\x01\x12\x02\x0a\0", "its name must be saved_model.pb"),
+    "zipped model": (
+        lambda d: zip_of(d / "z", **{"a__keras_model.h5": "x"}),
+        "holds a model, 'a/keras_model.h5'; unpack it",
+    ),
     "text": (lambda _: b"hello, world", "begins with b'hello, world'"),
     "zip": (lambda d: zip_of(d / "z", notes="x"), "is a zip file but no Keras model"),
     "pytorch": (
@@ -299,10 +305,11 @@ def test_what_is_no_model_is_told_for_what_it_is(kind: str, tmp_path: Path) -> N
 
 def test_folders_and_weights_alone_are_told_for_what_they_are(tmp_path: Path) -> None:
     model = classifier()
-    model.export(tmp_path / "exported", verbose=False)
-    message = refusal(tmp_path / "exported")
-    assert "is a SavedModel" in message
-    assert "model.save('model.keras')" in message
+    (tmp_path / "ckpt").mkdir()
+    for name in ("model.ckpt-1.index", "model.ckpt-1.data-00000-of-00001"):
+        (tmp_path / "ckpt" / name).write_bytes(b"\0" * 64)
+        assert "is a TensorFlow checkpoint" in refusal(tmp_path / "ckpt" / name)
+    assert "is a TensorFlow checkpoint" in refusal(tmp_path / "ckpt")
     (tmp_path / "folder").mkdir()
     assert "is a folder without a Keras model" in refusal(tmp_path / "folder")
     model.save_weights(tmp_path / "a.weights.h5")

@@ -37,6 +37,9 @@ CONFIGS = Path(__file__).parent.parent.parent / "configs"
 TEXTS = {
     "model": ("a.keras", "vgg16", "no"),
     "weights": ("a.h5", "b.h5", "c.h5"),
+    "signature": ("classify", "predict", "default"),
+    "model_input": ("image", "input:0", "a/b"),
+    "model_output": ("gender", "scores:0", "a/b"),
     "unsafe_lambda": ("false", "yes", "on"),
     "imports": ("keras_hub", "mypackage.layers", "json"),
     "layers": ("conv1", "conv2", "a/b"),
