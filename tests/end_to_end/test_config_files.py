@@ -13,14 +13,13 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from launcher import COMMAND
+from launcher import CommandServer
 from PIL import Image
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -75,18 +74,13 @@ def ended(process: subprocess.Popen[str]) -> Ended:
 
 
 @pytest.fixture
-def site(tmp_path: Path, model_file: Path) -> Site:
+def site(tmp_path: Path, model_file: Path, command_server: CommandServer) -> Site:
     """A site with small images, and with `smoothcam` and `nightly.sh` installed."""
     site = Site(tmp_path)
     programs = tmp_path / "opt" / "smoothcam" / "bin"
     for folder in (programs, site.images, site.out.parent, tmp_path / "etc" / "smoothcam"):
         folder.mkdir(parents=True)
-    command = programs / "smoothcam"
-    python = shlex.quote(sys.executable)
-    command.write_text(
-        f'#!/bin/sh\nPYTHONPATH={shlex.quote(str(REPOSITORY))} exec {python} -c {shlex.quote(COMMAND)} "$@"\n'
-    )
-    command.chmod(0o755)
+    command_server.install(programs / "smoothcam")
     shutil.copy(CONFIGS / "nightly.sh", programs)
     config = f"model: {model_file}\nlayers: conv1\nwrite: raw\n"
     for folder in (tmp_path / "etc" / "smoothcam", site.out.parent):
