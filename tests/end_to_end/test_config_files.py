@@ -47,8 +47,11 @@ class Site:
         return re.sub(r"(?<![\w/])/(opt|srv|etc)/(?!systemd)", rf"{self.root}/\1/", (CONFIGS / file).read_text())
 
     def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
-        """What cron or systemd leaves of an environment, and what the config file adds to it."""
-        return {"HOME": str(self.root), "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin", **variables}
+        """What cron or systemd leaves of an environment, and what the config file adds to it; and the cache of the tests."""
+        cache = {
+            "XDG_CACHE_HOME": os.environ["XDG_CACHE_HOME"]
+        }  # where it is empty, a network is traced, which takes longest
+        return {"HOME": str(self.root), "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin", **cache, **variables}
 
     def start(self, command: list[str], variables: Mapping[str, str]) -> subprocess.Popen[str]:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from launcher import ALONE
 from PIL import Image
 
 from cam_cli.engine import baselines, methods
@@ -19,7 +20,8 @@ from cam_cli.methods import METHODS, drawing_of, families
 from cam_cli.render.colour import table
 from cam_cli.render.picture import drawn
 
-WITH_ONE_MORE = """
+WITH_ONE_MORE = f"""
+{ALONE}
 from cam_cli.methods import METHODS, Drawing, Method
 
 METHODS["peak"] = Method("peak", "layer", "", "The largest feature map, cell by cell.", Drawing(from_minimum=True, power=0.5))

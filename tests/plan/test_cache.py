@@ -135,7 +135,17 @@ def test_the_second_start_opens_no_model_and_gives_the_same(
 
 
 @pytest.mark.parametrize(
-    "flags", [["--std-dev", "0.3"], ["--layer", "conv2"], ["--mean", "10"], ["--precision", "bfloat16"]]
+    "flags",
+    [
+        ["--std-dev", "0.3"],
+        ["--noise-scale", "absolute"],
+        ["--nsamples", "2"],
+        ["--seed", "3"],
+        ["--target", "star"],
+        ["--layer", "conv2"],
+        ["--mean", "10"],
+        ["--precision", "bfloat16"],
+    ],
 )
 def test_other_settings_are_not_taken_for_those_that_were_kept(
     flags: list[str],
@@ -270,7 +280,7 @@ def test_maps_do_not_depend_on_how_many_images_share_a_pass(model_file: Path) ->
     analysis = analyse(trace(network.model, network.input_shape), ["conv1"])
     draw = np.random.default_rng(0)
     subjects = [Subject(draw.normal(size=network.input_shape).astype(np.float32), str(i)) for i in range(7)]
-    engine = Explainer(network.model, analysis, Request(), images=1)
+    engine = Explainer(network.model, analysis, Request(nsamples=2), images=1)
     alone = engine.explain(subjects)
     for images in (2, 5):
         engine.share_passes(images)
