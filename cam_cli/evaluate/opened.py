@@ -28,7 +28,8 @@ class OpenedModel:
 
     def cache(self) -> Cache:
         """Return where the run keeps its traced graphs, which are the same here."""
-        return Cache(cache_folder(os.environ) if self.config.cache else None, PlanInputs.of(self.config, Path()).key)
+        key = PlanInputs.of(self.config, Path()).network_key
+        return Cache(cache_folder(os.environ) if self.config.cache else None, key)
 
 
 def open_model_of(

@@ -30,12 +30,13 @@ class Worker:
     def __init__(self, inputs: PlanInputs) -> None:
         config = inputs.config
         choose_device(config.device)
-        cache = Cache(cache_folder(os.environ) if config.cache else None, inputs.key)
+        folder = cache_folder(os.environ) if config.cache else None
+        cache, graphs = Cache(folder, inputs.key), Cache(folder, inputs.network_key)
         self.resolved = resolved = resolve(inputs, cache)
         plan, analysis = resolved.plan, resolved.analysis
         self._targets = plan.targets.count
         self._explainer = Explainer(
-            resolved.open_model, analysis, request_of(config), self._targets, config.batch, plan.precision, cache
+            resolved.open_model, analysis, request_of(config), self._targets, config.batch, plan.precision, graphs
         )
         self._tuner = BatchSizeTuner(self._explainer, cache, MOST_BYTES) if config.batch is None else None
         self._decode_settings = DecodeSettings(

@@ -508,7 +508,7 @@ def test_a_run_folder_that_may_no_longer_be_written_to_ends_the_run(
     run: Runs, tmp_path: Path, powerless: Launcher
 ) -> None:
     out = tmp_path / "out"
-    slow = 400  # noisy copies, so that the run is still at work when its folder is closed
+    slow = 200  # noisy copies, so that the run is still at work when its folder is closed
     command = powerless.start("explain", run.photos, "--model", run.model, "-o", out, *FLAGS, "--nsamples", slow)
     while not (out / "index.jsonl").exists() or not index_rows(out):
         time.sleep(0.002)
