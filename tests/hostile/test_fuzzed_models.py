@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,7 @@ def test_a_hundred_damaged_files_of_a_format_open_or_end_in_one_line(form: str, 
         capture_output=True,
         text=True,
         check=True,
+        env=os.environ | {"PYTHONPATH": str(HERE.parent.parent)},
     )
     results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert len(results) == 100

@@ -76,6 +76,11 @@ class _Builder:
         if len(operators) > _MOST_OPERATIONS:
             raise UnreadableError(f"has more than {_MOST_OPERATIONS:,} operations, more than any network")
         unknown = Counter(kind for kind in map(self._kind_of, operators) if kind not in OPERATIONS)
+        if "VAR_HANDLE" in unknown:
+            raise UnreadableError(
+                "keeps its weights in variables, whose values are not in the file; convert the model again with "
+                "TFLiteConverter.from_saved_model, or give the SavedModel"
+            )
         if unknown:
             listed = ", ".join(sorted(unknown)[:8])
             raise UnreadableError(
