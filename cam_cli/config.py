@@ -20,6 +20,9 @@ from cam_cli import config_values as values
 from cam_cli.methods import METHODS
 from cam_cli.yaml_source import KeyedError
 
+_LATER = ("imports", "signature", "model_input", "model_output")
+"""Settings that version 0.1 did not have: unset, they change no fingerprint, so that its results stay finished."""
+
 SECTIONS = ("Images", "Model", "Maps", "Output", "Run")
 """What settings are about, in the order of `--help`."""
 
@@ -267,8 +270,9 @@ class RunConfig(BaseModel):
         return {key: getattr(self, key) for key in (*keys, "signature", "model_input", "model_output")}
 
     def result_settings(self) -> dict[str, object]:
-        """Return, ready for JSON, the settings that can change a result: all but `NOT_IN_FINGERPRINT`, and `imports` if any."""
-        return self.model_dump(mode="json", exclude={*NOT_IN_FINGERPRINT, *(() if self.imports else ["imports"])})
+        """Return, ready for JSON, the settings that can change a result; those of `_LATER` only where they are set."""
+        later = {key for key in _LATER if not getattr(self, key)}
+        return self.model_dump(mode="json", exclude={*NOT_IN_FINGERPRINT, *later})
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from cam_cli.models.scaling import fitted_images
 from cam_cli.plan.cache import NO_CACHE, Cache
 from cam_cli.plan.plan import Plan, PlanInputs, targets_for
 from cam_cli.results.manifest import ModelRecord
+from cam_cli.window import WHOLE
 
 MOST_AUTO_SAMPLES = 200
 """With `nsamples: auto`, the noise stops here even if the tolerance is not met; the manifest has the error that remains."""
@@ -122,6 +123,7 @@ def _decide(network: Network, config: RunConfig) -> _Decided:
         "layers": paths,
         "labels": network.labels.digest(),
         "input": {"size": list(network.input_shape[:2]), **asdict(network.preprocessing)},
+        **_found_since_0_1(analysis),
     }
     return _Decided(
         analysis,
@@ -157,6 +159,13 @@ def _checked(network: Network, config: RunConfig, traced: Trace, analysis: Model
         images = fitted_images(network.input_shape, network.preprocessing)
         verify_predictions(network.model, traced, analysis.link, images)
     return remarks
+
+
+def _found_since_0_1(analysis: ModelAnalysis) -> dict[str, Any]:
+    """Return what version 0.1 did not find out and took otherwise; results of such networks are made anew."""
+    windows = {path: asdict(grid.window) for path, grid in analysis.grids.items() if grid.window != WHOLE}
+    found: dict[str, Any] = {"windows": windows} if windows else {}
+    return found | ({"score": analysis.link.score} if analysis.link is Link.LOG_PROBABILITY else {})
 
 
 def _with_precision(decided: _Decided, config: RunConfig, resolved: Resolved) -> _Decided:
