@@ -172,6 +172,18 @@ def test_a_weight_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     assert "it has no weights for layer 'conv2d'" in refusal(path)
 
 
+@pytest.mark.parametrize(
+    ("attribute", "value", "said"),
+    [("keras_version", "1.2.2", "was written by Keras 1"), ("backend", b"theano", "whose convolutions are mirrored")],
+)
+def test_older_files_than_can_be_read_right_are_refused(attribute: str, value: Any, said: str, tmp_path: Path) -> None:
+    path = Path(shutil.copy(DATA / "func.h5", tmp_path))
+    with h5py.File(path, "r+") as file:
+        for owner in (file, file["model_weights"]):
+            owner.attrs[attribute] = value
+    assert said in refusal(path)
+
+
 # --- meanings
 
 
