@@ -93,6 +93,20 @@ def test_an_unzipped_and_a_compressed_file_of_keras_2_are_the_same_model(tmp_pat
         )
 
 
+def test_calls_of_an_inner_model_count_from_0_or_1(tmp_path: Path) -> None:
+    """TensorFlow 2.2 and 2.3 counted those of a Sequential without an input layer from 0."""
+
+    def from_0(config: Any) -> Any:
+        text = json.dumps(config)
+        assert '["encoder", 1, 0' in text
+        return json.loads(text.replace('["encoder", 1, 0', '["encoder", 0, 0'))
+
+    opened = open_model(changed(tmp_path, "nested_seq_encoder.h5", from_0))
+    np.testing.assert_allclose(
+        outputs(opened, np.load(DATA / "x.npy")), np.load(DATA / "nested_seq_encoder.npy"), atol=1e-5
+    )
+
+
 # --- what has no counterpart is refused by name
 
 
