@@ -75,6 +75,8 @@ def read_description(path: Path, kind: Format) -> Description:
         raise ValueError(f"it is larger than {MOST_BYTES:,} bytes")
     try:
         written = json.loads(text)
+        if version.startswith(("0.", "1.")):
+            raise ModelError("was written by Keras 1; open it with Keras 2.2 and save it again")
         keras_2 = not version.startswith("3")
         if keras_2 and (refused := ", ".join(refused_operations(operations_of(written)))):
             raise ModelError(

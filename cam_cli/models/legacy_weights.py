@@ -92,6 +92,8 @@ def _wrapped(layer: Any, entry: Entry) -> tuple[Any, Entry] | None:
 
 
 def _load_flat(model: keras.Model, description: Entry, group: h5py.Group) -> None:
+    if group.attrs.get("backend") in (b"theano", "theano"):
+        raise ValueError("it was saved with Theano, whose convolutions are mirrored; save it again with TensorFlow")
     names = {name.replace("/", "_"): name for name in _names(group, "layer_names")}
     for layer, entry in _inner(model, description):
         weights = [weight for half in _in_order_of_keras_2(layer, entry) for weight in half]

@@ -93,6 +93,20 @@ def test_an_unzipped_and_a_compressed_file_of_keras_2_are_the_same_model(tmp_pat
         )
 
 
+def test_calls_of_an_inner_model_count_from_0_or_1(tmp_path: Path) -> None:
+    """TensorFlow 2.2 and 2.3 counted those of a Sequential without an input layer from 0."""
+
+    def from_0(config: Any) -> Any:
+        text = json.dumps(config)
+        assert '["encoder", 1, 0' in text
+        return json.loads(text.replace('["encoder", 1, 0', '["encoder", 0, 0'))
+
+    opened = open_model(changed(tmp_path, "nested_seq_encoder.h5", from_0))
+    np.testing.assert_allclose(
+        outputs(opened, np.load(DATA / "x.npy")), np.load(DATA / "nested_seq_encoder.npy"), atol=1e-5
+    )
+
+
 # --- what has no counterpart is refused by name
 
 
@@ -170,6 +184,18 @@ def test_a_weight_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with h5py.File(path, "r+") as file:
         file["model_weights"].attrs["layer_names"] = [b"dense"]
     assert "it has no weights for layer 'conv2d'" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "said"),
+    [("keras_version", "1.2.2", "was written by Keras 1"), ("backend", b"theano", "whose convolutions are mirrored")],
+)
+def test_older_files_than_can_be_read_right_are_refused(attribute: str, value: Any, said: str, tmp_path: Path) -> None:
+    path = Path(shutil.copy(DATA / "func.h5", tmp_path))
+    with h5py.File(path, "r+") as file:
+        for owner in (file, file["model_weights"]):
+            owner.attrs[attribute] = value
+    assert said in refusal(path)
 
 
 # --- meanings

@@ -172,6 +172,17 @@ def test_an_imported_module_brings_its_layers(name: str, own_package: str, tmp_p
     assert "Dense" not in keras.saving.get_custom_objects()
 
 
+@pytest.mark.parametrize("name", ["model.keras", "model.h5"])
+def test_it_brings_them_to_a_file_of_keras_2_too(name: str, own_package: str, tmp_path: Path) -> None:
+    old = pytest.importorskip("tf_keras")
+    doubled = type("Doubled", (old.layers.Layer,), {"call": lambda _, x: 2 * x})
+    body = [doubled(), old.layers.Conv2D(4, 3), old.layers.Flatten(), old.layers.Dense(3)]
+    model = old.Sequential([old.Input((8, 8, 3)), *body])
+    model.save(tmp_path / name)
+    opened = open_model(tmp_path / name, imports=(own_package,))
+    np.testing.assert_allclose(outputs(opened), model(X, training=False), atol=1e-5)
+
+
 def test_a_module_that_is_not_there_is_named(tmp_path: Path) -> None:
     network().save(tmp_path / "model.keras")
     with pytest.raises(UsageError, match=r"cannot import 'absent\.layers' \(No module named 'absent'\); install it"):
