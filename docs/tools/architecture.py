@@ -54,6 +54,7 @@ COMMON = (
     "methods",
     "quiet",
     "reporter",
+    "settings",
     "text",
     "version",
     "window",

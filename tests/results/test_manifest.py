@@ -145,6 +145,9 @@ def test_the_fingerprint_follows_exactly_what_decides_a_result(model_file: Path,
         "tolerance": 0.5,
         "derivatives": "exact",
         "precision": "bfloat16",
+        "signature": "serving_default",
+        "model_input": "image",
+        "model_output": "age",
     }
     neutral = {
         **{"output": "elsewhere", "sheet": True, "max_pixels": 10, "unsafe_lambda": True},
