@@ -167,7 +167,9 @@ def test_an_ensemble_is_explained_by_its_log_probability_at_a_layer_of_one_part(
     left, right = network(), network("tanh")
     left.name, right.name = "left", "right"
     ensemble = keras.Model(inputs, keras.layers.Average()([left(inputs), right(inputs)]))
-    ended = smoothcam("explain", image, "--model", saved(ensemble, tmp_path), "-o", tmp_path / "out", "--json")
+    ended = smoothcam(
+        "explain", image, "--model", saved(ensemble, tmp_path, layer=None), "-o", tmp_path / "out", "--json"
+    )
     assert ended.code == 0, ended.err
     assert "layer auto: taking right/active, which sees only a part" in ended.err
     assert "the score is the logarithm of the probability" in ended.err
@@ -184,7 +186,7 @@ def test_dropout_that_stays_on_is_said_and_nothing_is_called_exact(
     maps = keras.layers.Conv2D(6, 3, strides=4, activation="relu", name="maps")(inputs)
     dropped = keras.layers.Dropout(0.5)(keras.layers.GlobalAveragePooling2D()(maps), training=True)
     model = keras.Model(inputs, keras.layers.Dense(5, activation="softmax")(dropped))
-    ended = smoothcam("explain", image, "--model", saved(model, tmp_path), "-o", tmp_path / "out", "--json")
+    ended = smoothcam("explain", image, "--model", saved(model, tmp_path, layer=None), "-o", tmp_path / "out", "--json")
     assert ended.code == 0, ended.err
     assert "one draw of its randomness is explained" in ended.err
     assert {entry["derivatives"] for entry in ended.rows[0]["maps"]} == {"approximate"}
