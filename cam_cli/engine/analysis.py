@@ -13,12 +13,12 @@ import tensorflow as tf
 from cam_cli.engine.head import Head, head_kind, is_separable
 from cam_cli.engine.scores import Link, find_link, scores_of
 from cam_cli.errors import ModelError, UsageError
-from cam_cli.models.calls import Trace
-from cam_cli.models.card import Tokens
-from cam_cli.models.graph import random_operations
-from cam_cli.models.grid import Grid, grid_of, laid
-from cam_cli.models.memory import bytes_for_one_image
-from cam_cli.models.window.follow import Windows
+from cam_cli.graph.grid import Grid, grid_of, laid
+from cam_cli.graph.memory import bytes_for_one_image
+from cam_cli.graph.operations import random_operations
+from cam_cli.graph.tokens import Tokens
+from cam_cli.graph.trace import Trace
+from cam_cli.graph.window.follow import Windows
 
 __all__ = ["Link", "ModelAnalysis", "analyse", "last_output"]
 

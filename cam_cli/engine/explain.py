@@ -25,9 +25,9 @@ from cam_cli.engine.scores import probabilities
 from cam_cli.engine.selection import Selection
 from cam_cli.engine.tracing import INPUT, PassSpec
 from cam_cli.errors import UsageError
+from cam_cli.graph.memory import images_in_memory
 from cam_cli.machine import cores
 from cam_cli.methods import METHODS, Method, families
-from cam_cli.models.memory import images_in_memory
 
 ROWS_IN_A_PASS = 6
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from cam_cli.engine.scores import Link, find_link, scores_of
 from cam_cli.errors import UsageError
-from cam_cli.models.calls import concrete_function, run_model, trace
+from cam_cli.graph.trace import concrete_function, run_model, trace
 
 
 class ReluRule(StrEnum):

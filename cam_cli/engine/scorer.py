@@ -12,7 +12,7 @@ from cam_cli.engine.runner import compile_pass
 from cam_cli.engine.scores import probabilities
 from cam_cli.engine.tracing import PassSpec
 from cam_cli.errors import UsageError
-from cam_cli.models.calls import trace
+from cam_cli.graph.trace import trace
 
 
 class Scorer:

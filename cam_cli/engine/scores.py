@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from cam_cli.engine.bounds import bounds_of
 from cam_cli.errors import ModelError
-from cam_cli.models.calls import Trace
-from cam_cli.models.graph import is_learned
-from cam_cli.models.scaling import natural_images
+from cam_cli.graph.operations import is_learned
+from cam_cli.graph.scaling import natural_images
+from cam_cli.graph.trace import Trace
 
 _SAME_VALUES = {
     "Identity", "IdentityN", "Cast", "StopGradient", "PreventGradient", "EnsureShape", "Reshape", "Squeeze", "ExpandDims",

@@ -20,9 +20,9 @@ from cam_cli.engine.gradients import mirror
 from cam_cli.engine.noise import noise, sigma
 from cam_cli.engine.scores import Link, scores_of
 from cam_cli.errors import UsageError
-from cam_cli.models.calls import run_model, walk, watching
-from cam_cli.models.graph import part_of, random_operations
-from cam_cli.models.grid import Grid
+from cam_cli.graph.grid import Grid
+from cam_cli.graph.operations import part_of, random_operations
+from cam_cli.graph.trace import run_model, walk, watching
 from cam_cli.quiet import native_chatter_silenced
 
 INPUT = "input"

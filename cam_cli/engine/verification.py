@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cam_cli.engine.scores import Link, output_of, scores_of
 from cam_cli.errors import ModelError
-from cam_cli.models.calls import Trace, predict
+from cam_cli.graph.trace import Trace, predict
 
 _TOLERANCE = 1e-3
 _TOLERANCE_OF_HALVES = 2e-2

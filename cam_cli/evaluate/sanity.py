@@ -18,11 +18,11 @@ from cam_cli.engine.request import Explanation, Request, Subject
 from cam_cli.engine.scores import find_link
 from cam_cli.errors import ModelError, UsageError
 from cam_cli.evaluate.records import Sanity, Survival
+from cam_cli.graph.layers import choose_scales, describe_layers
+from cam_cli.graph.tokens import Tokens
+from cam_cli.graph.trace import trace
 from cam_cli.methods import families
 from cam_cli.metrics.comparison import spearman
-from cam_cli.models.calls import trace
-from cam_cli.models.card import Tokens
-from cam_cli.models.layers import choose_scales, describe_layers
 from cam_cli.models.randomise import layers_with_weights, randomised
 
 Maps = dict[tuple[str, str, int], NDArray[np.float32]]

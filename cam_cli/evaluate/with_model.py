@@ -20,12 +20,12 @@ from cam_cli.evaluate.evaluation import Metrics, ModelMetrics
 from cam_cli.evaluate.opened import OpenedModel
 from cam_cli.evaluate.records import Sanity
 from cam_cli.evaluate.sanity import maps_of, sanity
+from cam_cli.graph.trace import trace
 from cam_cli.images.fit import InputBox, fit
 from cam_cli.images.image import RgbImage
 from cam_cli.methods import METHODS
 from cam_cli.metrics.faithfulness import faithfulness
 from cam_cli.metrics.stability import stability
-from cam_cli.models.calls import trace
 from cam_cli.plan.resolve import request_of
 from cam_cli.render.upsample import upsample
 from cam_cli.results.manifest import MapRecord

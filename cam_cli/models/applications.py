@@ -14,9 +14,9 @@ from typing import Literal
 import keras
 
 from cam_cli.errors import ModelError
+from cam_cli.model_files.open import load_weights
 from cam_cli.models.bundled import bundled_models
 from cam_cli.models.card import InputCard, ModelCard
-from cam_cli.models.files import load_weights
 from cam_cli.models.source import imagenet_labels
 from cam_cli.quiet import native_chatter_silenced
 from cam_cli.text import reason_of

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from cam_cli.graph.tokens import Tokens
 from cam_cli.images.fit import Preprocessing
 from cam_cli.yaml_source import read_yaml
 
@@ -29,15 +30,6 @@ class InputCard(BaseModel):
     def preprocessing(self) -> Preprocessing:
         """Return the same without the size."""
         return Preprocessing(**self.model_dump(exclude={"size"}))
-
-
-class Tokens(BaseModel):
-    """How a transformer's tokens cover the image: `class_tokens` tokens of no position, then a grid of rows and columns."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    grid: tuple[int, int]
-    class_tokens: int = Field(1, ge=0)
 
 
 class ModelCard(BaseModel):

@@ -7,11 +7,11 @@ from typing import Literal
 import keras
 
 from cam_cli.errors import ModelError, UsageError
+from cam_cli.graph.memory import bytes_for_one_image, images_in_memory
+from cam_cli.graph.scaling import Scaling, is_large, scaling_of
+from cam_cli.graph.trace import Trace, is_whole_numbers, trace, walk
 from cam_cli.images.fit import CHANNELS, Preprocessing, unfit
-from cam_cli.models.calls import Trace, is_whole_numbers, trace, walk
 from cam_cli.models.card import InputCard
-from cam_cli.models.memory import bytes_for_one_image, images_in_memory
-from cam_cli.models.scaling import Scaling, is_large, scaling_of
 
 _DEFAULT_SIDE = 224
 _CHANNELS_OF_COUNT: dict[int | None, Literal["rgb", "rgba", "grey"]] = {None: "rgb", 1: "grey", 3: "rgb", 4: "rgba"}

@@ -8,14 +8,15 @@ from pathlib import Path
 import keras
 
 from cam_cli.errors import ModelError, UsageError
+from cam_cli.frozen_graphs.description import Choice, GraphDescription
+from cam_cli.frozen_graphs.model import GraphModel
+from cam_cli.graph.tokens import Tokens
+from cam_cli.graph.trace import Trace, choose_output
 from cam_cli.images.fit import Preprocessing
+from cam_cli.model_files.open import open_model
 from cam_cli.models.applications import applications, load_application, sha256_of_weights
 from cam_cli.models.bundled import bundled_models
-from cam_cli.models.calls import Trace, choose_output
-from cam_cli.models.card import InputCard, ModelCard, Tokens
-from cam_cli.models.files import open_model
-from cam_cli.models.frozen.description import Choice, GraphDescription
-from cam_cli.models.frozen.model import GraphModel
+from cam_cli.models.card import InputCard, ModelCard
 from cam_cli.models.inputs import Overrides, settle_input
 from cam_cli.models.labels import Labels, read_labels
 from cam_cli.models.outputs import with_output

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from cam_cli.errors import ModelError
-from cam_cli.models.calls import run_model, trace, walk
+from cam_cli.graph.trace import run_model, trace, walk
 from cam_cli.quiet import native_chatter_silenced
 from cam_cli.text import reason_of
 

@@ -20,16 +20,16 @@ from cam_cli.engine.tracing import Noise
 from cam_cli.engine.trial import try_bfloat16
 from cam_cli.engine.verification import verify_predictions
 from cam_cli.errors import UsageError
+from cam_cli.graph.layers import LayerInfo, choose_layer, choose_scales, describe_layers, find_layer
+from cam_cli.graph.operations import random_operations
+from cam_cli.graph.scaling import fitted_images
+from cam_cli.graph.trace import Trace, is_random_outside_predict
 from cam_cli.images.fit import Preprocessing, fit
 from cam_cli.images.natural_noise import natural_noise
 from cam_cli.methods import METHODS, families
-from cam_cli.models.calls import Trace, is_random_outside_predict
-from cam_cli.models.graph import random_operations
 from cam_cli.models.inputs import contradictions, input_scaling, traced_within_memory
 from cam_cli.models.labels import Labels
-from cam_cli.models.layers import LayerInfo, choose_layer, choose_scales, describe_layers, find_layer
 from cam_cli.models.load import Network, Overrides, load_network
-from cam_cli.models.scaling import fitted_images
 from cam_cli.plan.cache import NO_CACHE, Cache
 from cam_cli.plan.plan import Plan, PlanInputs, targets_for
 from cam_cli.results.manifest import ModelRecord

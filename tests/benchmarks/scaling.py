@@ -35,7 +35,7 @@ from cam_cli.engine.analysis import analyse
 from cam_cli.engine.explain import Explainer
 from cam_cli.engine.request import Request
 from cam_cli.engine.selection import Selection
-from cam_cli.models.calls import trace
+from cam_cli.graph.trace import trace
 from cam_cli.models.load import load_network
 
 EFFICIENTNET = ("efficientnet-lite0", "block6a_expand_activation")

@@ -66,9 +66,9 @@ def export(target: Path) -> None:
         import tensorflow as tf
 
         from cam_cli.engine.scores import Link, scores_of
+        from cam_cli.graph.trace import run_model
         from cam_cli.images.decode import decode
         from cam_cli.images.fit import fit
-        from cam_cli.models.calls import run_model
         from cam_cli.models.load import load_network
 
         network = load_network("efficientnet-lite0")

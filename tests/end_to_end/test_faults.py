@@ -32,8 +32,8 @@ from cam_cli.engine.explain import Explainer
 from cam_cli.engine.request import Request, Subject
 from cam_cli.errors import SmoothcamError
 from cam_cli.executors import worker
+from cam_cli.graph.trace import trace
 from cam_cli.interruption import Interruption
-from cam_cli.models.calls import trace
 from cam_cli.pipeline.run import explain_run
 from cam_cli.plan.plan import PlanInputs
 from cam_cli.results.layout import LOCK

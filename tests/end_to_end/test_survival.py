@@ -287,7 +287,7 @@ def test_passes_of_one_image_and_of_sixteen_make_the_same_maps(model_file: Path)
     from cam_cli.engine.explain import Explainer
     from cam_cli.engine.request import Request, Subject
     from cam_cli.engine.tracing import Noise
-    from cam_cli.models.calls import trace
+    from cam_cli.graph.trace import trace
     from cam_cli.models.load import load_network
 
     network = load_network(str(model_file))

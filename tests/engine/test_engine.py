@@ -25,7 +25,7 @@ from cam_cli.engine.request import Request, Subject
 from cam_cli.engine.selection import Selection
 from cam_cli.engine.tracing import Noise
 from cam_cli.errors import UsageError
-from cam_cli.models.calls import trace
+from cam_cli.graph.trace import trace
 
 SHAPE = (12, 10, 3)
 LAYERS = ("conv1", "conv2")

@@ -18,7 +18,7 @@ from cam_cli.engine.folding import folded
 from cam_cli.engine.gradients import mirror
 from cam_cli.engine.request import Request, Subject
 from cam_cli.engine.tracing import FrozenGraph, trace_pass
-from cam_cli.models.calls import trace
+from cam_cli.graph.trace import trace
 
 RNG = np.random.default_rng(3)
 SHAPE = (11, 9, 4)

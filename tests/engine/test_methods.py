@@ -18,9 +18,9 @@ from cam_cli.engine.head import Head
 from cam_cli.engine.methods import enlarged
 from cam_cli.engine.request import Subject
 from cam_cli.errors import UsageError
-from cam_cli.models.calls import trace
-from cam_cli.models.card import Tokens
-from cam_cli.models.layers import choose_layer, choose_scales, describe_layers
+from cam_cli.graph.layers import choose_layer, choose_scales, describe_layers
+from cam_cli.graph.tokens import Tokens
+from cam_cli.graph.trace import trace
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from cam_cli.engine.maps import correlation
 from cam_cli.engine.request import Explanation, Request, Subject
 from cam_cli.engine.tracing import Noise
 from cam_cli.errors import ModelError, SmoothcamError, UsageError
-from cam_cli.models.calls import trace, walk
+from cam_cli.graph.trace import trace, walk
 
 Array = NDArray[Any]
 SHAPE = (12, 10, 3)

@@ -19,7 +19,7 @@ from cam_cli.engine.head import Head
 from cam_cli.engine.request import Explanation, Request, Subject
 from cam_cli.engine.selection import Selection
 from cam_cli.engine.tracing import Noise
-from cam_cli.models.calls import trace
+from cam_cli.graph.trace import trace
 
 Array = NDArray[np.float32]
 SHAPE = (10, 8, 3)

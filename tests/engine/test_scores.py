@@ -19,7 +19,7 @@ from cam_cli.engine.scorer import Scorer
 from cam_cli.engine.scores import Link, find_link, scores_of
 from cam_cli.engine.verification import verify_predictions
 from cam_cli.errors import ModelError
-from cam_cli.models.calls import is_random_outside_predict, predict, trace
+from cam_cli.graph.trace import is_random_outside_predict, predict, trace
 
 layers, ops = keras.layers, keras.ops
 SHAPE = (12, 16, 3)

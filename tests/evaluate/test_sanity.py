@@ -19,11 +19,11 @@ from cam_cli.engine.request import Request, Subject
 from cam_cli.errors import ModelError, UsageError
 from cam_cli.evaluate.records import Sanity
 from cam_cli.evaluate.sanity import sanity
+from cam_cli.graph.trace import trace, walk
 from cam_cli.images.fit import InputBox, Preprocessing, fit
 from cam_cli.images.image import RgbImage
 from cam_cli.metrics.comparison import spearman
 from cam_cli.metrics.stability import jpeg, shifted, stability
-from cam_cli.models.calls import trace, walk
 from cam_cli.models.randomise import layers_with_weights, randomised
 
 Array = NDArray[Any]

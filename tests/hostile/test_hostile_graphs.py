@@ -14,12 +14,12 @@ import pytest
 import tensorflow as tf
 
 from cam_cli.errors import ModelError
-from cam_cli.models.files import open_model
-from cam_cli.models.frozen.bounds import MOST_VALUES
-from cam_cli.models.frozen.description import Kind, ReadRequest, UnreadableError
-from cam_cli.models.frozen.inline import MOST_NODES
-from cam_cli.models.frozen.model import GraphModel
-from cam_cli.models.frozen.read import read_graph
+from cam_cli.frozen_graphs.bounds import MOST_VALUES
+from cam_cli.frozen_graphs.description import Kind, ReadRequest, UnreadableError
+from cam_cli.frozen_graphs.inline import MOST_NODES
+from cam_cli.frozen_graphs.model import GraphModel
+from cam_cli.frozen_graphs.read import read_graph
+from cam_cli.model_files.open import open_model
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
 from frozen_files import nested, written
@@ -343,7 +343,7 @@ def test_a_parser_that_needs_too_much_memory_or_crashes_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = frozen(tmp_path / "a.pb", tf.identity)
-    monkeypatch.setattr("cam_cli.models.frozen.reader._MEMORY", 100 * 2**20)
+    monkeypatch.setattr("cam_cli.frozen_graphs.reader._MEMORY", 100 * 2**20)
     with pytest.raises(ModelError, match=r"the process that read it ended with") as caught:
         open_model(path)
     assert "\n" not in str(caught.value)
@@ -351,6 +351,6 @@ def test_a_parser_that_needs_too_much_memory_or_crashes_is_one_line(
 
 def test_a_parser_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = frozen(tmp_path / "a.pb", tf.identity)
-    monkeypatch.setattr("cam_cli.models.frozen.reader._SECONDS", 0.2)
+    monkeypatch.setattr("cam_cli.frozen_graphs.reader._SECONDS", 0.2)
     with pytest.raises(ModelError, match=r"could not be read within 0 s"):
         open_model(path)

@@ -18,9 +18,9 @@ import pytest
 from conftest import Command
 
 from cam_cli.errors import ConfigError, ModelError, UsageError
+from cam_cli.model_files.description import MOST_BYTES, code_runners, strangers
+from cam_cli.model_files.open import load_weights, open_model
 from cam_cli.models.card import read_card
-from cam_cli.models.description import MOST_BYTES, code_runners, strangers
-from cam_cli.models.files import load_weights, open_model
 from cam_cli.models.labels import MOST_BYTES as MOST_LABELS
 from cam_cli.models.labels import read_labels
 

@@ -19,13 +19,13 @@ from cam_cli.engine.analysis import Link, analyse
 from cam_cli.engine.explain import Explainer
 from cam_cli.engine.request import Request, Subject
 from cam_cli.errors import ModelError, UsageError
+from cam_cli.graph.layers import choose_layer, describe_layers
+from cam_cli.graph.trace import trace
 from cam_cli.images.fit import fit
 from cam_cli.images.image import RgbImage
 from cam_cli.models.applications import applications, load_application, sha256_of_weights
-from cam_cli.models.calls import trace
 from cam_cli.models.inputs import Overrides
 from cam_cli.models.labels import read_labels
-from cam_cli.models.layers import choose_layer, describe_layers
 from cam_cli.models.load import load_network
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")

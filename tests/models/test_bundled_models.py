@@ -15,11 +15,11 @@ from cam_cli.engine.analysis import analyse
 from cam_cli.engine.explain import Explainer
 from cam_cli.engine.request import Explanation, Request, Subject
 from cam_cli.errors import UsageError
+from cam_cli.graph.trace import trace
 from cam_cli.images.decode import decode
 from cam_cli.images.fit import InputBox, fit
 from cam_cli.images.image import RgbImage
 from cam_cli.models.bundled import bundled_models, choose_bundled
-from cam_cli.models.calls import trace
 from cam_cli.models.card import read_card
 from cam_cli.models.labels import read_labels
 from cam_cli.models.load import Network, load_network

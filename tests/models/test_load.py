@@ -19,12 +19,12 @@ from cam_cli.engine.analysis import analyse
 from cam_cli.engine.explain import Explainer
 from cam_cli.engine.request import Request, Subject
 from cam_cli.errors import ModelError, UsageError
+from cam_cli.graph.layers import choose_layer, describe_layers
+from cam_cli.graph.trace import trace
 from cam_cli.images.fit import fit
 from cam_cli.images.image import RgbImage
-from cam_cli.models.calls import trace
-from cam_cli.models.files import open_model
+from cam_cli.model_files.open import open_model
 from cam_cli.models.inputs import Overrides
-from cam_cli.models.layers import choose_layer, describe_layers
 from cam_cli.models.load import Network, load_network
 from cam_cli.models.source import sha256_of
 

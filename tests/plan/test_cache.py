@@ -266,7 +266,7 @@ def test_passes_do_not_grow_past_the_memory_that_their_images_may_take(
 
 def test_maps_do_not_depend_on_how_many_images_share_a_pass(model_file: Path) -> None:
     from cam_cli.engine.analysis import analyse
-    from cam_cli.models.calls import trace
+    from cam_cli.graph.trace import trace
     from cam_cli.models.load import load_network
 
     network = load_network(str(model_file))
