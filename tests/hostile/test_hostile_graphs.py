@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from frozen_files import nested, written
 
 from cam_cli.errors import ModelError
 from cam_cli.frozen_graphs.bounds import MOST_VALUES
@@ -20,9 +20,6 @@ from cam_cli.frozen_graphs.inline import MOST_NODES
 from cam_cli.frozen_graphs.model import GraphModel
 from cam_cli.frozen_graphs.read import read_graph
 from cam_cli.model_files.open import open_model
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
-from frozen_files import nested, written
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 
