@@ -11,8 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from cam_cli import ReadRequest as Wanted
-from cam_cli import explain
+from cam_cli import Request, explain
 from cam_cli.frozen_graphs.description import Choice, Kind, ReadRequest
 from cam_cli.frozen_graphs.model import GraphModel
 from cam_cli.frozen_graphs.read import read_graph
@@ -91,7 +90,7 @@ def largest_difference(
 ) -> float:
     """Return the largest difference of the maps of two models, as a share of the peak of the first."""
     names = tuple(names)
-    wanted = Wanted(methods=tuple(methods), nsamples=nsamples)
+    wanted = Request(methods=tuple(methods), nsamples=nsamples)
     worst = 0.0
     for one, two in zip(
         explain(first, images, names, (-1, 0), wanted), explain(second, images, names, (-1, 0), wanted), strict=True

@@ -19,6 +19,7 @@ from tensorflow.python.framework import tensor_util
 from cam_cli.frozen_graphs.allowed import CALLS
 from cam_cli.frozen_graphs.description import UnreadableError
 from cam_cli.frozen_graphs.source import NodeDef, node_name
+from cam_cli.text import one_line
 
 MOST_BYTES = 1_900_000_000
 """The variables of a graph must be smaller; a GraphDef cannot be larger than 2 GB."""
@@ -51,7 +52,9 @@ def variable_reader(
         reader = tf.train.load_checkpoint(str(prefix))
         shapes, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise UnreadableError(f"has a checkpoint that cannot be read, variables/variables.index: {error}") from error
+        raise UnreadableError(
+            f"has a checkpoint that cannot be read, variables/variables.index ({one_line(error, 160)}); copy it again"
+        ) from error
     saved = dict(_restored(nodes, functions))
     total = 0
 
