@@ -149,6 +149,12 @@ def _bounds(value: object) -> dict[str, float]:
     return bounds
 
 
+def _module(value: object) -> object:
+    if isinstance(value, str) and not all(part.isidentifier() for part in value.split(".")):
+        raise ValueError(f"must be modules such as keras_hub or mypackage.layers, not {value!r}")
+    return value
+
+
 def _matching(pattern: str, wanted: str) -> BeforeValidator:
     def check(value: object) -> str:
         match = re.fullmatch(pattern, str(value).strip())
@@ -161,6 +167,9 @@ def _matching(pattern: str, wanted: str) -> BeforeValidator:
 
 Text = Annotated[str, Field(min_length=1)]
 Names = Annotated[tuple[Text, ...], Field(min_length=1), BeforeValidator(_listed), AfterValidator(_unique)]
+Modules = Annotated[
+    tuple[Annotated[Text, BeforeValidator(_module)], ...], BeforeValidator(_listed), AfterValidator(_unique)
+]
 if TYPE_CHECKING:
     Method = str
 else:

@@ -1,18 +1,7 @@
 """Every error that smoothcam raises on purpose, and the exit codes of the command.
 
-    SmoothcamError            1   something fatal that no other kind describes
-    ├── UsageError            2   what was asked cannot be: a path, layer, filter, neuron or class
-    │   └── ConfigError       2   a value in a YAML file, the environment or a flag, with its position
-    ├── ModelError            1   a model that cannot be opened or explained
-    ├── ImageError            3   one image that cannot be read; becomes a record and stops no other image
-    ├── NoImagesError         4   nothing matched
-    ├── TooManyFailuresError  1   more images failed than the run was allowed
-    └── RunLockedError       11   another process is at work in the same run folder
-
 A message says what is wrong, where, and what to do next, in one line.
 """
-
-from __future__ import annotations
 
 from enum import IntEnum
 
@@ -36,18 +25,13 @@ class SmoothcamError(Exception):
 
 
 class UsageError(SmoothcamError):
-    """A request that cannot be met as it stands."""
+    """A request that cannot be met as it stands: a path, layer, filter, neuron or class that is not there."""
 
     exit_code = ExitCode.USAGE
 
 
 class ConfigError(UsageError):
-    """A setting that cannot be read; `position` says where it stands, such as `run.yaml:7:3`.
-
-    Args:
-        message: what is wrong and what to do.
-        position: where the value came from; printed before the message when not empty.
-    """
+    """A setting that cannot be read; `position`, such as `run.yaml:7:3`, is printed before the message where it is known."""
 
     def __init__(self, message: str, position: str = "") -> None:
         super().__init__(f"{position}: {message}" if position else message)
@@ -59,7 +43,7 @@ class ModelError(SmoothcamError):
 
 
 class ImageError(SmoothcamError):
-    """One image that cannot be explained; `stage` is the step that failed (`read`, `decode`, `fit`)."""
+    """One image that cannot be explained, which stops no other; `stage` is the step that failed (`read`, `decode`, `fit`)."""
 
     exit_code = ExitCode.SOME_FAILED
 

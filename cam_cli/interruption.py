@@ -1,7 +1,5 @@
 """When a run may be stopped by a signal: at once while it waits, and between two images while it works on them."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,11 +17,7 @@ class Interrupted(BaseException):
 
 
 class Interruption:
-    """Raises `Interrupted` when a signal comes: at once, or later where the code has deferred it. A second signal kills.
-
-    Args:
-        announce: called once with a message if a signal has to wait.
-    """
+    """Raises `Interrupted` when a signal comes; where the code defers it, announces that it has to wait; a second one kills."""
 
     def __init__(self, announce: Callable[[str], None] = lambda _: None) -> None:
         self.announce = announce
@@ -38,11 +32,7 @@ class Interruption:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Let the code inside finish before a signal takes effect.
-
-        Raises:
-            Interrupted: a signal came meanwhile, and the code outside is not deferred.
-        """
+        """Let the code inside finish before a signal takes effect; raises Interrupted then, unless deferred outside."""
         before, self._at_once = self._at_once, False
         try:
             yield
@@ -52,11 +42,7 @@ class Interruption:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Let a signal stop the code inside at once, within code that is deferred.
-
-        Raises:
-            Interrupted: a signal came. Exception: the reason that `stop` was given.
-        """
+        """Let a signal stop the code inside at once, though deferred outside; raises Interrupted, or what `stop` was given."""
         before, self._at_once = self._at_once, True
         try:
             self._check()

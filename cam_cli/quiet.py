@@ -1,7 +1,5 @@
 """Settings of native libraries: no messages on stderr, the TensorFlow backend of Keras, one thread for NumPy."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,11 +21,7 @@ def leave_the_cores_to_tensorflow() -> None:
 
 @contextmanager
 def native_chatter_silenced() -> Iterator[None]:
-    """Discard what is written to file descriptor 2 while the context lasts.
-
-    No setting of TensorFlow keeps its native code (`devices.cc`, `single_machine.cc`) from logging. Errors still arrive as
-    exceptions.
-    """
+    """Discard what is written to file descriptor 2: no setting keeps TensorFlow's native code from logging there."""
     saved = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:

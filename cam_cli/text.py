@@ -1,7 +1,5 @@
 """Text for messages, tables and records: file names, exceptions and cells, safe for a terminal and a spreadsheet."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterable
@@ -34,13 +32,9 @@ def printable(path: str | os.PathLike[str]) -> str:
 
 def from_printable(text: str) -> PurePosixPath:
     """Return the file name from which `printable` made `text`."""
-    parts = re.split(r"\\(\\|x[0-9a-f]{2})", text)
-    names = [os.fsencode(part) if i % 2 == 0 else _escaped_byte(part) for i, part in enumerate(parts)]
-    return PurePosixPath(os.fsdecode(b"".join(names)))
-
-
-def _escaped_byte(escape: str) -> bytes:
-    return b"\\" if escape == "\\" else bytes.fromhex(escape[1:])
+    escape = rb"\\(?:\\|x([0-9a-f]{2}))"
+    name = re.sub(escape, lambda match: bytes([int(match[1], 16)]) if match[1] else b"\\", os.fsencode(text))
+    return PurePosixPath(os.fsdecode(name))
 
 
 def shown(path: str | os.PathLike[str]) -> str:
@@ -62,20 +56,36 @@ def ranges(numbers: Iterable[int]) -> str:
 
 
 def one_line(error: BaseException, longest: int | None = None) -> str:
-    """Return an exception's message on one line, or its class if the message is empty.
-
-    A stack trace inside the message, as TensorFlow writes it, is left out.
-
-    Args:
-        longest: the message is cut after so many characters.
-    """
+    """Return a message without TensorFlow's stack traces on one line of at most `longest` characters, or its class if empty."""
     lines = [line.strip() for line in str(error).splitlines()]
     stack = [number for number, line in enumerate(lines) if line.startswith('File "')]
     words = " ".join(" ".join(lines[stack[-1] + 1 if stack else 0 :]).split())
     return words[:longest] or type(error).__name__
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of an exception's message that is not blank, or its class if there is none."""
-    lines = (line.strip() for line in str(error).splitlines())
-    return next((line for line in lines if line), type(error).__name__)
+def reason_of(error: BaseException, longest: int = 400) -> str:
+    """Return, on one line, why something failed, out of a message that may run over many lines; its class if it is empty.
+
+    Keras and TensorFlow write around the reason what they were given and where they were.
+
+    Args:
+        longest: the reason is cut after so many characters.
+    """
+    text = _STYLE.sub("", str(error))
+    text = _BEFORE.split(text)[-1]
+    parts = [" ".join(part.split()) for part in re.split(r"\n\s*\n|\n(?=\s*\S)", text)]
+    told = [part for part in parts if part and not _AROUND.match(part)]
+    reason = _DUMP.split(next(iter(told), ""))[0].rstrip(" :,")
+    if len(reason) > longest:
+        reason = reason[:longest] + " ..."
+    return reason or type(error).__name__
+
+
+_STYLE = re.compile("\x1b\\[[0-9;]*m")
+_BEFORE = re.compile(r"Exception encountered: |Error message: ")
+_AROUND = re.compile(
+    r"Exception encountered when calling|A total of \d+ objects could not be loaded|(Call )?arguments received by|config=|"
+    r"Full (object )?config|Received: config|List of objects|\{\{node|•|Detected at node|Stack trace|File \"|Traceback|<class ",
+    re.IGNORECASE,
+)
+_DUMP = re.compile(r"(?:Full (?:object )?config|config|Received: config)\s*[:=]\s*\{|\{'(?:module|class_name|name)':")

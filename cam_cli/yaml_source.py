@@ -42,11 +42,9 @@ _SHOWN_CHARACTERS = 60
 class Tree:
     """Settings before their types are known: text, None, lists and mappings.
 
-    Attributes:
-        name: the file, as messages name it.
-        data: the top-level mapping; scalars are str, plain `null`, `~` and nothing are None.
-        positions: where each value is, `file:line:column` (1-based), or the flag or variable that gave it.
-        key_positions: the same for each key.
+    name: the file, as messages name it. data: the top-level mapping; scalars are str, plain `null`, `~` and nothing are None.
+    positions: where each value is, `file:line:column` (1-based), or the flag or variable that gave it. key_positions: of each
+    key.
     """
 
     name: str = ""
@@ -69,20 +67,15 @@ class KeyedError(ValueError):
 
 
 def read_yaml(path: Path, model: type[M]) -> M:
-    """Read one YAML file into `model`.
-
-    Raises:
-        ConfigError: the file cannot be read, is not one YAML mapping, or does not fit the model.
-    """
+    """Read one YAML file into `model`; raises ConfigError if it cannot be read or does not fit."""
     return validated(read_tree(path), model)
 
 
 def read_tree(path: Path) -> Tree:
     """Read a YAML file of up to 1 MiB and 10,000 values, aliases written out; an empty one is an empty tree.
 
-    Raises:
-        ConfigError: no such file, a folder, not UTF-8, not YAML, several documents, a top level that is no
-            mapping, a key given twice, a key or tag that is not plain, an anchor that holds itself, too much.
+    Raises ConfigError for no such file, a folder, not UTF-8, not YAML, several documents, a top level that is no mapping, a key
+    given twice, a key or tag that is not plain, an anchor that holds itself, too much.
     """
     name = shown_if_odd(path)
     loader = _Loader(_read_text(path, name))
@@ -105,11 +98,7 @@ def read_tree(path: Path) -> Tree:
 
 
 def validated(tree: Tree, model: type[M]) -> M:
-    """Return the tree's values as a `model`.
-
-    Raises:
-        ConfigError: a value or key does not fit; of several mistakes, the first in the file is reported.
-    """
+    """Return the tree's values as a `model`; raises ConfigError for the first value or key in the file that does not fit."""
     try:
         return model.model_validate(dict(tree.data))
     except ValidationError as error:
@@ -166,8 +155,6 @@ def _too_much(position: str) -> ConfigError:
 
 
 class _Builder:
-    """Turns nodes into plain values and keeps their positions."""
-
     def __init__(self) -> None:
         self.positions: dict[Loc, str] = {}
         self.key_positions: dict[Loc, str] = {}
@@ -296,7 +283,6 @@ def _plain(node: _Schema, schema: _Schema) -> _Schema:
 
 
 def _phrase(node: _Schema, schema: _Schema) -> str:
-    """Return what a JSON Schema node asks for, in words."""
     node = _plain(node, schema)
     if "anyOf" in node:
         return " or ".join(_phrase(option, schema) for option in node["anyOf"] if option.get("type") != "null")

@@ -1,7 +1,5 @@
 """The front door: one thin file for each command, which parses, calls and prints."""
 
-from __future__ import annotations
-
 import signal
 import sys
 import warnings

@@ -1,14 +1,12 @@
 """The bounds in `audit:` of a config, and exit code 5 if a command finds one crossed."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import click
 
-from cam_cli.cli.table import Command, remark
+from cam_cli.cli.table import Command, config_option, remark
 from cam_cli.errors import ExitCode
 
 Bounds = Mapping[str, float]
@@ -18,19 +16,12 @@ def bounds_option(command: Command) -> Command:
     """Add the option that names a config; the command gets the bounds in it."""
 
     def read(context: click.Context, _option: click.Parameter, file: Path | None) -> Bounds | None:
-        from cam_cli.config import resolve
+        from cam_cli.settings import resolve
 
         return None if context.resilient_parsing else resolve({}, os.environ, file).config.audit
 
-    return click.option(
-        "-c",
-        "--config",
-        "bounds",
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        callback=read,
-        help="YAML file whose `audit:` has bounds to keep, such as max_changed_predictions: 2%.",
-    )(command)
+    help_text = "YAML file whose `audit:` has bounds to keep, such as max_changed_predictions: 2%."
+    return config_option("bounds", help_text, read)(command)
 
 
 def audited(
@@ -41,11 +32,7 @@ def audited(
 ) -> int:
     """Warn of each bound that is crossed, a line each, and return exit code 5 if any is, else `otherwise`.
 
-    Args:
-        bounds: by rule; `max_x` and `min_x` bound the figure x. A rule without a figure is passed over.
-        figures: what a command found, by name.
-        warn: takes a line.
-        otherwise: the command's own exit code.
+    bounds: by rule; `max_x` and `min_x` bound the figure x; a rule without a figure is passed over. figures: by name.
     """
     lines = crossed(bounds or {}, figures)
     for line in lines.values():

@@ -1,7 +1,5 @@
 """`smoothcam config`: write, check and show the settings of a run."""
 
-from __future__ import annotations
-
 import json
 import textwrap
 from pathlib import Path
@@ -11,8 +9,9 @@ import click
 import yaml
 
 from cam_cli.cli.options import RunCommand, resolve_options, run_options
-from cam_cli.config import SETTINGS, Resolved, resolve
+from cam_cli.config import SETTINGS
 from cam_cli.errors import ConfigError, UsageError
+from cam_cli.settings import Resolved, resolve
 from cam_cli.text import escaped, shown_if_odd
 
 
@@ -88,7 +87,6 @@ def shown_yaml(resolved: Resolved) -> str:
 
 
 def _yaml_value(value: object) -> str:
-    """Return a value as YAML text on one line."""
     items = value if isinstance(value, tuple) else (value,)
     odd = any(isinstance(item, str | Path) and not str(item).isprintable() for item in items)
     plain = json.loads(json.dumps(value, default=str))

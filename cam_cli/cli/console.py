@@ -19,9 +19,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 import click
-from tqdm import tqdm
 
-from cam_cli.cli.progress import Progress
+from cam_cli.cli.progress import Bar, Progress, is_terminal
 from cam_cli.errors import SmoothcamError, UsageError
 from cam_cli.interruption import Interrupted
 from cam_cli.text import escaped
@@ -38,13 +37,8 @@ class Console:
     """Shows a run on stderr and in a log file and, when asked, writes one line of JSON for each image to stdout.
 
     Lines may come from any thread. A stderr that is gone, or a log that cannot be written to any more, ends no run. The log
-    has all lines whatever stderr shows, but those of skipped images only with `verbose`.
-
-    Args:
-        progress_every: seconds between two lines on how far the run is, in the log and where stderr is no terminal.
-
-    Raises:
-        UsageError: the log file cannot be opened.
+    has all lines whatever stderr shows, but those of skipped images only with `verbose`, and a line on how far the run is every
+    `progress_every` seconds. Raises UsageError if it cannot be opened.
     """
 
     json_lines: bool = False
@@ -61,9 +55,9 @@ class Console:
         self._over = threading.Event()
         self._ticker: threading.Thread | None = None
         self._stderr = _own_stderr()
-        self._live = not self.quiet and _is_terminal(self._stderr)
-        self._data_beside_bar = self._live and _is_terminal(sys.stdout)
-        self._bar = _Bar(self._stderr, live=self._live)
+        self._bar = Bar(self._stderr, hidden=self.quiet)
+        self._live = not self._bar.disable
+        self._data_beside_bar = self._live and is_terminal(sys.stdout)
 
     def __enter__(self) -> Console:
         if self._log is not None or not self.quiet:
@@ -74,14 +68,12 @@ class Console:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
-        if self._ticker is not None:
-            self._ticker.join()
+        was_finished = self._over.is_set()
+        self.finish()
         with self._lock:
-            self._live = False
-            self._print("")
             if error is not None:
-                self._tell("info", str(self._progress), shown=self.verbose)
+                if not was_finished:
+                    self._tell("info", str(self._progress), shown=self.verbose)
                 named = "" if isinstance(error, SmoothcamError) else f"{type(error).__name__}: "
                 self._note("error", f"{named}{error}")
             if self._log is not None:
@@ -113,12 +105,17 @@ class Console:
         with self._lock:
             self._progress.total = total
 
-    def image(self, row: Row, *, skipped: bool) -> None:
-        """Count an image, and print its row where rows are wanted; what failed now was told by `warn`.
+    def finish(self) -> None:
+        """Draw no bar, and tell no progress, from now on."""
+        self._over.set()
+        if self._ticker is not None and self._ticker is not threading.current_thread():
+            self._ticker.join()
+        with self._lock:
+            self._print("", bar=False)
+            self._live = False
 
-        Raises:
-            Interrupted: nobody reads stdout any more.
-        """
+    def image(self, row: Row, *, skipped: bool) -> None:
+        """Count an image, and print its row where rows are wanted; raises Interrupted if nobody reads stdout any more."""
         failed = row["status"] == "failed"
         with self._lock:
             self._progress.count(row["path"], failed=failed, skipped=skipped)
@@ -173,23 +170,9 @@ class Console:
         with suppress(OSError, ValueError):
             self._bar.clear()
             self._stderr.write(lines)
-            if bar and self._live and self._progress.begun:
-                done, total = self._progress.share
-                self._bar.n, self._bar.total = done, total or None
-                self._bar.bar_format = "{percentage:3.0f}%|{bar}| {desc}" if total else "{desc}"
-                self._bar.set_description_str(self._progress.brief)
+            if bar and self._live:
+                self._bar.draw(self._progress)
             self._stderr.flush()
-
-
-class _Bar(tqdm):  # type: ignore[type-arg]
-    """A bar that is drawn when it is told to, and has no thread of its own."""
-
-    monitor_interval = 0
-    _lock = threading.RLock()
-
-    def __init__(self, file: TextIO, *, live: bool) -> None:
-        unicode = (getattr(file, "encoding", None) or "").lower().startswith("utf")
-        super().__init__(file=file, disable=not live, delay=1, leave=False, dynamic_ncols=True, ascii=not unicode)
 
 
 def _own_stderr() -> TextIO:
@@ -201,10 +184,6 @@ def _own_stderr() -> TextIO:
     return open(descriptor, "w", encoding=sys.stderr.encoding, errors="backslashreplace")  # noqa: PTH123
 
 
-def _is_terminal(stream: TextIO | None) -> bool:
-    return stream is not None and not stream.closed and stream.isatty()
-
-
 def _opened(path: Path) -> io.FileIO:
     try:
         return io.FileIO(path, "a")
@@ -213,7 +192,6 @@ def _opened(path: Path) -> io.FileIO:
 
 
 def _words(row: Row, *, skipped: bool) -> str:
-    """Return an image's row in a few words."""
     parts = ["already done" if row["status"] == "ok" else "failed before"] if skipped else []
     parts += [f"{row['error']['stage']}: {row['error']['message']}"] if row["error"] else []
     parts += [f"{entry['label']} {entry['probability']:.2f}" for entry in row["predictions"][:1]]

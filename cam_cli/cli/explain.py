@@ -1,7 +1,5 @@
 """`smoothcam explain`."""
 
-from __future__ import annotations
-
 import json
 import signal
 import threading

@@ -1,7 +1,5 @@
 """`smoothcam layers`."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from typing import Any
@@ -22,8 +20,8 @@ def layers(everything: bool, as_json: bool, **options: Any) -> None:
     config = resolve_options(options).config
 
     with native_chatter_silenced():
-        from cam_cli.models.calls import trace
-        from cam_cli.models.layers import choose_layer, describe_layers
+        from cam_cli.graph.layers import choose_layer, describe_layers
+        from cam_cli.graph.trace import trace
         from cam_cli.models.load import Overrides, load_network
 
     network = load_network(config.model, overrides=Overrides(**config.model_settings()))

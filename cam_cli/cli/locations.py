@@ -1,7 +1,5 @@
 """Parameters of commands that are a path or the URL of an object store."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`smoothcam models`."""
 
-from __future__ import annotations
-
 import json
 import textwrap
 

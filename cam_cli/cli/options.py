@@ -1,19 +1,17 @@
 """The flags of a run, made from the settings of `cam_cli.config`; here values stay text and defaults unset."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
-from cam_cli.cli.table import Command
-from cam_cli.config import SECTIONS, SETTINGS, Resolved, Setting, flag_name, resolve
+from cam_cli.cli.table import Command, config_option
+from cam_cli.config import SECTIONS, SETTINGS, Setting, flag_name
 from cam_cli.methods import METHODS
 from cam_cli.models.bundled import bundled_models, layer_names
+from cam_cli.settings import Resolved, resolve
 
 _FILE_KINDS = {"FILE": "file", "FOLDER|URL": "dir", "NAME|PATH": "file"}
 """What a shell completes by itself, by metavar."""
@@ -67,15 +65,8 @@ def _with_flags(command: Command, settings: Iterable[Setting]) -> Command:
                 help=setting.flag_help,
             )
         command = option(command)
-    config = click.option(
-        "-c",
-        "--config",
-        "config_file",
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        help="YAML file of settings (see `config init`); flags and SMOOTHCAM_* variables win over it.",
-    )
-    return config(command)
+    help_text = "YAML file of settings (see `config init`); flags and SMOOTHCAM_* variables win over it."
+    return config_option("config_file", help_text)(command)
 
 
 class _SettingText(click.types.StringParamType):

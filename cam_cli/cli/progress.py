@@ -1,11 +1,14 @@
-"""How far a run is: counts, the rate of late, and an honest guess of the time left."""
+"""How far a command is: counts, the rate of late, an honest guess of the time left, and the bar that shows them."""
 
-from __future__ import annotations
-
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TextIO
+
+from tqdm import tqdm
 
 _SLOT = 2.0
 """Seconds between two marks at least, so that the images of one pass, which come together, share one."""
@@ -65,19 +68,19 @@ class Progress:
     @property
     def seconds_left(self) -> float | None:
         """Seconds until all images are done, if none of them is finished already; None where it cannot be told."""
-        if self._known_total is None or self.rate is None:
+        if self.known_total is None or self.rate is None:
             return None
-        return (self._known_total - self.done) / self.rate
+        return (self.known_total - self.done) / self.rate
+
+    @property
+    def known_total(self) -> int | None:
+        """How many images there will be; none once more have come, as the folder has grown."""
+        return self.total if self.total is not None and self.done <= self.total else None
 
     @property
     def begun(self) -> bool:
         """Whether there is anything to tell."""
         return bool(self.done or self.total)
-
-    @property
-    def share(self) -> tuple[int, int]:
-        """Images met, and of how many; 0 where that is not known."""
-        return self.done, self._known_total or 0
 
     @property
     def brief(self) -> str:
@@ -94,13 +97,8 @@ class Progress:
         parts += [f"last {self.last}"] if self.last else []
         return ", ".join(parts)
 
-    @property
-    def _known_total(self) -> int | None:
-        """How many images there will be; none once more have come, as the folder has grown."""
-        return self.total if self.total is not None and self.done <= self.total else None
-
     def _counted(self, of: str) -> str:
-        total = self._known_total
+        total = self.known_total
         of_total = "" if total is None else f"{of}{total:,}"
         return f"{self.done:,}{of_total} image{'' if (total or self.done) == 1 else 's'}"
 
@@ -111,6 +109,37 @@ class Progress:
         rate, left = self.rate, self.seconds_left
         parts = [(f"{rate:.2g}" if rate < 10 else f"{rate:,.0f}") + unit] if rate else []
         return parts + ([f"{duration(left)} left"] if left else [])
+
+
+class Bar(tqdm):  # type: ignore[type-arg]
+    """Draws a `Progress` when it is told to, if `file` is a terminal and the bar is not `hidden`; it has no thread."""
+
+    monitor_interval = 0
+    _lock = threading.RLock()
+
+    def __init__(self, file: TextIO, *, hidden: bool) -> None:
+        unicode = (getattr(file, "encoding", None) or "").lower().startswith("utf")
+        disable = hidden or not is_terminal(file)
+        super().__init__(file=file, disable=disable, delay=1, leave=False, dynamic_ncols=True, ascii=not unicode)
+
+    def draw(self, progress: Progress) -> None:
+        """Draw the bar, or draw it again; a terminal that is gone does no harm."""
+        if not self.disable and progress.begun:
+            self.n, self.total = progress.done, progress.known_total or None
+            self.bar_format = "{percentage:3.0f}%|{bar}| {desc}" if self.total else "{desc}"
+            with suppress(OSError, ValueError):
+                self.set_description_str(progress.brief)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        with suppress(OSError, ValueError):
+            self.clear()
+        super().close()
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return True if a person may be looking at what is written to a stream."""
+    return stream is not None and not stream.closed and stream.isatty()
 
 
 def duration(seconds: float) -> str:

@@ -1,13 +1,12 @@
 """`smoothcam report`."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 
 import click
 
 from cam_cli.cli.locations import LocalRun
+from cam_cli.cli.progress import Bar, Progress
 from cam_cli.cli.table import remark
 
 
@@ -34,11 +33,13 @@ def report(run: Path, output: Path | None, quiet: bool) -> int:
     """
     from cam_cli.report.write import write_report
 
-    with click.progressbar(length=1, label="report", file=sys.stderr, hidden=quiet or not sys.stderr.isatty()) as bar:
+    progress = Progress()
+    with Bar(sys.stderr, hidden=quiet) as bar:
 
         def on_progress(total: int) -> None:
-            bar.length = total
-            bar.update(1)
+            progress.total = total
+            progress.count("", failed=False, skipped=False)
+            bar.draw(progress)
 
         done = write_report(run, output, on_progress)
     images = f"{done.images:,} image{'' if done.images == 1 else 's'}"

@@ -1,10 +1,9 @@
 """What commands print: the format of their output, text tables, CSV, and remarks on stderr."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -17,6 +16,12 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def format_option(*forms: str, help: str) -> Callable[[Command], Command]:  # noqa: A002 - click's own name
     """Return the option `--format`, whose value the command gets as `form`; the first of `forms` is the default."""
     return click.option("--format", "form", type=click.Choice(forms), default=forms[0], show_default=True, help=help)
+
+
+def config_option(name: str, help: str, callback: Any = None) -> Callable[[Command], Command]:  # noqa: A002
+    """Return the option `--config`, whose value the command gets as `name`: a path, or what `callback` reads from it."""
+    kind = click.Path(path_type=Path)
+    return click.option("-c", "--config", name, metavar="FILE", type=kind, callback=callback, help=help)
 
 
 def remark(text: str) -> None:

@@ -25,6 +25,8 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 _FOR_THE_MAIN_THREAD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGPIPE)
+"""Blocked in the threads and in the processes that they start, which ignore them once they run."""
+
 _STARTS = 3
 _START_SECONDS = 120.0
 _END_SECONDS = 1.0
@@ -38,19 +40,15 @@ def decoders_for(cores: int) -> int:
 
 
 class DecoderPool(AbstractContextManager["DecoderPool"]):
-    """Decoder processes, each with a thread that sends it jobs and receives its answers; a context manager.
-
-    Args:
-        workers: how many processes.
-        timeout: seconds that reading and decoding one image may take.
-    """
+    """Decoder processes, each with a thread that serves it; reading and decoding one image may take `timeout` seconds."""
 
     def __init__(self, workers: int, timeout: float) -> None:
         self._decoders = [_Decoder(timeout) for _ in range(workers)]
         self._idle: SimpleQueue[_Decoder] = SimpleQueue()
         for decoder in self._decoders:
             self._idle.put(decoder)
-        self._threads = ThreadPoolExecutor(workers, "decoder", initializer=_leave_signals_to_the_main_thread)
+        block = (signal.SIG_BLOCK, _FOR_THE_MAIN_THREAD)
+        self._threads = ThreadPoolExecutor(workers, "decoder", signal.pthread_sigmask, block)
 
     def start(self) -> None:
         """Start the processes that are not running, without waiting for them."""
@@ -67,8 +65,7 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
                 one, in the caller's thread, as they are needed.
             ahead: how many are taken beyond the one yielded.
 
-        Raises:
-            SmoothcamError: no decoder process can be started.
+        Raises SmoothcamError if no decoder process can be started.
         """
         waiting: deque[tuple[T, Future[Decoded]]] = deque()
         try:
@@ -174,11 +171,11 @@ class _Decoder:
 
 
 class _Process:
-    """One decoder process, from its start to its end."""
-
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair()
         self._socket.settimeout(_LOOK_SECONDS)
+        as_here = {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUTF8": str(sys.flags.utf8_mode)}
+        one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         with theirs:
             try:
                 self._popen = subprocess.Popen(
@@ -186,7 +183,7 @@ class _Process:
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
-                    env=os.environ | _environment(),
+                    env=os.environ | as_here | one_thread,
                 )
             except OSError:
                 self._socket.close()
@@ -240,17 +237,6 @@ class _Process:
                 raise EOFError
             rest = rest[received:]
         return data
-
-
-def _leave_signals_to_the_main_thread() -> None:
-    """Block them in this thread and in the processes that it starts, which ignore them once they run."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_MAIN_THREAD)
-
-
-def _environment() -> dict[str, str]:
-    """Return variables that give a process the import path of this one, and one thread for its arithmetic."""
-    paths = {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUTF8": str(sys.flags.utf8_mode)}
-    return paths | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 def _failed(kind: str, message: str) -> Decoded:

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapt
 
 from cam_cli.errors import UsageError
 from cam_cli.evaluate.shapes import Box, Mask, Polygons, Runs, Shape, Size, check_size
-from cam_cli.images.formats import IMAGE_EXTENSIONS
+from cam_cli.images.formats import endings_read
 from cam_cli.images.pillow import strict_and_unlimited
 from cam_cli.results.manifest import TargetRecord
 from cam_cli.text import from_printable, one_line, shown
@@ -38,20 +38,15 @@ def read_annotations(path: Path, root: Path | None = None) -> AnnotationList | M
     `.png`: 0 is background, every other value an instance of any class; in 8 bits, 255 beside others is Pascal VOC's outline.
 
     Two classes are the same if their WordNet ids are; if one side has no id, if their indices are (boxes by image), or one of
-    their names.
-
-    Raises:
-        UsageError: the file or folder is of no such kind, or damaged; the message names the file and the entry.
+    their names. Raises UsageError, which names the file and the entry, if it is of no such kind, or damaged.
     """
     if not path.is_dir():
         return AnnotationList(path, _images_of_json(path), root)
     has_xml, has_png = (any(path.rglob(f"*.{ending}")) for ending in ("xml", "png"))
-    if has_xml and has_png:
-        raise UsageError(f"{shown(path)} holds both .xml and .png files; name a folder that holds one kind")
-    if not has_xml and not has_png:
-        raise UsageError(
-            f"{shown(path)} holds neither Pascal VOC files (.xml) nor masks (.png); name a folder that does"
-        )
+    if has_xml == has_png:
+        both = "both .xml and .png files; name a folder that holds one kind"
+        neither = "neither Pascal VOC files (.xml) nor masks (.png); name a folder that does"
+        raise UsageError(f"{shown(path)} holds {both if has_xml else neither}")
     return MaskFolder(path) if has_png else AnnotationList(path, list(_images_of_voc(path)), root)
 
 
@@ -75,10 +70,7 @@ def _synonyms(names: str) -> set[str]:
 
 @dataclass(frozen=True)
 class _Image:
-    """What is annotated of an image.
-
-    names: its path as annotated; where there are several, the first has precedence. source: for messages.
-    """
+    """What is annotated of an image; of several names, paths as annotated, the first has precedence."""
 
     names: tuple[str, ...]
     source: str
@@ -304,7 +296,7 @@ def _image_of_voc(data: bytes, name: Path, source: str) -> _Image:
         objects.append((_Class((element.findtext("name") or "").strip()), Box(left - 1, top - 1, right, bottom)))
     size = None if tree.find("size") is None else (int(_number(tree, "size/width")), int(_number(tree, "size/height")))
     file_name = _last_part((tree.findtext("filename") or "").strip())
-    has_ending = file_name.lower().endswith(tuple(f".{ending}" for ending in IMAGE_EXTENSIONS))
+    has_ending = file_name.lower().endswith(tuple(f".{ending}" for ending in endings_read()))
     return _Image((str(name.with_name(file_name)), str(name)) if has_ending else (str(name),), source, size, objects)
 
 

@@ -25,13 +25,8 @@ def interval(values: Sequence[float], seed: int = 0, draws: int = 2000, level: f
     The same values in the same order give the same interval. Few values give too narrow an interval.
 
     Args:
-        values: one finite number per image.
-        seed: of the draws.
-        draws: how many samples.
+        values: one number per image; raises ValueError if there is none, or one is not finite.
         level: the share of the means inside, 0 to 1.
-
-    Raises:
-        ValueError: no values, or one that is not finite.
     """
     numbers = np.asarray(values, np.float64)
     if numbers.ndim != 1 or not numbers.size or not np.isfinite(numbers).all():

@@ -18,8 +18,8 @@ from cam_cli.results.reader import ImageResult, RunReader
 CANVAS = 64
 """Maps of different grids are compared on the image, its longer side at so many pixels."""
 
-_KINDS = ("newly_failed", "newly_blank", "prediction_changed")
-"""What may have happened to an image, the worst first."""
+_KINDS = {"newly_failed": "newly failed", "newly_blank": "newly blank", "prediction_changed": "other class"}
+"""What may have happened to an image, the worst first, and how people are told."""
 
 State = Literal["ok", "blank", "nonfinite", "failed"]
 
@@ -67,12 +67,7 @@ class ImageChange(_Record):
 
     def changes(self) -> list[str]:
         """Return what became worse or other, in words for people."""
-        words = {
-            "newly failed": self.newly_failed,
-            "newly blank": self.newly_blank,
-            "other class": self.prediction_changed,
-        }
-        return [word for word, holds in words.items() if holds]
+        return [words for kind, words in _KINDS.items() if getattr(self, kind)]
 
 
 class Totals(_Record):
@@ -123,8 +118,7 @@ def compare(before: RunReader, after: RunReader) -> Comparison:
     Maps belong together if their layer, method, class and selection are the same. Of the others, in their order, those belong
     together whose method and selection are the same, as with two models or with predictions that changed.
 
-    Raises:
-        UsageError: the runs have no image in common.
+    Raises UsageError if the runs have no image in common.
     """
     earlier = {image.path: image for image in before.images()}
     changes, only_after = [], []
@@ -139,7 +133,8 @@ def compare(before: RunReader, after: RunReader) -> Comparison:
             f"'{before.folder}' and '{after.folder}' have no image in common: images are matched by their path below each "
             "run's root; give both runs the same --root"
         )
-    changes.sort(key=_badness_and_path)
+    changes.sort(key=lambda change: (1.0 if change.correlation is None else change.correlation, change.path))
+    changes.sort(key=lambda change: [not getattr(change, kind) for kind in _KINDS])
     pairs = [[pair for pair in change.maps if pair.correlation is not None] for change in changes]
     worst = [min(found, key=lambda pair: pair.correlation or 0) for found in pairs if found]
     told = {
@@ -160,12 +155,6 @@ def same_class(one: TargetRecord, other: TargetRecord) -> bool:
     if one.wnid and other.wnid:
         return one.wnid == other.wnid
     return one.label == other.label if one.label and other.label else one.index == other.index
-
-
-def _badness_and_path(change: ImageChange) -> tuple[object, ...]:
-    """Return what images are sorted by, worst first."""
-    correlation = 1.0 if change.correlation is None else change.correlation
-    return *(not getattr(change, kind) for kind in _KINDS), correlation, change.path
 
 
 def _change(before: ImageResult, after: ImageResult) -> ImageChange:
@@ -220,4 +209,4 @@ def _on_canvas(image: ImageResult, record: MapRecord) -> NDArray[np.float32] | N
     width, height = image.size
     if values is None or not width:
         return None
-    return image.upsampled(np.maximum(values, 0), picture_size(width, height, CANVAS, enlarge=True))
+    return image.upsampled(np.maximum(values, 0), record, picture_size(width, height, CANVAS, enlarge=True))

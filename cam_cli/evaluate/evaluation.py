@@ -41,7 +41,6 @@ def evaluate(
     What stays in memory is a number for each metric of an image.
 
     Args:
-        run: the run.
         annotations: where the objects are, see `read_annotations`.
         model_metrics: further metrics.
         what: the settings of the further metrics, for the record.
@@ -119,31 +118,27 @@ class _Sums:
 def _measured(
     image: ImageResult, annotations: AnnotationList | MaskFolder | None, further: Mapping[int, Metrics]
 ) -> Sequence[MapMetrics]:
-    """Return the metrics of each map of an image."""
     records = image.manifest.maps
     values = [image.values(record) if record.state != "nonfinite" else None for record in records]
     found: list[Metrics] = [
         {metric.name: getattr(record, metric.name) for metric in NOISE_METRICS} for record in records
     ]
-    for metrics, grid in zip(found, values, strict=True):
+    for record, metrics, grid in zip(records, found, values, strict=True):
         if grid is not None:
-            metrics |= signals(grid, image.upsampled(grid, picture_size(*image.size, CANVAS)))
+            metrics |= signals(grid, image.upsampled(grid, record, picture_size(*image.size, CANVAS)))
     distances = _class_distances(image, found)
     for number, (record, metrics, grid) in enumerate(zip(records, found, values, strict=True)):
         if grid is not None:
             distance = distances.get((record.layer, record.method, record.target.index))
             metrics |= {} if distance is None else {"class_distance": distance}
             masks = annotations.instances(image.path, image.size, record.target) if annotations else None
-            metrics |= localise(image.upsampled(grid), masks) if masks else {}
+            metrics |= localise(image.upsampled(grid, record), masks) if masks else {}
             metrics |= further.get(number, {})
     return [MapMetrics(map=MapKey.of(r), metrics=metrics) for r, metrics in zip(records, found, strict=True)]
 
 
 def _class_distances(image: ImageResult, found: Sequence[Metrics]) -> dict[tuple[str, str, int], float]:
-    """Return for each layer and method the distance of the first two maps of a whole layer, under the class of the first.
-
-    These are the maps of two classes, such as the predicted and the true one.
-    """
+    """Return how far apart the whole maps of the first two classes lie, by layer, method and the first class."""
     centres = defaultdict(list)
     for record, metrics in zip(image.manifest.maps, found, strict=True):
         x, y = metrics.get("centre_x"), metrics.get("centre_y")

@@ -46,11 +46,7 @@ class MapMetrics(_Record):
 
 
 class Total(_Record):
-    """The mean of a metric over the images, with its 95% interval.
-
-    Of each image's maps of the layer and method, the first that has the metric counts; localisation has it if the class is
-    annotated.
-    """
+    """The mean of a metric over the images, each by its first map that has it, with its 95% interval."""
 
     layer: str
     method: str

@@ -55,10 +55,7 @@ class Polygons:
 
 @dataclass(frozen=True)
 class Runs:
-    """COCO's run lengths of 0, 1, 0, ... down the columns, as numbers or in COCO's string of 6-bit characters.
-
-    size: rows and columns.
-    """
+    """COCO's run lengths of 0, 1, 0, ... down the columns, or its string of them; `size` is rows and columns."""
 
     size: tuple[int, int]
     counts: tuple[int, ...] | str

@@ -1,7 +1,5 @@
 """From an explanation to its files: raw maps, pictures, and the records of the manifest."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +9,9 @@ from numpy.typing import NDArray
 
 from cam_cli.config import RunConfig
 from cam_cli.decoding.image import DecodedImage
-from cam_cli.engine.explain import Explanation
 from cam_cli.engine.head import Head
 from cam_cli.engine.maps import SaliencyMap
-from cam_cli.engine.selection import Selection
+from cam_cli.engine.request import Explanation
 from cam_cli.methods import METHODS
 from cam_cli.models.labels import Labels
 from cam_cli.render.encode import ENCODERS
@@ -23,7 +20,8 @@ from cam_cli.render.picture import drawn, heatmap, overlay, placard
 from cam_cli.render.upsample import upsample
 from cam_cli.results.files import write_new
 from cam_cli.results.layout import PICTURE_FORMATS, file_name, stem
-from cam_cli.results.manifest import JointRecord, MapFiles, MapRecord, Prediction, SelectionRecord, TargetRecord
+from cam_cli.results.manifest import JointRecord, MapRecord, Prediction, TargetRecord
+from cam_cli.window import WHOLE
 
 encode = ENCODERS[PICTURE_FORMATS[0]]
 _WHY_NOT = {"blank": "blank map: nothing speaks for the class", "nonfinite": "no map: the numbers are not finite"}
@@ -41,32 +39,24 @@ def publish_map(
         write_new(folder / files[kind], data)
     finite = saliency.state != "nonfinite"
     noise_is_lost = METHODS[saliency.method].noise and saliency.head is Head.AFFINE
-    return MapRecord(
-        layer=saliency.layer,
-        method=saliency.method,
+    return MapRecord.of(
+        saliency,
         target=_target(saliency.target, labels),
-        selection=_selection(saliency.selection),
-        state=saliency.state,
         grid=saliency.values.shape,
+        window=None if saliency.window == WHOLE else saliency.window,
         min=float(saliency.values.min()) if finite else None,
         max=float(saliency.values.max()) if finite else None,
         derivatives="exact" if saliency.exact else "approximate",
         head=saliency.head.value,
         noise="no effect, affine head" if noise_is_lost else f"{saliency.samples} samples",
-        guarded_cells=saliency.guarded_cells,
-        noise_effect=saliency.noise_effect,
-        standard_error=saliency.standard_error,
-        files=MapFiles(**files),
+        files=files,
     )
 
 
 def publish_joint(
     maps: Sequence[SaliencyMap], image: DecodedImage, labels: Labels, folder: Path, config: RunConfig
 ) -> tuple[JointRecord, ...]:
-    """Write a picture of all targets for each layer, method and selection that has several, and return their records.
-
-    Nothing is written without the setting `write: joint`. Raises OSError if a file cannot be written.
-    """
+    """Write, if `write` has joint, a picture of all targets for each kind of map that has several; return their records."""
     groups: dict[str, list[SaliencyMap]] = {}
     for saliency in maps if "joint" in config.write else ():
         if saliency.state == "ok":
@@ -77,15 +67,11 @@ def publish_joint(
         shown = group[:MOST_CLASSES]
         if len(shown) < 2:
             continue
-        upsampled = [upsample(_drawn(m), image.box, (width, height)) for m in shown]
+        upsampled = [upsample(_drawn(m), image.box, (width, height), m.window) for m in shown]
         legend = [f"{labels[m.target].name} ({m.target})" for m in shown]
         file = file_name(name, "joint")
         write_new(folder / file, encode(joint(image.picture, upsampled, legend, config.opacity)))
-        selection = _selection(shown[0].selection)
-        targets = tuple(m.target for m in shown)
-        records.append(
-            JointRecord(layer=shown[0].layer, method=shown[0].method, selection=selection, targets=targets, file=file)
-        )
+        records.append(JointRecord.of(shown[0], targets=tuple(m.target for m in shown), file=file))
     return tuple(records)
 
 
@@ -116,7 +102,7 @@ def _files(saliency: SaliencyMap, image: DecodedImage, config: RunConfig) -> dic
             files[kind] = encode(placard(backgrounds[kind], _WHY_NOT[saliency.state]))
     elif pictures:
         height, width = image.picture.shape[:2]
-        values = upsample(_drawn(saliency), image.box, (width, height))
+        values = upsample(_drawn(saliency), image.box, (width, height), saliency.window)
         if "heatmap" in pictures:
             files["heatmap"] = encode(heatmap(values, config.colormap))
         if "overlay" in pictures:
@@ -126,10 +112,6 @@ def _files(saliency: SaliencyMap, image: DecodedImage, config: RunConfig) -> dic
 
 def _drawn(saliency: SaliencyMap) -> NDArray[np.float32]:
     return drawn(saliency.values, METHODS[saliency.method].drawing)
-
-
-def _selection(chosen: Selection) -> SelectionRecord:
-    return SelectionRecord(filters=chosen.filters, region=chosen.region, subset=chosen.subset, top=chosen.top)
 
 
 def _target(index: int, labels: Labels) -> TargetRecord:

@@ -1,13 +1,12 @@
 """How many images share a pass: measured while a long run goes on, and kept for the next one."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from statistics import median
 
-from cam_cli.engine.explain import Explainer, Explanation, Subject
+from cam_cli.engine.explain import Explainer
+from cam_cli.engine.request import Explanation, Subject
 from cam_cli.plan.cache import Cache
 
 BEFORE = 512
@@ -25,9 +24,7 @@ MOST_IMAGES = 256
 class BatchSizeTuner:
     """Explains with passes of twice as many images for as long as that pays; maps do not depend on it.
 
-    Args:
-        cache: keeps the size that a run has settled on.
-        most_bytes: the decoded images of a pass take no more memory than this.
+    cache: keeps the size that a run has settled on. most_bytes: the decoded images of a pass take no more memory than this.
     """
 
     def __init__(self, explainer: Explainer, cache: Cache, most_bytes: int) -> None:

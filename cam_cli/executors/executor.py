@@ -1,7 +1,5 @@
 """What a run asks of the part that explains its images: the interface of an executor, what goes in and what comes out."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -21,12 +19,7 @@ _LONGEST_MESSAGE = 500
 
 @dataclass(frozen=True)
 class Task:
-    """An image to explain.
-
-    Args:
-        targets: class indices, or -r for the class of rank r.
-        known: the row of a result that holds if the image still has the same bytes; it is not explained again then.
-    """
+    """An image to explain for target classes (-r: the class of rank r), unless it still has the bytes of the row `known`."""
 
     image: ImageFile
     targets: tuple[int, ...]
@@ -37,12 +30,9 @@ class Task:
 class Result:
     """What became of a task: a manifest with its files, a failure, or neither where the image has the bytes that are known.
 
-    Args:
-        source: what was said of the file before its bytes were read.
-        sha256: of its bytes; None where they could not be read.
-        notes: what a user should know about the image.
-        manifest: of an explained image, written.
-        staged: the folder where the manifest and all its files lie, ready to be published.
+    source: what was said of the file before its bytes were read. sha256: of its bytes; None where they could not be read.
+    notes: what a user should know about the image. staged: the folder where the manifest and all its files lie, ready to be
+    published.
     """
 
     task: Task
@@ -71,25 +61,17 @@ class Executor(AbstractContextManager["Executor"], Protocol):
     """Explains images, in this process or elsewhere. Nothing starts before `start`, and all has ended with the context."""
 
     def start(self, known: Plan | None) -> Plan:
-        """Load the model and return the plan.
+        """Load the model and return the plan; raises a SmoothcamError if it cannot be explained, or nothing can be started.
 
-        Args:
-            known: the plan of the last run into the same folder, if this run must have the same.
-
-        Raises:
-            UsageError, ModelError: the model cannot be explained so. SmoothcamError: nothing can be started.
+        known: the plan of the last run into the same folder, if this run must have the same.
         """
 
     def explain(self, tasks: Iterable[Task]) -> Iterator[Result]:
-        """Yield what became of every task, in any order. Call it while signals are deferred.
+        """Yield what became of every task, in any order; tasks are taken one by one as they are needed.
 
-        Where a signal stops the run, what is explained already is still yielded, and nothing else is begun.
-
-        Args:
-            tasks: taken one by one as they are needed.
-
-        Raises:
-            SmoothcamError: the run as a whole cannot go on. Interrupted, Exception: see `Interruption.interruptible`.
+        Call it while signals are deferred. Where a signal stops the run, what is explained already is still yielded, and
+        nothing else is begun; then it raises as `Interruption.interruptible` does. Raises SmoothcamError if the run as a
+        whole cannot go on.
         """
 
 

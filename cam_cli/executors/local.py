@@ -1,7 +1,5 @@
 """Images explained in this process: decoded ahead by other processes, and written by threads while the next are explained."""
 
-from __future__ import annotations
-
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """The worker: one loaded model, which explains decoded images and knows nothing of the rest of the run."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from cam_cli.decoding.image import DecodeSettings
 from cam_cli.decoding.pool import DecoderPool
 from cam_cli.engine.device import choose_device
-from cam_cli.engine.explain import Explainer, Explanation, Subject
+from cam_cli.engine.explain import Explainer
+from cam_cli.engine.request import Explanation, Subject
 from cam_cli.errors import SmoothcamError
 from cam_cli.executors.batch_size import BatchSizeTuner
 from cam_cli.executors.executor import Ready, Result, Task
@@ -31,16 +30,21 @@ class Worker:
     def __init__(self, inputs: PlanInputs) -> None:
         config = inputs.config
         choose_device(config.device)
-        cache = Cache(cache_folder(os.environ) if config.cache else None, inputs.key)
+        folder = cache_folder(os.environ) if config.cache else None
+        cache, graphs = Cache(folder, inputs.key), Cache(folder, inputs.network_key)
         self.resolved = resolved = resolve(inputs, cache)
         plan, analysis = resolved.plan, resolved.analysis
         self._targets = plan.targets.count
         self._explainer = Explainer(
-            resolved.open_model, analysis, request_of(config), self._targets, config.batch, plan.precision, cache
+            resolved.open_model, analysis, request_of(config), self._targets, config.batch, plan.precision, graphs
         )
         self._tuner = BatchSizeTuner(self._explainer, cache, MOST_BYTES) if config.batch is None else None
         self._decode_settings = DecodeSettings(
-            analysis.input_shape[:2], resolved.preprocessing, config.picture_size, config.max_pixels
+            analysis.input_shape[:2],
+            resolved.preprocessing,
+            config.picture_size,
+            config.max_pixels,
+            analysis.input_shape[2],
         )
 
     @property
@@ -68,13 +72,9 @@ class Worker:
         """Yield for each image its explanation with its share of the seconds, or its failure.
 
         The result of an image does not depend on its neighbours. If a batch fails as a whole, its images are explained one by
-        one, so that one bad image costs no other.
+        one, so that one bad image costs no other. Raises SmoothcamError if no other image would fare better.
 
-        Args:
-            warn: called with a message if the memory ran out and passes are smaller from then on.
-
-        Raises:
-            SmoothcamError: no other image would fare better.
+        warn: called with a message if the memory ran out and passes are smaller from then on.
         """
         if self._tuner:
             self._tuner.note_bytes(ready.image.nbytes for ready in batch)

@@ -1,12 +1,10 @@
 """The files of an explained image, written into a staging folder, and the manifest, which is written last."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 
 from cam_cli.config import RunConfig
-from cam_cli.engine.explain import Explanation
+from cam_cli.engine.request import Explanation
 from cam_cli.errors import ImageError
 from cam_cli.executors.artefacts import predictions, publish_joint, publish_map
 from cam_cli.executors.executor import Ready, Result
@@ -29,13 +27,8 @@ class Writer:
     def write(self, ready: Ready, explanation: Explanation, seconds: float) -> Result:
         """Write all files of an image into a new staging folder, the manifest last, and send them on their way.
 
-        They are written once more if somebody removes the staging folder meanwhile.
-
-        Args:
-            seconds: the share of the image in the time of its pass.
-
-        Raises:
-            SmoothcamError: nothing can be written.
+        They are written once more if somebody removes the staging folder meanwhile. seconds: the share of the image in the
+        time of its pass. Raises SmoothcamError if nothing can be written.
         """
         try:
             with self.store.writing():
@@ -54,13 +47,7 @@ class Writer:
         joint = publish_joint(explanation.maps, image, self.labels, staged, self.config)
         timing = {"read": ready.decoded.seconds, "explain": seconds, "write": time.perf_counter() - started}
         manifest = self.plan.manifest(
-            ImageRecord(
-                path=printable(task.image.relative),
-                sha256=image.sha256,
-                width=image.width,
-                height=image.height,
-                notes=image.notes,
-            ),
+            ImageRecord.of(image, path=printable(task.image.relative)),
             task.targets,
             status="ok",
             timing={step: round(value, 6) for step, value in timing.items()},

@@ -6,7 +6,7 @@ from contextlib import suppress
 import numpy as np
 from PIL import Image, ImageCms
 
-from cam_cli.errors import ImageError
+from cam_cli.images.views import to_8_bits
 
 
 def to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
@@ -24,19 +24,8 @@ def to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
 
 
 def _from_deep_grey(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
-    values = np.asarray(image)
-    if image.mode != "F" and values.min() >= 0 and values.max() <= 65535:
-        grey = (values.astype(np.uint32) + 128) // 257
-        note = "16-bit grey reduced to 8 bits"
-    else:
-        finite = np.isfinite(values)
-        if not finite.any():
-            raise ImageError("no pixel has a finite value", stage="decode")
-        low, high = float(values[finite].min()), float(values[finite].max())
-        span = (high - low) or 1.0
-        grey = np.rint((np.where(finite, values, low).astype(np.float64) - low) * (255 / span))
-        note = f"grey scaled to 8 bits from its own range, {low:g} to {high:g}"
-    return Image.fromarray(grey.astype(np.uint8)).convert("RGB"), (note,)
+    grey, note = to_8_bits(np.asarray(image))
+    return Image.fromarray(grey).convert("RGB"), (note,)
 
 
 def _from_cmyk(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:

@@ -39,11 +39,7 @@ Mask = NDArray[np.bool_]
 
 
 def localise(upsampled: Array, masks: Sequence[Mask]) -> dict[str, float]:
-    """Compute all `METRICS` of a map (H, W) laid over its image; NaN, where the network did not look, is no heat.
-
-    Raises:
-        ValueError: no masks, or one whose shape is not the map's.
-    """
+    """Compute all `METRICS` of a map (H, W) over its image; NaN is no heat. Raises ValueError for masks of other shapes."""
     if not masks or any(mask.shape != upsampled.shape for mask in masks):
         raise ValueError(
             f"a map of {upsampled.shape} needs masks of the same shape, got {[mask.shape for mask in masks]}"

@@ -37,14 +37,9 @@ Point = tuple[float, float]
 
 
 def signals(values: Array, upsampled: Array) -> dict[str, float | None]:
-    """Compute all signals of one map.
+    """Compute all signals of one map, `values` (h, w) on its own grid and `upsampled` (H, W) over its image.
 
-    Args:
-        values: (h, w), the map on its own grid.
-        upsampled: (H, W), the same map laid over its image.
-
-    Returns:
-        All of `METRICS` but class_distance, which takes two maps; None for those of a blank map.
+    Returns all of `METRICS` but class_distance, which takes two maps; None for those of a blank map.
     """
     centre_x, centre_y = centre_of_attention(upsampled) or (None, None)
     return {
@@ -71,10 +66,7 @@ def border_energy(saliency: Array) -> float | None:
 def entropy(saliency: Array) -> float | None:
     """Return the Shannon entropy of a map (h, w) on its own grid, as a share of the logarithm of the number of cells.
 
-    It depends on the grid, so only maps of one layer can be compared.
-
-    Returns:
-        0 (all energy in one cell) to 1 (the same everywhere); None for a blank map.
+    0: all energy in one cell; 1: the same everywhere; None for a blank map. Only maps of one layer can be compared.
     """
     energy = _energy(saliency)
     if energy is None:
@@ -95,8 +87,7 @@ def centre_of_attention(saliency: Array) -> Point | None:
 def spread(saliency: Array) -> float | None:
     """Return the root mean square distance of the energy of a map (H, W) from its centre, in half diagonals.
 
-    Returns:
-        0 (all in one pixel) to 1 (in two opposite corners), 0.58 if the map is the same everywhere; None for a blank map.
+    0: all in one pixel; 1: in two opposite corners; 0.58 if the map is the same everywhere; None for a blank map.
     """
     energy = _energy(saliency)
     if energy is None:

@@ -6,12 +6,15 @@ import hashlib
 import re
 import zipfile
 import zlib
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from cam_cli.errors import UsageError
 
+_NUMBERED = re.compile(r"\s*(\d{1,6})(?:\s*[:,;)=](?!\d)\s*|\.?\s+)(\S.*)")
+"""A line with an index before the name, as Teachable Machine writes them: `0 cat`."""
 _MOST_MEMBERS = 1000
 
 MOST_BYTES = 16 * 1024**2
@@ -111,10 +114,12 @@ def _inside_tflite(path: Path) -> bytes | None:
 def read_labels(path: Path) -> Labels:
     """Read class names from a CSV file with the column `name` and, optionally, `index`, `wnid` and `synonyms`.
 
-    Plain text with one name a line, in the order of the output, is read too.
+    Plain text with one name a line, in the order of the output, is read too, also with the index before each name: `0 cat`.
+    Line ends of any system, a byte order mark, and empty lines at the end do not matter.
 
     Raises:
-        UsageError: the file cannot be read, or its indices are not 0, 1, 2, ...
+        UsageError: the file cannot be read; an empty line before the last name; indices that are not 0, 1, 2, ...; a row with
+            more cells than the header.
     """
     try:
         data = _inside_tflite(path)
@@ -125,31 +130,97 @@ def read_labels(path: Path) -> Labels:
             raise UsageError(
                 f"labels '{path}' are larger than {MOST_BYTES:,} bytes, so hardly class names; check the name"
             )
-        lines = data.decode("utf-8-sig").splitlines()
-        header = next(csv.reader(lines[:1]), [])
-        if "name" not in header and (numbered := _numbered(lines)):
-            return numbered
-        if "name" not in header:
-            return Labels(tuple(Label(i, line.strip()) for i, line in enumerate(lines) if line.strip()))
-        entries = tuple(_label(position, row, path) for position, row in enumerate(csv.DictReader(lines)))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"labels '{path}' are not UTF-8 text ({error.reason}); save them as UTF-8") from None
+    except OSError as error:
         raise UsageError(f"labels '{path}' cannot be read: {error}") from None
-    if [entry.index for entry in entries] != list(range(len(entries))):
-        raise UsageError(f"labels '{path}': the column 'index' must count 0, 1, 2, ... without a gap")
-    return Labels(entries)
+    if text.lstrip()[:1] in ("{", "["):
+        raise UsageError(f"labels '{path}' are JSON; write one name a line, in the order of the model's output")
+    lines = _lines(text)
+    if lines and _header(lines[0]):
+        return Labels(_from_csv(lines, path))
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            raise UsageError(_empty_line(path, number))
+    return Labels(tuple(Label(index, name) for index, name in enumerate(_unnumbered(lines, path))))
 
 
-def _numbered(lines: list[str]) -> Labels | None:
-    """Return the names of lines such as `0 Cat`, as Teachable Machine writes them, if all count from 0."""
-    pairs = [re.fullmatch(r"(\d+)[ :]+(\S.*)", line.strip()) for line in lines if line.strip()]
-    if not pairs or any(pair is None or int(pair[1]) != number for number, pair in enumerate(pairs)):
-        return None
-    return Labels(tuple(Label(number, pair[2].strip()) for number, pair in enumerate(pairs) if pair))
+def _lines(text: str) -> list[str]:
+    """Return the lines of a text, without the empty ones at its end; what ends them otherwise is part of a name."""
+    lines = re.split(r"\r\n|\r|\n", text)
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return lines
 
 
-def _label(position: int, row: dict[str, str], path: Path) -> Label:
-    index = row.get("index") or str(position)
+def _empty_line(path: Path, number: int) -> str:
+    return f"{path}:{number}: an empty line before the last name; delete it, or name the class there"
+
+
+def _unnumbered(lines: Sequence[str], path: Path) -> list[str]:
+    """Return the names without the index that may stand before all of them; raises UsageError if it does not count from 0."""
+    numbered = [_NUMBERED.fullmatch(line) for line in lines]
+    numbers = [int(match[1]) for match in numbered if match]
+    names = [match[2].strip() for match in numbered if match]
+    if not numbers or len(numbers) < len(lines) or min(numbers) > 1 or len(set(names)) < len(names):
+        return [line.strip() for line in lines]  # also where the numbers tell the classes apart: `0 stars`, `2 stars`
+    wanted = range(len(lines))
+    for line, (number, right) in enumerate(zip(numbers, wanted, strict=True), 1):
+        if number == right:
+            continue
+        if numbers == [index + 1 for index in wanted]:
+            raise UsageError(
+                f"{path}:1: the names are numbered from 1, and classes count from 0; number them from 0, or not"
+            )
+        if min(numbers) == 0:
+            raise UsageError(
+                f"{path}:{line}: numbered {number} where {right} is expected; number the names 0, 1, 2, ..."
+            )
+        return [line.strip() for line in lines]
+    return names
+
+
+def _header(line: str) -> tuple[list[str], str] | None:
+    """Return the columns of a CSV and what separates them; None if the line is no header."""
+    for separator in ",;\t":
+        columns = [column.strip().casefold() for column in next(csv.reader([line], delimiter=separator), [])]
+        if "name" in columns:
+            return columns, separator
+    return None
+
+
+def _from_csv(lines: Sequence[str], path: Path) -> tuple[Label, ...]:
+    columns, separator = _header(lines[0]) or ([], ",")
+    reader = csv.reader((f"{line}\n" for line in lines), delimiter=separator, skipinitialspace=True)
+    entries: list[Label] = []
+    try:
+        next(reader)
+        for cells in reader:
+            number = reader.line_num
+            if not any(cell.strip() for cell in cells):
+                raise UsageError(_empty_line(path, number))
+            if any(cell.strip() for cell in cells[len(columns) :]):
+                raise UsageError(
+                    f"{path}:{number}: {len(cells)} cells under {len(columns)} columns; quote a name that has a '{separator}'"
+                )
+            label = _label(len(entries), dict(zip(columns, cells, strict=False)), path, number)
+            if label.index != len(entries):
+                raise UsageError(
+                    f"{path}:{number}: index {label.index} where {len(entries)} is expected; the column 'index' must count "
+                    "0, 1, 2, ... without a gap"
+                )
+            entries.append(label)
+    except csv.Error as error:
+        raise UsageError(f"labels '{path}' cannot be read: {error}") from None
+    return tuple(entries)
+
+
+def _label(position: int, row: dict[str, str], path: Path, line: int) -> Label:
+    index = (row.get("index") or "").strip() or str(position)
     if not index.isdecimal():
-        raise UsageError(f"{path}:{position + 2}: index '{index}' is not a whole number")
-    synonyms = tuple(part.strip() for part in (row.get("synonyms") or "").split(",") if part.strip())
-    return Label(int(index), row["name"] or str(position), row.get("wnid") or None, synonyms)
+        raise UsageError(f"{path}:{line}: index '{index}' is not a whole number")
+    synonyms = tuple(part.strip() for part in row.get("synonyms", "").split(",") if part.strip())
+    return Label(
+        int(index), row.get("name", "").strip() or str(position), row.get("wnid", "").strip() or None, synonyms
+    )

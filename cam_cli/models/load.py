@@ -8,19 +8,20 @@ from pathlib import Path
 import keras
 
 from cam_cli.errors import ModelError, UsageError
+from cam_cli.frozen_graphs.description import Choice, GraphDescription
+from cam_cli.frozen_graphs.model import GraphModel
+from cam_cli.graph.tokens import Tokens
+from cam_cli.graph.trace import Trace, choose_output
 from cam_cli.images.fit import Preprocessing
+from cam_cli.model_files.open import open_model
 from cam_cli.models.applications import applications, load_application, sha256_of_weights
 from cam_cli.models.bundled import bundled_models
-from cam_cli.models.calls import choose_output
-from cam_cli.models.card import InputCard, ModelCard, Tokens
-from cam_cli.models.files import open_model
-from cam_cli.models.frozen.description import Choice, Description
-from cam_cli.models.frozen.model import GraphModel
+from cam_cli.models.card import InputCard, ModelCard
 from cam_cli.models.inputs import Overrides, settle_input
 from cam_cli.models.labels import Labels, read_labels
 from cam_cli.models.outputs import with_output
 from cam_cli.models.source import ModelSource, find_source
-from cam_cli.text import first_line, shown
+from cam_cli.text import reason_of, shown
 
 __all__ = ["Network", "Overrides", "load_network"]
 
@@ -30,7 +31,7 @@ class Network:
     """A loaded model with everything that is known about it.
 
     input_shape: (H, W, C). tokens: of a transformer, if its card declares them. remarks: the assumptions that were made, for
-    the user.
+    the user. traced: the trace of the model, if its preprocessing was settled by it.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Network:
     default_layer: str | None
     tokens: Tokens | None = None
     remarks: tuple[str, ...] = ()
+    traced: Trace | None = None
 
 
 def load_network(
@@ -57,7 +59,7 @@ def load_network(
         overrides: values that count instead of the card's, and how to open the model.
 
     Raises:
-        UsageError: no such model, or not enough is known about its input.
+        UsageError: no such model, a module to import is not there, or not enough is known about its input.
         ModelError: the file cannot be opened as a model, there are no weights, or it does not take images.
         ConfigError: a mistake in its card.
     """
@@ -84,7 +86,7 @@ def load_network(
     if graph is None:
         model = _with_output(model, overrides)
     fed = card.input if card else _input_of(graph)
-    shape, preprocessing, assumptions = settle_input(model, fed, overrides)
+    shape, preprocessing, assumptions, traced = settle_input(model, fed, overrides)
     classes, outputs = _outputs(model, shape)
     labels, taken = _labels(found, overrides, card, classes)
     assumed = [] if found.named else [f"no model named: taking the bundled {found.chosen}"]
@@ -99,13 +101,14 @@ def load_network(
         default_layer=card.layer if card else None,
         tokens=card.tokens if card else None,
         remarks=(*assumed, *assumptions, *outputs, *taken),
+        traced=traced,
     )
 
 
 def _opened(path: Path, card: ModelCard | None, overrides: Overrides) -> keras.Model:
     choice = Choice(overrides.signature, overrides.model_input, overrides.model_output)
     size = overrides.input_size or (card.input.size if card else None)
-    return open_model(path, unsafe_lambda=overrides.unsafe_lambda, choice=choice, size=size)
+    return open_model(path, unsafe_lambda=overrides.unsafe_lambda, imports=overrides.imports, choice=choice, size=size)
 
 
 def _with_output(model: keras.Model, overrides: Overrides) -> keras.Model:
@@ -115,7 +118,7 @@ def _with_output(model: keras.Model, overrides: Overrides) -> keras.Model:
     return with_output(model, overrides.model_output)
 
 
-def _input_of(graph: Description | None) -> InputCard | None:
+def _input_of(graph: GraphDescription | None) -> InputCard | None:
     """Return how a graph's file says its input is prepared, if it does."""
     return InputCard(mean=graph.mean, std=graph.std) if graph and graph.mean and graph.std else None
 
@@ -142,7 +145,7 @@ def _outputs(model: keras.Model, input_shape: tuple[int, int, int]) -> tuple[int
         try:
             outputs = model.compute_output_spec(keras.KerasTensor((1, *input_shape)))
         except Exception as error:
-            raise ModelError(f"the model does not take an image of shape {input_shape}: {first_line(error)}") from error
+            raise ModelError(f"the model does not take an image of shape {input_shape}: {reason_of(error)}") from error
     name, scores = choose_output(model, outputs)
     classes = 2 if scores.shape[-1] == 1 else scores.shape[-1]
     count = len(keras.tree.flatten(outputs))

@@ -8,7 +8,7 @@ import keras
 from typing_extensions import override
 
 from cam_cli.errors import UsageError
-from cam_cli.models.calls import named_outputs
+from cam_cli.graph.trace import named_outputs
 
 
 def with_output(model: keras.Model, name: str | None) -> keras.Model:

@@ -1,7 +1,5 @@
 """One picture of a whole run: each image beside its overlays."""
 
-from __future__ import annotations
-
 import io
 import json
 from collections import Counter
@@ -12,7 +10,6 @@ from PIL import Image
 
 from cam_cli.decoding.image import DecodedImage, DecodeSettings
 from cam_cli.decoding.pool import DecoderPool
-from cam_cli.images.fit import Preprocessing
 from cam_cli.render.encode import read_picture
 from cam_cli.render.sheet import Cell, contact_sheet
 from cam_cli.results.manifest import MapRow, Row
@@ -33,15 +30,12 @@ def write_sheet(
     decoders: DecoderPool,
     max_pixels: int,
 ) -> str:
-    """Write OUT/sheet.jpg: a line for each image, a column for each kind of map.
+    """Write OUT/sheet.jpg, a line for each image and a column for each kind of map, and return a line for the user.
 
     Args:
         rows: of the first images of this run.
         images: how many images the run had.
         decoders: decode the images, of at most `max_pixels` each.
-
-    Returns:
-        A line for the user.
     """
     keyed = [dict(zip(_keys(row["maps"]), row["maps"], strict=True)) for row in rows]
     columns = list(dict.fromkeys(key for maps in keyed for key in maps))
@@ -50,7 +44,7 @@ def write_sheet(
     several_layers = len({layer for _, layer, _, _ in columns}) > 1
     titles = ["image", *(_title(key, with_layer=several_layers) for key in columns)]
     paths = [root / from_printable(row["path"]) for row in rows]
-    settings = DecodeSettings((_CELL, _CELL), Preprocessing(), _CELL, max_pixels)
+    settings = DecodeSettings((_CELL, _CELL), None, _CELL, max_pixels)
     known = (row["sha256"] if row["status"] == "failed" else None for row in rows)
     jobs = zip(rows, paths, known, strict=True)
     decoded = [result.image for _, result in decoders.decode(jobs, settings, ahead=_AHEAD)]
@@ -87,10 +81,8 @@ def _cells(
         return [image, Cell(None, f"failed: {row['error']['message']}")]
     probability = {entry["index"]: entry["probability"] for entry in row["predictions"]}
     key = store.key(from_printable(row["path"]))
-    return [
-        image,
-        *(_map_cell(maps[column], store, key, probability) if column in maps else Cell(None, "") for column in columns),
-    ]
+    cells = {column: _map_cell(entry, store, key, probability) for column, entry in maps.items()}
+    return [image, *(cells.get(column, Cell(None, "")) for column in columns)]
 
 
 def _map_cell(entry: MapRow, store: ResultStore, key: str, probability: dict[int, float]) -> Cell:

@@ -1,13 +1,12 @@
 """What a run would do, told without loading a model or writing a byte."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from cam_cli.config import RunConfig
+from cam_cli.images.formats import left_out_text
 from cam_cli.pipeline.discover import discovery_for
 from cam_cli.pipeline.resume import FAILED, TOUCHED, Resume, Verdict
 from cam_cli.plan.plan import PlanInputs, plan_from
@@ -23,11 +22,7 @@ Action = Literal["explain", "check", "skip", "collide"]
 
 @dataclass(frozen=True)
 class Planned:
-    """What would become of one image.
-
-    action: `explain`; `check` its bytes, and explain it if they have changed; `skip`; or `collide`: its folder in the output is
-    taken. reason: in a few words.
-    """
+    """What would become of an image: `explain`, `check` its bytes first, `skip`, or `collide` with other files; and why."""
 
     path: str
     action: Action
@@ -35,16 +30,13 @@ class Planned:
 
 
 def dry_run(paths: Sequence[Location], config: RunConfig, reporter: Reporter) -> Iterator[Planned]:
-    """Yield what `explain_run` with the same arguments would do, in the order of the run; report the totals at the end.
-
-    Raises:
-        UsageError, NoImagesError: as `explain_run` does.
-    """
+    """Yield what `explain_run` would do, in the order of the run, and report the totals at the end; raises the same errors."""
     counts: Counter[str] = Counter()
+    left_out: Counter[str] = Counter()
     shard = Shard.parse(config.shard)
     discovery = discovery_for(paths, config)
     images = discovery.some_images(
-        lambda path, error: reporter.warn(f"{printable(path)}: folder skipped: {error.strerror}")
+        lambda path, error: reporter.warn(f"{printable(path)}: folder skipped: {error.strerror}"), left_out
     )
     store = result_store_at(config.output, shard)
     store.check()
@@ -61,6 +53,8 @@ def dry_run(paths: Sequence[Location], config: RunConfig, reporter: Reporter) ->
             planned = Planned(path, "collide", obstacle) if obstacle else _planned(path, verdict)
             counts[planned.action] += 1
             yield planned
+    if left_out:
+        reporter.say(left_out_text(left_out))
     words = {"check": "to check", "skip": "to skip", "collide": "in the way of other files"}
     words["other shards"] = "left to other shards"
     parts = [

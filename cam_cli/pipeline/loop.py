@@ -1,7 +1,5 @@
 """The loop of a run: every image that is not finished is explained, and every one ends as a record."""
 
-from __future__ import annotations
-
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -25,9 +23,7 @@ from cam_cli.text import printable
 class Loop:
     """Explains images and records what becomes of each; no image stops another.
 
-    Args:
-        start: starts the executor; called when the first image needs it.
-        most_failures: the run stops after one more than these; None: never.
+    start: starts the executor; called when the first image needs it. most_failures: the run stops after one more; None: never.
     """
 
     executor: Executor
@@ -41,11 +37,7 @@ class Loop:
     most_failures: int | None
 
     def run(self, images: Iterable[ImageFile]) -> None:
-        """Explain every image that is not finished.
-
-        Raises:
-            SmoothcamError: the run as a whole cannot go on. TooManyFailuresError: it may not. Interrupted: a signal came.
-        """
+        """Explain every image that is not finished; raises what ends a run: a SmoothcamError, or Interrupted after a signal."""
         with self.interruption.deferred():
             with self.interruption.interruptible():
                 tasks = self._tasks(images)
@@ -81,7 +73,6 @@ class Loop:
                 yield Task(image, targets, verdict.row if verdict.reason == TOUCHED else None)
 
     def _record(self, result: Result) -> bool:
-        """Record a result; return False if its files were removed before they could be published."""
         recorded = self.recorder.record(result)
         tried = self.stats.failed - self.stats.failed_before
         if self.most_failures is not None and tried > self.most_failures:

@@ -1,7 +1,5 @@
 """What is kept of every image: its folder of results, then a row in the index, then a word to the user."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,11 +35,7 @@ class Recorder:
     _notes: int = field(default=0, init=False)
 
     def record(self, result: Result) -> bool:
-        """Record what became of an image; return False if its staged files are gone, so that it must be done again.
-
-        Raises:
-            SmoothcamError: the folder of results cannot be written to; what is finished stays.
-        """
+        """Record what became of an image; return False if its staged files are gone, so that it must be done again."""
         self._tell_notes(result)
         if result.manifest is not None and result.staged is not None:
             return self._record_explained(result, result.manifest, result.staged)

@@ -1,7 +1,5 @@
 """Whether an image is finished, told from the index and a few file stats, without reading the image or its manifest."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -23,11 +21,9 @@ TOUCHED = "image may have changed"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is to be done about an image.
+    """What is to be done about an image, and the row of its last result, if it has one.
 
-    Args:
-        reason: why it is to be explained; `TOUCHED`: only if its bytes have changed; None: it is finished.
-        row: of its last result, if it has one.
+    reason: why it is to be explained; `TOUCHED`: only if its bytes have changed; None: it is finished.
     """
 
     reason: str | None

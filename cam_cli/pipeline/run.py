@@ -1,7 +1,5 @@
 """`smoothcam explain` as one call: from paths and settings to a finished folder of results."""
 
-from __future__ import annotations
-
 import os
 import socket
 import threading
@@ -19,6 +17,7 @@ from cam_cli.errors import SmoothcamError
 from cam_cli.executors.executor import Executor
 from cam_cli.executors.local import LocalExecutor
 from cam_cli.executors.ray.cluster import check_installed
+from cam_cli.images.formats import left_out_text
 from cam_cli.interruption import Interruption
 from cam_cli.machine import cores
 from cam_cli.pipeline.contact_sheet import write_sheet
@@ -48,7 +47,6 @@ def explain_run(
     """Explain every image that `paths` and the lists in `config` name, and return the counts.
 
     Args:
-        paths: files, folders and globs.
         origin: where each setting came from, for the record.
         interruption: decides when a signal ends the run.
 
@@ -67,7 +65,7 @@ def explain_run(
         stats.unreadable_folders += 1
         reporter.warn(f"{printable(path)}: folder skipped: {error.strerror}")
 
-    images = discovery.some_images(on_unreadable)
+    images = discovery.some_images(on_unreadable, stats.left_out)
     store = result_store_at(config.output, shard)
     with ExitStack() as stack:
         in_use = f"'{printable(config.output)}' is in use; waiting up to {config.lock_wait:g} s"
@@ -123,15 +121,21 @@ def explain_run(
             loop.run(images)
             state = "finished"
         finally:
-            tell = reporter.warn if stats.exit_code else reporter.say  # cron mails only what a quiet run says
-            tell(f"{stats.summary(time.monotonic() - started)}; see {printable(config.output)}/")
-            with store.writing():
-                rows.sync()
-            ended = {"state": state, "finished": _now(), "totals": stats.totals()}
-            store.write_run_record(record.model_copy(update=ended))
-        if config.sheet:
-            root, rows_shown = discovery.root, stats.first_rows
-            reporter.say(write_sheet(store, root, rows_shown, stats.images, decoders, config.max_pixels))
+            seconds = time.monotonic() - started
+            try:
+                with store.writing():
+                    rows.sync()
+                ended = {"state": state, "finished": _now(), "totals": stats.totals()}
+                store.write_run_record(record.model_copy(update=ended))
+                if config.sheet and state == "finished":
+                    root, rows_shown = discovery.root, stats.first_rows
+                    reporter.say(write_sheet(store, root, rows_shown, stats.images, decoders, config.max_pixels))
+            finally:
+                reporter.finish()
+                if stats.left_out:
+                    reporter.say(left_out_text(stats.left_out))
+                tell = reporter.warn if stats.exit_code else reporter.say  # cron mails only what a quiet run says
+                tell(f"{stats.summary(seconds)}; see {printable(config.output)}/")
     return stats
 
 

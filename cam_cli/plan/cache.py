@@ -1,7 +1,5 @@
 """What makes the next start quicker: plans, traced graphs and trials, kept in files of which none is ever needed."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import stat

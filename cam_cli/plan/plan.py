@@ -23,32 +23,34 @@ class PlanInputs:
     """Everything that a plan follows from.
 
     source: the files of the model, hashed. key: a digest of the settings, these files and the versions; the same key gives
-    the same plan.
+    the same plan. network_key: a digest of the network as it is opened, and of the versions, without settings such as the
+    seed; the same key gives the same graph of a pass.
     """
 
     config: RunConfig
     root: Location
     source: ModelSource
     key: str
+    network_key: str
 
     @classmethod
     def of(cls, config: RunConfig, root: Location) -> PlanInputs:
-        """Find and hash the files of the model that the settings name.
-
-        Raises:
-            UsageError: no bundled model has the layers. ModelError, ConfigError: the model's card is wrong.
-        """
+        """Find and hash the files of the model that the settings name; raises UsageError, ModelError or ConfigError."""
         source = find_source(config.model, config.layers, config.labels, config.weights)
-        parts: dict[str, Any] = {
-            "settings": config.result_settings(),
-            "unsafe_lambda": config.unsafe_lambda,
-            "source": source.identity(),
-            "versions": versions(),
-            "engine": ENGINE_VERSION,
-        }
+        identity = source.identity()
+        code = {"unsafe_lambda": config.unsafe_lambda, "versions": versions(), "engine": ENGINE_VERSION}
+        parts: dict[str, Any] = {"settings": config.result_settings(), "source": identity, **code}
         if config.precision == "auto":
             parts["machine"] = processor()  # which decides on the precision
-        return cls(config, root, source, hashlib.sha256(to_json(parts).encode()).hexdigest())
+        opened = {key: value for key, value in config.model_settings().items() if key not in ("labels", "weights")}
+        network = {
+            "model": identity["model"] or identity["chosen"],
+            "weights": identity["weights"],
+            "card": source.card.model_dump_json(exclude={"labels"}) if source.card else None,
+            "settings": opened,
+            **code,
+        }
+        return cls(config, root, source, _digest(parts), _digest(network))
 
     def labels(self, classes: int) -> Labels:
         """Read the names of a model's classes; raises UsageError if their file cannot be read."""
@@ -60,11 +62,8 @@ class PlanInputs:
 class Plan:
     """What a run explains, with everything decided that its settings left open.
 
-    Args:
-        key: of the inputs that the plan follows from.
-        classes: how many the model has.
-        settings: those that decide a result, without the targets, as a manifest has them.
-        remarks: what the user is told before the run starts.
+    key: of the inputs that the plan follows from. classes: how many the model has. settings: those that decide a result,
+    without the targets, as a manifest has them. remarks: what the user is told before the run starts.
     """
 
     key: str
@@ -108,11 +107,7 @@ class Plan:
 
 
 def plan_from(last_run: RunRecord | None, inputs: PlanInputs) -> Plan | None:
-    """Return the plan that run.json keeps; None if these inputs may lead to another plan.
-
-    Raises:
-        UsageError: the labels or targets cannot be read, or a target is no class of the model.
-    """
+    """Return the plan that run.json keeps; None if these inputs may lead to another plan. Raises as `targets_for` does."""
     if last_run is None or last_run.plan is None or last_run.model is None or last_run.plan.key != inputs.key:
         return None
     classes = last_run.plan.classes
@@ -121,15 +116,14 @@ def plan_from(last_run: RunRecord | None, inputs: PlanInputs) -> Plan | None:
 
 
 def targets_for(inputs: PlanInputs, labels: Labels, classes: int) -> Targets:
-    """Resolve the targets that the settings name.
-
-    Raises:
-        UsageError: the file of targets cannot be read, or a target is no class of the model.
-    """
+    """Resolve the targets that the settings name; raises UsageError for an unknown class or a file that cannot be read."""
     return read_targets(inputs.config.targets, inputs.config.targets_from, labels, classes, inputs.root)
+
+
+def _digest(parts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(to_json(parts).encode()).hexdigest()
 
 
 def digest_of(model_sha256: str, settings: Mapping[str, Any]) -> str:
     """Return one sha256 over a model, the settings in any order, and the version of the engine."""
-    parts = {"model": model_sha256, "settings": dict(settings), "engine": ENGINE_VERSION}
-    return hashlib.sha256(to_json(parts).encode()).hexdigest()
+    return _digest({"model": model_sha256, "settings": dict(settings), "engine": ENGINE_VERSION})

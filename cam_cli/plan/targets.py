@@ -1,7 +1,5 @@
 """Which classes each image is explained for: the same for all, by its folder's name, or out of a file."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -19,10 +17,8 @@ FOLDER = "folder"
 class Targets:
     """Class indices, or -r for the class of rank r, for every image of a run.
 
-    Args:
-        common: those of all images.
-        by_folder: also the class that an image's folder is named for.
-        by_path: further classes of single images, by their path relative to the root; None where there is no such file.
+    common: those of all images. by_folder: also the class that an image's folder is named for. by_path: further classes of
+    single images, by their path relative to the root; None where there is no such file.
     """
 
     labels: Labels
@@ -39,11 +35,7 @@ class Targets:
         return len(self.common) + self.by_folder + further
 
     def of(self, relative: PurePosixPath) -> tuple[int, ...]:
-        """Return an image's targets, the common ones first.
-
-        Raises:
-            ImageError: its folder is named for no class, or the file of targets has no row for it.
-        """
+        """Return an image's targets, the common ones first; raises ImageError if its folder or the file has none for it."""
         targets = self.common
         if self.by_folder:
             targets += self._of_folder(relative.parent.name or self.root_name)
@@ -68,8 +60,7 @@ def read_targets(texts: Sequence[str], table: Path | None, labels: Labels, class
         texts: what a person may write for a class (see `Labels.resolve`), or `folder`.
         table: CSV file with columns `path`, relative to the root, and `target`; an image may have several rows.
 
-    Raises:
-        UsageError: no such class, or a table that cannot be read, with file and line.
+    Raises UsageError if there is no such class, or the table cannot be read, with file and line.
     """
     common = [index for text in texts if text != FOLDER for index in labels.resolve(text, classes)]
     by_path = _read_table(table, labels, classes) if table else None

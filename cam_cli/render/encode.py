@@ -9,16 +9,15 @@ from PIL import Image
 from cam_cli.render.png import png
 
 ENCODERS: Final[dict[str, Callable[[Image.Image], bytes]]] = {"png": png}
-"""By file ending. One more format needs a row here, its name below, and its ending in `results.layout.PICTURE_FORMATS`."""
+"""By file ending, which is also Pillow's name of the format. `results.layout.PICTURE_FORMATS` has the endings in use."""
 
-_PILLOW_NAMES = ("PNG",)
 _MOST_PIXELS = 2**26
 
 
 def read_picture(data: bytes) -> Image.Image:
     """Return a picture that one of `ENCODERS` made; raises OSError if it is damaged, or larger than any picture of a run."""
     try:
-        with Image.open(io.BytesIO(data), formats=_PILLOW_NAMES) as picture:
+        with Image.open(io.BytesIO(data), formats=tuple(map(str.upper, ENCODERS))) as picture:
             if picture.width * picture.height > _MOST_PIXELS:
                 raise OSError("larger than any picture of a run")
             picture.load()

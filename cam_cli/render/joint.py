@@ -20,12 +20,9 @@ def joint(
 
     Args:
         image: (height, width, 3) uint8 RGB.
-        maps: one for each class, up to `MOST_CLASSES`: (height, width) in 0..1, NaN outside the network's input.
+        maps: one for each class, 1 to `MOST_CLASSES`: (height, width) in 0..1, NaN outside the network's input.
         labels: the lines of the legend, one for each map.
         opacity: weight of the colour, 0..1, where a map is 1.
-
-    Raises:
-        ValueError: no class, or more than there are colours.
     """
     if not 0 < len(maps) <= MOST_CLASSES:
         raise ValueError(f"between 1 and {MOST_CLASSES} classes fit in one picture, not {len(maps)}")

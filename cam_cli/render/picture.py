@@ -13,11 +13,7 @@ _PLAIN = Drawing()
 
 
 def drawn(saliency: NDArray[np.floating], drawing: Drawing = _PLAIN) -> NDArray[np.float32]:
-    """Return a map as pictures show it: float32 in 0..1, by default its positive part divided by its maximum.
-
-    Raises:
-        ValueError: a map that is not finite, or nowhere positive.
-    """
+    """Return a map as pictures show it, float32 in 0..1; raises ValueError if it is not finite or nowhere positive."""
     if not np.isfinite(saliency).all() or saliency.max(initial=0) <= 0:
         raise ValueError("a blank or non-finite map has no picture; draw a placard instead")
     kind = saliency.dtype.type
@@ -80,12 +76,7 @@ def overlay(image: NDArray[np.uint8], values: NDArray[np.float32], colormap: str
 
 
 def placard(image: NDArray[np.uint8], text: str) -> Image.Image:
-    """Return the picture for a map that cannot be drawn: the greyed image under a band with the reason.
-
-    Args:
-        image: (height, width, 3) uint8 RGB.
-        text: the reason; shrunk or cut to fit, and left out where no letter could be read.
-    """
+    """Return the picture for a map that cannot be drawn: the greyed image, uint8 RGB, under a band with the reason."""
     picture = Image.fromarray(image).convert("L").point(lambda level: 40 + level // 2).convert("RGB")
     width, height = picture.size
     written, font = fitted(text, width * 0.92, largest=min(max(SMALLEST, width // 18), height // 3))
@@ -108,5 +99,4 @@ def _levels(values: NDArray[np.float32], highest: int) -> NDArray[np.uint8]:
 
 
 def _mask(weights: NDArray[np.floating]) -> list[int]:
-    """Return 256 weights, 0..1, as a table for a mask."""
     return [round(float(weight) * 255) for weight in weights]

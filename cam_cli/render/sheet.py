@@ -24,12 +24,8 @@ def contact_sheet(rows: Sequence[Sequence[Cell]], titles: Sequence[str] | None =
     """Arrange pictures in a grid with captions; a row is as high as its highest picture.
 
     Args:
-        rows: the cells; rows may differ in length.
-        titles: headings of the columns.
+        rows: the cells, at least one; rows may differ in length.
         cell: side in pixels, at least 16, of the square that each picture is shrunk or enlarged to fit.
-
-    Raises:
-        ValueError: no cell at all, or `cell` under 16.
     """
     columns = max((len(row) for row in rows), default=0)
     if columns == 0 or cell < 16:

@@ -35,8 +35,7 @@ def cut(text: str, width: float, face: ImageFont.FreeTypeFont) -> str:
 def fitted(text: str, width: float, largest: int) -> tuple[str, ImageFont.FreeTypeFont]:
     """Return `text` and the largest font up to `largest` pixels that fits it in `width`.
 
-    Under `SMALLEST` pixels nothing can be read: the text is then cut to `width`, or empty if even `largest`
-    is under it.
+    Text that would be smaller than `SMALLEST` is cut to `width` instead; it is empty if `largest` is under that.
     """
     if largest < SMALLEST:
         return "", font(SMALLEST)

@@ -19,15 +19,11 @@ _HARMLESS = str.maketrans({character: f"\\u{ord(character):04x}" for character i
 def write_page(
     stream: BinaryIO, about: Mapping[str, Any], entries: Iterable[Entry], closing: Callable[[], Mapping[str, Any]]
 ) -> None:
-    """Write the page, one image at a time.
+    """Write the page, one image at a time; raises OSError if it cannot be written.
 
     The data are blocks of JSON. `about` is known beforehand and comes first. Then follow the detail of each image, which is
     read when it is looked at, and the rows of every few hundred images, which are read at once. The result of `closing`
     comes last.
-
-    Raises:
-        OSError: it cannot be written.
-        ValueError: a number that JSON does not have.
     """
     style, script = asset("page.css"), asset("page.js")
     markup = asset("page.html").replace("%POLICY%", _policy(style, script)).replace("%STYLE%", style)

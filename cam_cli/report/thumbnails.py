@@ -19,11 +19,7 @@ from cam_cli.results.reader import ImageResult
 
 @dataclass(frozen=True)
 class Detail:
-    """How much of each image the page holds.
-
-    side: the longest of a thumbnail, in pixels. maps: so many, the most doubtful ones, have a thumbnail. cells: a map of up
-    to so many has its values on the page.
-    """
+    """How much of an image the page holds: a thumbnail's side in pixels, maps with a thumbnail, cells of a map with values."""
 
     side: int
     maps: int
@@ -69,7 +65,8 @@ def map_thumbnail(image: ImageResult, record: MapRecord, pixels: NDArray[np.uint
         return None
     settings = image.manifest.settings
     try:
-        upsampled = image.upsampled(drawn(values, drawing_of(record.method)), (pixels.shape[1], pixels.shape[0]))
+        size = (pixels.shape[1], pixels.shape[0])
+        upsampled = image.upsampled(drawn(values, drawing_of(record.method)), record, size)
         return thumbnail(overlay(pixels, upsampled, settings["colormap"], settings["opacity"]), side)
     except (ArithmeticError, LookupError, TypeError, ValueError):  # settings and maps from anywhere
         return None

@@ -8,7 +8,7 @@ from typing import Any
 from cam_cli.decoding.pool import DecoderPool
 from cam_cli.errors import SmoothcamError, UsageError
 from cam_cli.evaluate.records import read_evaluation
-from cam_cli.images.decode import MAX_PIXELS
+from cam_cli.images.image import MAX_PIXELS
 from cam_cli.report.gather import Gathering
 from cam_cli.report.page import MARK, write_page
 from cam_cli.report.thumbnails import detail_for
@@ -25,10 +25,7 @@ _SECONDS_FOR_AN_IMAGE = 60.0
 
 @dataclass(frozen=True)
 class Report:
-    """A report that was written.
-
-    images: how many it shows. left_out: how many others are in the index but cannot be read. size: of the file, in bytes.
-    """
+    """A report of `size` bytes that was written; `left_out` images are in the index but cannot be read."""
 
     path: Path
     images: int
@@ -42,13 +39,11 @@ def write_report(
     """Write one HTML file that shows a run; images and maps in full size are linked.
 
     Args:
-        folder: of the run.
         output: the file; report.html in the run's folder if left out.
         on_progress: called after each image with the number of all images.
 
-    Raises:
-        UsageError: there is no such run, or `output` is another file or cannot be used.
-        SmoothcamError: the report cannot be written.
+    Raises UsageError if there is no such run, or `output` is another file or cannot be used, and SmoothcamError if the report
+    cannot be written.
     """
     run = RunReader(folder)
     path = output or folder / REPORT
@@ -72,7 +67,6 @@ def write_report(
 
 
 def _check_output(path: Path) -> None:
-    """Refuse a path where a report cannot be, or would replace something else."""
     if not path.absolute().parent.is_dir():
         raise UsageError(f"the folder of {shown(path)} does not exist; make it, or choose another path with -o")
     try:

@@ -1,7 +1,5 @@
 """OUT as a folder of this machine."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os

@@ -1,7 +1,5 @@
 """Files that are there whole or not at all."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os
@@ -37,10 +35,8 @@ def write_new(path: Path, data: bytes) -> None:
 def whole(path: Path, staging: Path | None = None) -> Iterator[BinaryIO]:
     """Have a new file that replaces `path`, or a link there, if all goes well, and vanishes if not.
 
-    No reader and no crash ever meets half of it. OSError is raised if it cannot be written.
-
-    Args:
-        staging: a folder on the same file system, in which nobody else writes, for the unfinished file; default: its own.
+    No reader and no crash ever meets half of it. Raises OSError if it cannot be written. staging: a folder on the same file
+    system, in which nobody else writes, for the unfinished file; default: its own.
     """
     temporary = staging / path.name if staging else path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
     temporary.unlink(missing_ok=True)

@@ -1,7 +1,5 @@
 """The index of a run folder: a line of JSON for each image, appended as it is finished and found again by the image's path."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from abc import abstractmethod
@@ -44,9 +42,8 @@ class Index(AbstractContextManager["Index"]):
     are skipped and counted in `skipped_lines`; an unfinished last line is not counted, as a run may just be writing it. Not
     thread-safe. Raises SmoothcamError if an index file cannot be read.
 
-    Args:
-        folder: where the index files are, or several such folders.
-        keep: tells by the hash of an image's path whether its row is wanted.
+    folder: where the index files are, or several such folders. keep: tells by the hash of an image's path whether its row is
+    wanted.
     """
 
     def __init__(self, folder: Path | Sequence[Path], keep: Callable[[int], bool] = lambda _: True) -> None:
@@ -173,7 +170,6 @@ class IndexWriter(RowWriter):
 
 
 def _cut_torn_line(file: int) -> None:
-    """Cut off what follows the last newline."""
     size = end = os.fstat(file).st_size
     while end > 0:
         start = max(0, end - _BLOCK)

@@ -1,7 +1,5 @@
 """What lies in a folder of an object store, told by one listing and held in a few bytes an object."""
 
-from __future__ import annotations
-
 from array import array
 from collections.abc import Iterable
 

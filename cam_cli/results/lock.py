@@ -1,7 +1,5 @@
 """One run at a time in a run folder, or in each shard of it: a lock of the kernel, which ends with the process that has it."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import os

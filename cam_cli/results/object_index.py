@@ -1,7 +1,5 @@
 """The index in an object store: as nothing can be appended to an object, rows go up in parts, each one an object."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress

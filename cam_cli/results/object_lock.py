@@ -5,8 +5,6 @@ after it has put sees every object that was put before. So of two runs one sees 
 try again a moment later. All that is asked of the store is that a listing has what was put before it.
 """
 
-from __future__ import annotations
-
 import os
 import random
 import socket
@@ -37,10 +35,7 @@ does not wait tries again."""
 
 
 class ObjectLock:
-    """The right to write a shard's images in a folder of an object store; a thread renews it while it is held.
-
-    seconds: how long a lock object is valid.
-    """
+    """The right to write a shard's images in a folder of an object store, valid for `seconds` and renewed by a thread."""
 
     def __init__(self, store: Store, folder: Url, shard: Shard, seconds: float = SECONDS) -> None:
         self._store = store

@@ -1,7 +1,5 @@
 """OUT as a folder of an object store, where nothing is renamed or appended to, and what is put is there whole or not at all."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import shutil
@@ -151,10 +149,7 @@ class ObjectResultStore(ResultStore):
 
     @override
     def publish(self, staged: Path, relative: PurePosixPath, earlier: Collection[str]) -> str:
-        """Put an image's manifest in its folder, after all its other files.
-
-        What an earlier run made there is known from its own manifest, not from `earlier`.
-        """
+        """Put an image's manifest after all its files; the manifest there, not `earlier`, says what an earlier run made."""
         folder = self._url.child(self.key(relative))
         data = (staged / MANIFEST).read_bytes()
         for _ in range(_TRIES):

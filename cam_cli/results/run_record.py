@@ -43,7 +43,8 @@ class Totals(_Record):
     """What became of the images of a run.
 
     outside_shard: images that belong to other shards. skipped: finished before. maps, blank_maps, nonfinite_maps: of all images
-    that are not failed. unreadable_folders: folders that could not be listed.
+    that are not failed. unreadable_folders: folders that could not be listed. left_out: files that look like images and were
+    left out of folders, by ending.
     """
 
     images: int = 0
@@ -52,6 +53,7 @@ class Totals(_Record):
     skipped: int = 0
     failed: int = 0
     unreadable_folders: int = 0
+    left_out: dict[str, int] = {}
     maps: int = 0
     blank_maps: int = 0
     nonfinite_maps: int = 0
@@ -59,10 +61,7 @@ class Totals(_Record):
 
 
 class PlanRecord(_Record):
-    """What was found out about the model, so that the same run again need not load it.
-
-    key: a digest of all that it follows from. classes: how many the model has. remarks: what the user was told.
-    """
+    """What was found out about the model, for the next run; `key` is of the inputs, `remarks` are what the user was told."""
 
     key: str = ""
     classes: int = 0

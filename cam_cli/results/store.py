@@ -1,7 +1,5 @@
 """Where a run writes: a folder of this machine or a folder of an object store, behind one interface."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -42,11 +40,7 @@ class ResultStore(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Check that a run may write here.
-
-        Raises:
-            UsageError: there are files that no run made, or the folder cannot be used. SmoothcamError: no answer.
-        """
+        """Check that a run may write here; raises UsageError if not, and SmoothcamError if a store does not answer."""
 
     @abstractmethod
     def open_for_writing(self, wait: float, waiting: Callable[[], None]) -> AbstractContextManager[None]:
@@ -56,8 +50,7 @@ class ResultStore(ABC):
             wait: seconds to wait for the lock.
             waiting: called once if it is not free at once.
 
-        Raises:
-            RunLockedError: another run has the lock. UsageError, SmoothcamError: see `check`; or nothing can be written.
+        Raises RunLockedError if another run has the lock, what `check` does, and SmoothcamError if nothing can be written.
         """
 
     def last_run(self) -> RunRecord | None:
@@ -125,13 +118,10 @@ class ResultStore(ABC):
 
     @abstractmethod
     def publish(self, staged: Path, relative: PurePosixPath, earlier: Collection[str]) -> Stamp:
-        """Replace an image's folder, whole or not at all, by a staged one.
+        """Replace an image's folder, whole or not at all, by a staged one, and return the stamp of the manifest.
 
         Args:
             earlier: names of the files that an earlier run is known to have made there.
-
-        Returns:
-            The stamp of the manifest.
 
         Raises:
             ImageError: stage `write`; something is there that no run made, or the folder cannot be written.

@@ -1,7 +1,5 @@
 """The store of results at a location: a folder of this machine, or a prefix of keys in an object store."""
 
-from __future__ import annotations
-
 from cam_cli.results.disk_store import DiskResultStore
 from cam_cli.results.object_store import ObjectResultStore
 from cam_cli.results.shard import Shard

@@ -1,7 +1,5 @@
 """A store of objects, such as S3 or Google's, through fsspec: read, put, list and delete, and nothing else is asked of it."""
 
-from __future__ import annotations
-
 import errno
 import threading
 from collections.abc import Iterator, Mapping
@@ -33,13 +31,10 @@ class StoreEntry:
 
 
 class Store:
-    """The stores of one protocol; for any thread.
+    """The stores of one protocol; for any thread. Raises UsageError if what talks to such a store is not installed.
 
     Credentials, endpoint and region are those that the store's own tools would take: from the environment, `~/.aws`,
     fsspec's own configuration. Every failure is an `OSError` with its reason in a few words.
-
-    Raises:
-        UsageError: what talks to such a store is not installed.
     """
 
     def __init__(self, protocol: str) -> None:
@@ -54,11 +49,7 @@ class Store:
         self._peeked = threading.local()
 
     def stat(self, url: Url) -> Stat | None:
-        """Return what the store says of an object; None where there is none, but objects below it.
-
-        Raises:
-            FileNotFoundError: there is neither.
-        """
+        """Return what the store says of an object, None for a folder; raises FileNotFoundError if there is neither."""
         with _plain_words():
             info = self._fs.info(url.path)
         return None if info["type"] == "directory" else _stat(info)

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -215,6 +216,22 @@ with Console() as console:
     assert screen(drawn) == ["smoothcam: one", "smoothcam: two", ""], "the bar is gone in the end"
 
 
+def test_a_report_has_the_same_bar_unless_it_is_quiet(tmp_path: Path) -> None:
+    shutil.copytree(Path(__file__).parent.parent / "data" / "run_of_0_1" / "out", tmp_path / "run")
+    body = f"""
+from cam_cli.cli.report import report
+report([{str(tmp_path / "run")!r}, "-q"], standalone_mode=False)
+print("loud", file=sys.stderr)
+report([{str(tmp_path / "run")!r}], standalone_mode=False)
+"""
+    drawn, _ = on_terminal(body, columns=60)
+    quiet, loud = drawn.split("loud\n")
+    assert quiet == ""
+    assert any(re.match(r"100%\|.+\| 5/5 images *$", frame) for frame in re.split(r"[\r\n]", loud))
+    (last,) = filter(None, screen(loud))
+    assert last.startswith("smoothcam: report: "), "the bar is gone in the end"
+
+
 def test_data_on_the_same_terminal_as_the_bar_stays_whole() -> None:
     body = """
 with Console(json_lines=True) as console:
@@ -256,6 +273,31 @@ with Console(progress_every=0.2) as console:
     assert len(set(lines)) <= 3
     assert len(lines) < 200, "now and then, not all the time"
     assert "\r" not in done.stderr
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_the_summary_is_the_last_that_is_shown(live: bool) -> None:
+    body = """
+with Console(progress_every=0.05, verbose=True) as console:
+    console.image(row("a"), skipped=False)
+    time.sleep(1.5)
+    console.finish()
+    console.say("1 explained")
+    time.sleep(0.4)
+"""
+    drawn = on_terminal(body, 80)[0] if live else script(body).stderr
+    lines = [line for line in screen(drawn) if line]
+    assert lines[-1] == "smoothcam: 1 explained"
+    assert lines.count("smoothcam: 1 explained") == 1
+
+
+def test_an_error_after_the_summary_is_followed_by_no_progress(capfd: pytest.CaptureFixture[str]) -> None:
+    with suppress(SmoothcamError), Console(verbose=True) as console:
+        console.image(row("a"), skipped=True)
+        console.finish()
+        console.say("1 explained")
+        raise SmoothcamError("stopped")
+    assert capfd.readouterr().err.splitlines()[-1] == "smoothcam: 1 explained"
 
 
 def test_lines_arrive_while_tensorflow_is_silenced() -> None:

@@ -1,4 +1,7 @@
-"""A method is a row of `cam_cli.methods` and a formula of the engine; everything else follows from the two."""
+"""The table "where to change what" of docs/architecture.md, done: a method, a picture format, a field of the manifest.
+
+A method is a row of `cam_cli.methods` and a formula of the engine; a format is two edits, a field three.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,14 @@ import base64
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from launcher import ALONE
 from PIL import Image
 
 from cam_cli.engine import baselines, methods
@@ -19,7 +24,42 @@ from cam_cli.methods import METHODS, drawing_of, families
 from cam_cli.render.colour import table
 from cam_cli.render.picture import drawn
 
-WITH_ONE_MORE = """
+PACKAGE = Path(__file__).parent.parent.parent / "cam_cli"
+EDITS = [
+    # a picture format
+    ("results/layout.py", 'PICTURE_FORMATS = ("png",)', 'PICTURE_FORMATS = ("tiff", "png")'),
+    (
+        "render/encode.py",
+        "ENCODERS: Final[dict[str, Callable[[Image.Image], bytes]]] = {",
+        """def tiff(picture: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, "TIFF", compression="tiff_lzw")
+    return stream.getvalue()
+
+
+ENCODERS: Final[dict[str, Callable[[Image.Image], bytes]]] = {"tiff": tiff, """,
+    ),
+    # a field of the manifest
+    (
+        "results/manifest.py",
+        "    files: MapFiles\n",
+        '    lit: float | None = Field(None, description="share of the cells above 0")\n    files: MapFiles\n',
+    ),
+    (
+        "engine/maps.py",
+        "    @property\n    def state(",
+        """    @property
+    def lit(self) -> float:
+        return float((self.values > 0).mean())
+
+    @property
+    def state(""",
+    ),
+    ("report/page.js", '["state", {', '["lit", number(map.lit)], ["state", {'),
+]
+
+WITH_ONE_MORE = f"""
+{ALONE}
 from cam_cli.methods import METHODS, Drawing, Method
 
 METHODS["peak"] = Method("peak", "layer", "", "The largest feature map, cell by cell.", Drawing(from_minimum=True, power=0.5))
@@ -52,9 +92,14 @@ def test_every_method_has_a_formula_and_every_formula_a_method() -> None:
 
 @pytest.fixture(scope="module")
 def run(model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a run of the new method in `out`, its evaluation and its report."""
+    """A folder with a run in `out` of the package with all three, its evaluation and its report."""
     folder = tmp_path_factory.mktemp("new")
     (folder / "with_one_more.py").write_text(WITH_ONE_MORE)
+    shutil.copytree(PACKAGE, folder / "cam_cli", ignore=shutil.ignore_patterns("__pycache__"))
+    for path, before, after in EDITS:
+        source = folder / "cam_cli" / path
+        assert source.read_text().count(before) == 1, f"{path} has {before!r} no more, or more than once"
+        source.write_text(source.read_text().replace(before, after))
     (folder / "in").mkdir()
     for seed in range(2):
         pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
@@ -69,7 +114,7 @@ def run(model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     assert "smoothgrad, peak; with the extra" in " ".join(smoothcam("explain", "--help").split())
     both = ("--method", "peak", "--method", "smoothgradcam++", "--layer", "conv1", "--colormap", "viridis")
-    smoothcam("explain", "in", "-o", "out", "--model", model_file, *both, "--write", "raw,heatmap", "-q")
+    smoothcam("explain", "in", "-o", "out", "--model", model_file, *both, "--write", "raw,heatmap,overlay", "-q")
     smoothcam("evaluate", "out", "--stability", "--sanity", "--images", "1", "-q")
     smoothcam("report", "out", "-q")
     return folder
@@ -88,7 +133,7 @@ def test_it_is_drawn_by_its_rule_in_pictures_and_on_the_page(run: Path) -> None:
     folder = run / "out" / "0.png"
     values = np.load(next(folder.glob("*.peak.npy")))
     shares = ((values - values.min()) / (values.max() - values.min())) ** 0.5
-    with Image.open(next(folder.glob("*.peak.heatmap.png"))) as picture:
+    with Image.open(next(folder.glob("*.peak.heatmap.tiff"))) as picture:
         corner = np.asarray(picture.convert("RGB"))[0, 0].astype(int)
     assert np.abs(corner - table("viridis")[round(255 * shares[0, 0])]).max() <= 2
     page = (run / "out" / "report.html").read_text()
@@ -99,6 +144,31 @@ def test_it_is_drawn_by_its_rule_in_pictures_and_on_the_page(run: Path) -> None:
     held = cells["low"] + (cells["high"] - cells["low"]) * levels / 65534
     on_the_page = np.clip((held - cells["floor"]) / (cells["ceiling"] - cells["floor"]), 0, 1) ** cells["power"]
     np.testing.assert_allclose(on_the_page, shares.ravel(), atol=0.01)
+
+
+def test_pictures_have_the_new_format_and_are_read_back(run: Path) -> None:
+    manifest = json.loads((run / "out" / "0.png" / "manifest.json").read_text())
+    for record in manifest["maps"]:
+        for kind in ("heatmap", "overlay"):
+            with Image.open(run / "out" / "0.png" / record["files"][kind]) as picture:
+                assert (picture.format, picture.size) == ("TIFF", (48, 48))
+    assert not [path for path in (run / "out").rglob("*.png") if path.is_file()]
+    page = (run / "out" / "report.html").read_text()
+    details = [json.loads(text) for text in re.findall(r'id="image-\d+">(.*?)</script>', page)]
+    assert all(
+        m["small"] and m["files"]["overlay"].endswith(".overlay.tiff") for detail in details for m in detail["maps"]
+    )
+
+
+def test_the_new_field_is_in_the_manifest_the_index_and_the_page_as_it_was_computed(run: Path) -> None:
+    rows = [json.loads(line) for line in (run / "out" / "index.jsonl").read_text().splitlines()]
+    for row in rows:
+        folder = run / "out" / row["path"]
+        for record in (*json.loads((folder / "manifest.json").read_text())["maps"], *row["maps"]):
+            assert record["lit"] == pytest.approx((np.load(folder / record["files"]["raw"]) > 0).mean())
+    page = (run / "out" / "report.html").read_text()
+    assert '["lit", number(map.lit)]' in page
+    assert page.count('"lit":') == sum(len(row["maps"]) for row in rows)
 
 
 def test_its_stability_and_sanity_are_measured(run: Path) -> None:

@@ -50,11 +50,11 @@ def mutated(contents: bytes, random: np.random.Generator) -> bytes:
 def attempt(path: Path, kind: str) -> str:
     """Return `opened`, or the one line that says why not."""
     from cam_cli.errors import ModelError
-    from cam_cli.models.files import open_model
-    from cam_cli.models.formats import recognise
-    from cam_cli.models.frozen.description import Request, UnreadableError
-    from cam_cli.models.frozen.model import GraphModel
-    from cam_cli.models.frozen.read import read_graph
+    from cam_cli.frozen_graphs.description import ReadRequest, UnreadableError
+    from cam_cli.frozen_graphs.model import GraphModel
+    from cam_cli.frozen_graphs.read import read_graph
+    from cam_cli.model_files.formats import recognise
+    from cam_cli.model_files.open import open_model
 
     try:
         if kind == "keras":
@@ -64,7 +64,7 @@ def attempt(path: Path, kind: str) -> str:
         if known.graph is None:
             open_model(path)
             return "opened"
-        network = read_graph(Request(path, known.graph))
+        network = read_graph(ReadRequest(path, known.graph))
         model = GraphModel(network.description, network.definition)
         shape = [side or 24 for side in network.description.shape]
         model.predict(np.zeros((1, *shape), np.float32), verbose=0)
@@ -101,8 +101,8 @@ def in_fork(path: Path, kind: str) -> dict[str, object]:
 def main() -> None:
     model, kind, count, seed = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     with contextlib.redirect_stdout(sys.stderr):
-        import cam_cli.models.frozen.model
-        import cam_cli.models.frozen.read  # noqa: F401 - imported once, before the forks
+        import cam_cli.frozen_graphs.model
+        import cam_cli.frozen_graphs.read  # noqa: F401 - imported once, before the forks
     random = np.random.default_rng(seed)
     inner = [path.relative_to(model) for path in model.rglob("*") if path.is_file() and path.name != "fingerprint.pb"]
     for number in range(count):

@@ -9,10 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from frozen_files import nested, written
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "models"))
-from frozen_files import nested, written  # noqa: E402
 
 pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")]
 

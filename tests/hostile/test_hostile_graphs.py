@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,17 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from frozen_files import nested, written
 
 from cam_cli.errors import ModelError
-from cam_cli.models.files import open_model
-from cam_cli.models.frozen.bounds import MOST_VALUES
-from cam_cli.models.frozen.description import Kind, Request, UnreadableError
-from cam_cli.models.frozen.inline import MOST_NODES
-from cam_cli.models.frozen.model import GraphModel
-from cam_cli.models.frozen.read import read_graph
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
-from frozen_files import nested, written
+from cam_cli.frozen_graphs.bounds import MOST_VALUES
+from cam_cli.frozen_graphs.description import Kind, ReadRequest, UnreadableError
+from cam_cli.frozen_graphs.inline import MOST_NODES
+from cam_cli.frozen_graphs.model import GraphModel
+from cam_cli.frozen_graphs.read import read_graph
+from cam_cli.model_files.open import open_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 
@@ -44,14 +41,14 @@ def frozen(path: Path, body: Body, above: Body = tf.identity) -> Path:
 
 def refusal(path: Path, kind: Kind = "frozen_graph") -> str:
     with pytest.raises(UnreadableError) as caught:
-        read_graph(Request(path, kind))
+        read_graph(ReadRequest(path, kind))
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 600
     return str(caught.value)
 
 
 def readable(path: Path, kind: Kind) -> GraphModel:
-    network = read_graph(Request(path, kind))
+    network = read_graph(ReadRequest(path, kind))
     return GraphModel(network.description, network.definition)
 
 
@@ -114,7 +111,7 @@ def test_control_inputs_devices_and_attributes_of_a_stranger_are_left_behind(tmp
     for node in definition.node:
         node.attr["_gradient_op_type"].s = b"PyFuncGrad0"
     path.write_bytes(definition.SerializeToString())
-    network = read_graph(Request(path, "frozen_graph"))
+    network = read_graph(ReadRequest(path, "frozen_graph"))
     kept = network.definition.node
     assert not any(node.device or "WriteFile" in node.op for node in kept)
     assert not any(source.startswith("^") for node in kept for source in node.input)
@@ -316,7 +313,7 @@ def test_offsets_that_lead_out_of_a_tflite_file_end_in_one_line(tflite: Path, tm
             path.write_bytes(bytes(broken))
             reason = ""
             try:
-                read_graph(Request(path, "tflite"))
+                read_graph(ReadRequest(path, "tflite"))
             except UnreadableError as error:
                 reason = str(error)
             assert "\n" not in reason
@@ -343,7 +340,7 @@ def test_a_parser_that_needs_too_much_memory_or_crashes_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = frozen(tmp_path / "a.pb", tf.identity)
-    monkeypatch.setattr("cam_cli.models.frozen.reader._MEMORY", 100 * 2**20)
+    monkeypatch.setattr("cam_cli.frozen_graphs.reader._MEMORY", 100 * 2**20)
     with pytest.raises(ModelError, match=r"the process that read it ended with") as caught:
         open_model(path)
     assert "\n" not in str(caught.value)
@@ -351,6 +348,6 @@ def test_a_parser_that_needs_too_much_memory_or_crashes_is_one_line(
 
 def test_a_parser_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = frozen(tmp_path / "a.pb", tf.identity)
-    monkeypatch.setattr("cam_cli.models.frozen.reader._SECONDS", 0.2)
+    monkeypatch.setattr("cam_cli.frozen_graphs.reader._SECONDS", 0.2)
     with pytest.raises(ModelError, match=r"could not be read within 0 s"):
         open_model(path)

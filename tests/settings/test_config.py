@@ -16,15 +16,17 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import example, given
+from examples import examples
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import cam_cli
 from cam_cli.cli.config import config as config_group
 from cam_cli.cli.config import shown_yaml, starter_yaml
 from cam_cli.cli.options import RunCommand, run_options
-from cam_cli.config import NOT_IN_FINGERPRINT, SETTINGS, RunConfig, flag_name, resolve
+from cam_cli.config import NOT_IN_FINGERPRINT, SETTINGS, RunConfig, flag_name
 from cam_cli.errors import ConfigError, UsageError
+from cam_cli.settings import resolve
 from cam_cli.yaml_source import read_tree, read_yaml
 
 pytestmark = pytest.mark.pure
@@ -39,6 +41,7 @@ TEXTS = {
     "model_input": ("image", "input:0", "a/b"),
     "model_output": ("gender", "scores:0", "a/b"),
     "unsafe_lambda": ("false", "yes", "on"),
+    "imports": ("keras_hub", "mypackage.layers", "json"),
     "layers": ("conv1", "conv2", "a/b"),
     "methods": ("gradcam", "cam", "gradcam++"),
     "targets": ("top5", "281", "n02123045"),
@@ -500,6 +503,7 @@ def test_the_environment_names_the_file_unless_a_flag_does(tmp_path: Path) -> No
     assert resolve({}, environ, ours).config.seed == 1
 
 
+@settings(max_examples=examples(40), deadline=None)
 @given(
     st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=3),
     st.floats(0, 1e300, allow_nan=False),

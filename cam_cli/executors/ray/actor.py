@@ -1,7 +1,5 @@
 """What runs on the machines of a cluster: an actor that holds the model and decodes, explains and writes images."""
 
-from __future__ import annotations
-
 import os
 import socket
 import threading
@@ -23,11 +21,7 @@ from cam_cli.version import __version__
 
 
 class Actor:
-    """Explains images on one machine of a cluster. Calls of `explain` may overlap, which keeps its engine busy.
-
-    Args:
-        cores: how many TensorFlow computes on.
-    """
+    """Explains images on one machine of a cluster, on so many cores. Calls of `explain` may overlap, which keeps them busy."""
 
     def __init__(self, cores: int) -> None:
         self._cores = cores
@@ -48,8 +42,7 @@ class Actor:
             shared: a folder in the output folder, which all machines must see.
             version: of smoothcam, which must be the same on all machines.
 
-        Raises:
-            UsageError, ModelError: see `Worker`. SmoothcamError: this machine has other software or files than the driver's.
+        Raises what `Worker` does, and SmoothcamError if this machine has other software or files than the driver's.
         """
         started, host = time.monotonic(), socket.gethostname()
         with self._engine:
@@ -72,10 +65,8 @@ class Actor:
     def explain(self, tasks: Sequence[Task]) -> tuple[list[Result], list[str], int] | None:
         """Explain images and write their files; return the results, warnings, and how many images a call takes now.
 
-        After `stop`, only the images that could not be decoded have a result. None: Ray has restarted this actor.
-
-        Raises:
-            SmoothcamError: the run as a whole cannot go on.
+        After `stop`, only the images that could not be decoded have a result. None: Ray has restarted this actor. Raises
+        SmoothcamError if the run as a whole cannot go on.
         """
         if self._plan is None:
             return None

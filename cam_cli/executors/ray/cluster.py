@@ -1,7 +1,5 @@
 """A Ray cluster that exists, or one of this machine's cores for the time of a run, and how many actors it can hold."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re
@@ -51,12 +49,9 @@ def check_installed() -> None:
 def connected(on: str) -> Iterator[Any]:
     """Connect to a cluster and yield the package `ray`; for the main thread.
 
-    Args:
-        on: `ray`: a cluster of this machine's cores, started now and ended afterwards; `ray://HOST:PORT`: that one;
-            `ray://auto`: the one that this machine belongs to.
-
-    Raises:
-        SmoothcamError: there is none, or it cannot be used. Interrupted: SIGTERM came meanwhile.
+    on: `ray`: a cluster of this machine's cores, started now and ended afterwards; `ray://HOST:PORT`: that one; `ray://auto`:
+    the one that this machine belongs to. Raises SmoothcamError if there is none, or it cannot be used, and Interrupted on
+    SIGTERM.
     """
     address = on.removeprefix("ray").removeprefix("://")
     with ExitStack() as stack:
@@ -83,11 +78,8 @@ def allocate(machines: Sequence[Mapping[str, float]], device: str, actors: int |
     """Return how many actors a cluster can hold, one for each GPU or each four cores, and how many cores and GPUs each has.
 
     Args:
-        device: `cpu`: GPUs do not count; `gpu`: nothing else does.
+        device: `cpu`: GPUs do not count; `gpu`: nothing else does, and UsageError is raised if there is none.
         actors: how many there are to be; they share the cores.
-
-    Raises:
-        UsageError: a GPU is asked for, and there is none.
     """
     gpus = [] if device == "cpu" else [(int(m.get("CPU", 0)), int(m["GPU"])) for m in machines if m.get("GPU", 0) >= 1]
     if gpus:

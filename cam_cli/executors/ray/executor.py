@@ -1,7 +1,5 @@
 """Images explained on a Ray cluster: sent to actors a few at a time, and sent again if an actor dies."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
