@@ -150,6 +150,6 @@ def _hdf5(path: Path) -> Format | str:
             if "model_config" in file.attrs:
                 return Format(".h5", has_network=True)
             by_layer = "layer_names" in file.attrs
-    except OSError:
+    except (OSError, RuntimeError, KeyError):
         return "is cut short or damaged; copy or fetch it again"
     return Format(".h5" if by_layer else ".weights.h5", has_network=False)

@@ -84,7 +84,7 @@ def _described(path: Path, kind: Format) -> Description:
         return read_description(path, kind)
     except ModelError as error:
         raise ModelError(f"{str(path)!r} {error}") from error
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
         raise ModelError(
             f"{str(path)!r} is damaged: the description of its layers cannot be read ({reason_of(error)}); copy or fetch "
             "it again"

@@ -8,6 +8,7 @@ import pickle
 import shutil
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ import keras
 import numpy as np
 import pytest
 from conftest import Command
+from fuzzing import mutated
 
 from cam_cli.errors import ConfigError, ModelError, UsageError
 from cam_cli.model_files.description import MOST_BYTES, code_runners, strangers
+from cam_cli.model_files.formats import recognise
 from cam_cli.model_files.open import load_weights, open_model
 from cam_cli.models.card import read_card
 from cam_cli.models.labels import MOST_BYTES as MOST_LABELS
@@ -468,3 +471,16 @@ def test_names_in_a_model_steer_no_terminal(smoothcam: Command, tmp_path: Path) 
         assert ended.code == 1
         assert "Evil\\x1b[31m\\x07\\u202e\\n" in ended.err
         assert all(line.isprintable() for line in ended.err.splitlines())
+
+
+def test_a_damaged_hdf5_file_is_recognised_or_refused_in_one_line(tmp_path: Path) -> None:
+    """HDF5 raises OSError, KeyError or RuntimeError, as the damage is."""
+    contents, random = saved(tmp_path, "model.h5").read_bytes(), np.random.default_rng(5)
+    refused = 0
+    for _ in range(60):
+        (tmp_path / "damaged.h5").write_bytes(mutated(contents, random))
+        with suppress(ModelError):
+            recognise(tmp_path / "damaged.h5")
+            continue
+        refused += 1
+    assert refused > 5
