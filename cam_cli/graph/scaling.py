@@ -72,10 +72,11 @@ def natural_images(shape: tuple[int, int, int]) -> Iterator[NDArray[np.float32]]
 
 def fitted_images(shape: tuple[int, int, int], how: Preprocessing) -> Iterator[NDArray[np.float32]]:
     """Yield two images with the spectrum of natural ones as a network gets them, (H, W, C); one, if it is large."""
-    rows, columns, _ = shape
+    rows, columns, channels = shape
     small = min(rows, _LONGEST_SIDE), min(columns, _LONGEST_SIDE)
-    for image in islice(natural_noise(*small), 1 if is_large(shape) else 2):
-        yield fit(image, (rows, columns), how)[0]
+    images = natural_noise(*small, channels if how.channels == "bands" else 3)
+    for image in islice(images, 1 if is_large(shape) else 2):
+        yield fit(image, (rows, columns), how, channels)[0]
 
 
 def is_large(shape: tuple[int, int, int]) -> bool:

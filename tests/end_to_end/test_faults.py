@@ -70,6 +70,9 @@ class Witness:
     def expect(self, total: int) -> None:
         pass
 
+    def finish(self) -> None:
+        pass
+
     def image(self, row: dict[str, Any], *, skipped: bool) -> None:
         self.rows.append(row | {"skipped": skipped})
         if act := self.acts.get(len(self.rows)):
