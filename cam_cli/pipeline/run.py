@@ -72,7 +72,9 @@ def explain_run(
         stack.enter_context(store.open_for_writing(config.lock_wait, lambda: reporter.say(in_use)))
         last_run = store.last_run()
         inputs = PlanInputs.of(config, discovery.root)
-        decoders = stack.enter_context(DecoderPool(config.workers or decoders_for(cores()), config.image_timeout))
+        decoders = stack.enter_context(
+            DecoderPool(config.workers or decoders_for(cores()), config.image_timeout, interruption.deferred)
+        )
         executor = stack.enter_context(_executor(inputs, store, decoders, reporter, interruption))
         known = plan_from(last_run, inputs)
 

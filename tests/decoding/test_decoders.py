@@ -131,7 +131,7 @@ def test_images_are_opened_while_the_caller_works() -> None:
         next(results)
         waiting = results.gi_frame.f_locals["waiting"]  # type: ignore[attr-defined]
         assert len(waiting) == 4
-        wait_until(lambda: all(future.done() for _, future in waiting))
+        wait_until(lambda: all(future.done() for *_, future in waiting))
 
 
 @pytest.mark.parametrize("signum", [signal.SIGSEGV, signal.SIGKILL, signal.SIGABRT])
