@@ -443,7 +443,7 @@ def test_a_card_runs_nothing_and_allows_nothing(text: str, tmp_path: Path, monke
         (b"x" * (MOST_LABELS + 1), "larger than"),
         (b"index,name\n0,a\n\xc2\xb2,b\n", "not a whole number"),
         (b"name\n" + b"x" * 200_000, "field larger than"),
-        (b"name\n\xff", "cannot be read"),
+        (b"name\n\xff", "not UTF-8 text"),
     ],
     ids=["large", "superscript", "long field", "no text"],
 )
