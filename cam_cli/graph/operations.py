@@ -7,6 +7,8 @@ from typing import Any
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from cam_cli.graph.grouped import runnable
+
 _OF_SHAPE_ALONE = {"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"}
 """Operations whose output does not depend on the values of their input."""
 
@@ -173,5 +175,5 @@ def evaluate(function: Any, tensors: Sequence[tf.Tensor], images: Iterable[NDArr
     Returns:
         For each image the values of the tensors, for a batch of one.
     """
-    part = part_of(function, tensors, tf.TensorSpec(function.inputs[0].shape, function.inputs[0].dtype))
+    part = runnable(part_of(function, tensors, tf.TensorSpec(function.inputs[0].shape, function.inputs[0].dtype)))
     return [[value.numpy() for value in part(tf.constant(x[None], tf.float32))] for x in images]
