@@ -95,7 +95,7 @@ def describe_layers(traced: Trace, tokens: Tokens | None = None) -> tuple[LayerI
                 tokens=bool(grid and grid.class_tokens is not None),
                 nonnegative=is_tensor and is_nonnegative(output),
                 activated=is_tensor and is_activated(output),
-                bottleneck=is_tensor and output.op.name in narrow,
+                bottleneck=is_tensor and output.ref() in narrow,
                 read=grid is not None and _is_read(output, traced.output, grid),
                 features=grid is not None and weights.below(output) and not weights.is_copy(output, recorded),
                 class_maps=grid is not None and grid.channels == traced.output.shape[-1] and not weights.above(output),

@@ -12,6 +12,7 @@ import tensorflow as tf
 from cam_cli.errors import ModelError
 from cam_cli.graph.activations import is_activated
 from cam_cli.graph.layers import LayerInfo, choose_layer, describe_layers
+from cam_cli.graph.operations import bottlenecks
 from cam_cli.graph.trace import trace
 
 layers = keras.layers
@@ -162,6 +163,27 @@ def test_the_better_layer_is_read_and_has_no_less_information(build: Callable[[A
     if build is class_token:
         assert known["tokens"].signed
         assert known["attention1"].better is None
+
+
+def test_all_information_goes_through_a_product_that_carries_a_custom_gradient() -> None:
+    """tf.nn.silu ends in IdentityN(x * sigmoid(x), x), of which only the first output is used."""
+    found: dict[str, Any] = {}
+
+    @tf.function(autograph=False)
+    def run(x: Any) -> Any:
+        product = x * tf.sigmoid(x)
+        copies = tf.raw_ops.IdentityN(input=[product, x])
+        left, right = tf.split(copies[0], 2, axis=-1)
+        joined = tf.concat([left, right], -1)
+        total = tf.reduce_sum(joined)
+        found.update(x=x, product=product, copy=copies[0], beside=copies[1], left=left, joined=joined, total=total)
+        return total
+
+    graph = run.get_concrete_function(tf.TensorSpec((1, 4, 4, 2))).graph
+    narrow = bottlenecks(found["x"], found["total"])
+    assert graph is found["total"].graph
+    inside = {name for name, tensor in found.items() if tensor.ref() in narrow}
+    assert inside == {"x", "product", "copy", "joined", "total"}
 
 
 ACTIVATIONS: dict[str, tuple[Callable[[Any], Any], bool]] = {
