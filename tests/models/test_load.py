@@ -462,6 +462,19 @@ def test_outputs_that_cannot_be_told_apart_are_listed(tmp_path: Path) -> None:
     assert "2 outputs ('kind' (3,), 'colour' (3,))" in message
 
 
+def squeezed(x: Any) -> Any:
+    return keras.ops.squeeze(layers.Dense(1)(layers.Flatten()(x)), -1)
+
+
+@pytest.mark.parametrize(("head", "units"), [(lambda x: layers.Conv2D(3, 6)(x), 3), (squeezed, 1)])
+def test_scores_of_one_cell_and_a_single_score_are_rows(head: Any, units: int, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join("abc"[: max(2, units)]), "utf-8")
+    network = load(saved(with_outputs(layers.Conv2D(1, 1, name="mask"), head), tmp_path))
+    assert any("taking" in remark and "labels.txt" in remark for remark in network.remarks)
+    assert trace(network.model, network.input_shape).output.shape == (1, units)
+
+
 @keras.saving.register_keras_serializable("tests")
 class Subclassed(keras.Model):  # type: ignore[misc]
     def __init__(self, **kwargs: Any) -> None:
