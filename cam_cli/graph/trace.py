@@ -81,9 +81,14 @@ def run_model(model: keras.Model, x: tf.Tensor) -> Any:
         count = len(tf.nest.flatten(structure))
         if count != 1:
             raise ModelError(f"the model has {count} inputs; smoothcam explains classifiers of one image")
-        inputs = tf.nest.pack_sequence_as(structure, [x])
+        inputs = tf.nest.pack_sequence_as(structure, [_without_channels(x, tf.nest.flatten(structure)[0])])
     with _undisturbed(model), _floating_inputs(model):
         return _as_rows(choose_output(model, model(inputs, training=False))[1])
+
+
+def _without_channels(images: tf.Tensor, declared: Any) -> tf.Tensor:
+    """Return grey images (N, H, W, 1) as the (N, H, W) that a model declares; any others as they are."""
+    return tf.squeeze(images, -1) if len(declared.shape) == 3 else images
 
 
 @contextmanager
@@ -124,7 +129,7 @@ def predict(model: keras.Model, x: NDArray[Any]) -> NDArray[Any]:
     inputs: Any = tf.constant(x, tf.float32)
     if structure is not None:
         (declared,) = tf.nest.flatten(structure)
-        inputs = tf.nest.pack_sequence_as(structure, [tf.cast(inputs, declared.dtype)])
+        inputs = tf.nest.pack_sequence_as(structure, [tf.cast(_without_channels(inputs, declared), declared.dtype)])
     with _without_losses(model), native_chatter_silenced():
         output = _as_rows(choose_output(model, model(inputs, training=False))[1])
     return np.asarray(tf.cast(output, tf.float64))
