@@ -61,7 +61,7 @@ class LayerInfo:
         if self.grid == (1, 1):
             return "one cell only"
         if self.lost_by:
-            return "cannot be placed"
+            return "position unknown"
         if not self.read:
             return "not read by the score"
         if self.signed:
@@ -195,10 +195,10 @@ def choose_layer(infos: Sequence[LayerInfo]) -> LayerInfo:
     no paths are joined after it; then the last layer that cannot be negative; then the last one. Maps of the classes, which
     are only pooled after that, come behind the features that they are made of. In a transformer it is the last bottleneck of
     tokens that the score still reads. Where no layer has all information, as in an ensemble, it is the last activation of a
-    part. Layers whose cells cannot be placed on the image are left out.
+    part. Layers are left out if it cannot be told what part of the image they cover.
 
     Raises:
-        ModelError: the model has no feature maps that can be placed.
+        ModelError: the model has no such layer.
     """
     usable = [i for i in infos if i.grid and i.grid != (1, 1) and i.features and i.read and not i.lost_by]
     through = [i for i in usable if i.bottleneck]

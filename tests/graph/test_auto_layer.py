@@ -127,13 +127,13 @@ def mixed_pixels(x: Any) -> Any:
 
 
 @pytest.mark.parametrize(("build", "path"), [(bilinear_pooling, "cells"), (mixed_pixels, "features")])
-def test_auto_takes_no_layer_that_cannot_be_placed(build: Callable[[Any], Any], path: str) -> None:
+def test_auto_takes_no_layer_of_unknown_position(build: Callable[[Any], Any], path: str) -> None:
     infos = described(build)
     assert choose_layer(infos).path == path
-    assert "cannot be placed" in {info.suitability for info in infos}
+    assert "position unknown" in {info.suitability for info in infos}
 
 
-def test_without_a_layer_that_can_be_placed_other_methods_are_named() -> None:
+def test_without_a_layer_of_known_position_other_methods_are_named() -> None:
     with pytest.raises(ModelError, match=r"'mixed' covers cannot be told; take .* --method gradient"):
         choose_layer(
             described(

@@ -374,7 +374,7 @@ def test_other_inputs_are_refused_with_a_way_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])
 def test_an_input_without_an_axis_of_channels_takes_grey_images(dtype: str, tmp_path: Path) -> None:
-    convolved = [layers.Reshape((8, 10, 1)), layers.Conv2D(4, 3, activation="relu", name="conv")]
+    convolved = [layers.Rescaling(0.5), layers.Reshape((8, 10, 1)), layers.Conv2D(4, 3, activation="relu", name="conv")]
     model = keras.Sequential([keras.Input((8, 10), dtype=dtype), *convolved, layers.Flatten(), layers.Dense(3)])
     network = load(saved(model, tmp_path))
     assert network.input_shape == (8, 10, 1)
