@@ -18,11 +18,11 @@ from cam_cli.engine.explain import Explainer
 from cam_cli.engine.request import Explanation, Request, Subject
 from cam_cli.engine.selection import Selection
 from cam_cli.engine.tracing import Noise
-from cam_cli.errors import UsageError
+from cam_cli.errors import ModelError, UsageError
 from cam_cli.graph.layers import choose_layer, choose_scales, describe_layers, find_layer
 from cam_cli.graph.tokens import Tokens
 from cam_cli.graph.trace import trace
-from cam_cli.methods import families
+from cam_cli.methods import METHODS, families
 from cam_cli.render.upsample import upsample
 
 
@@ -61,8 +61,15 @@ def explain(
     height, width, channels = batch.shape[1:]
     traced = trace(model, (height, width, channels))
     infos = describe_layers(traced, tokens)
-    paths = [find_layer(traced.layers, choose_layer(infos).path if name == "auto" else name) for name in layers]
     request = request or Request()
+    by_layer = any(METHODS[name].needs_layer for name in request.methods)
+    paths = []
+    for name in layers:
+        try:
+            paths.append(find_layer(traced.layers, choose_layer(infos).path if name == "auto" else name))
+        except ModelError:
+            if by_layer:
+                raise
     scales = choose_scales(infos) if "two layers" in families(request.methods) else None
     explainer = Explainer(model, analyse(traced, paths, scales, tokens), request, len(targets))
     subjects = [Subject(x, hashlib.sha256(x.tobytes()).hexdigest(), tuple(targets)) for x in batch]

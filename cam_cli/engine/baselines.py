@@ -24,6 +24,7 @@ from cam_cli.engine.formulas import Array
 from cam_cli.engine.score import LogitScore, ReluRule
 from cam_cli.engine.scores import Link
 from cam_cli.errors import UsageError
+from cam_cli.graph.grouped import unfused_if_grouped
 from cam_cli.methods import METHODS
 from cam_cli.quiet import native_chatter_silenced
 
@@ -125,7 +126,8 @@ class Baselines:
             digest = hashlib.sha256(f"{self._seed}\n{identity}\n{method}".encode()).digest()
             seed = int.from_bytes(digest[:4], "little") >> 1
             explainer.pertub_func = partial(_coin_flips, seed)  # for LIME
-            with _hushed(), _eager_randomness(seed) if method == "rise" else nullcontext():
+            unfused = unfused_if_grouped(self._scores[method].graph)
+            with _hushed(), unfused, _eager_randomness(seed) if method == "rise" else nullcontext():
                 values = explainer.explain(x[None].astype(np.float32), one_hot).numpy()[0]
             if method in _RELU_RULES:
                 values = np.abs(values).max(axis=-1)

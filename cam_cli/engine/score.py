@@ -83,6 +83,11 @@ class LogitScore:
                 f"{name} changes how gradients pass ReLUs, and this model has none. Use integrated-gradients"
             )
 
+    @property
+    def graph(self) -> tf.Graph:
+        """The graph that computes the scores."""
+        return self._run.graph
+
     def __call__(self, _model: object, x: tf.Tensor, one_hot: tf.Tensor) -> tf.Tensor:
         """Return the scores, (N,) float32, of images (N, H, W, C) float32 for one-hot rows (N, classes) float32.
 

@@ -21,6 +21,7 @@ from cam_cli.engine.noise import noise, sigma
 from cam_cli.engine.scores import Link, scores_of
 from cam_cli.errors import UsageError
 from cam_cli.graph.grid import Grid
+from cam_cli.graph.grouped import runnable
 from cam_cli.graph.operations import part_of, random_operations
 from cam_cli.graph.trace import run_model, walk, watching
 from cam_cli.quiet import native_chatter_silenced
@@ -130,8 +131,7 @@ class FrozenGraph:
             return list(tf.graph_util.import_graph_def(self.definition, given, list(self.outputs), name=""))
 
         with native_chatter_silenced():
-            called: PassFunction = run.get_concrete_function()
-        return called
+            return runnable(run.get_concrete_function())
 
 
 def trace_pass(model: keras.Model, spec: PassSpec) -> FrozenGraph | PassFunction:
@@ -156,8 +156,7 @@ def trace_pass(model: keras.Model, spec: PassSpec) -> FrozenGraph | PassFunction
             with suppress(ValueError):
                 concrete = convert_variables_to_constants_v2(concrete)
     if concrete.captured_inputs:
-        function: PassFunction = concrete
-        return function
+        return runnable(concrete)
     inputs, outputs = (tuple(tensor.name for tensor in tensors) for tensors in (concrete.inputs, concrete.outputs))
     return FrozenGraph(concrete.graph.as_graph_def(), inputs, outputs)
 

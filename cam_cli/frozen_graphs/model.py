@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from cam_cli.frozen_graphs.description import GraphDescription, GraphLayer
 from cam_cli.frozen_graphs.source import GraphDef
+from cam_cli.graph.grouped import runnable
 
 
 class GraphScope(keras.Layer):
@@ -89,7 +90,7 @@ class GraphModel(keras.Model):
     def call(self, images: Any) -> Any:
         if tf.executing_eagerly():
             spec = tf.TensorSpec(images.shape, images.dtype)
-            return tf.function(self._run, autograph=False).get_concrete_function(spec)(images)
+            return runnable(tf.function(self._run, autograph=False).get_concrete_function(spec))(images)
         return self._run(images)
 
     def _run(self, images: Any) -> Any:

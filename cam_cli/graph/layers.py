@@ -9,10 +9,11 @@ import tensorflow as tf
 
 from cam_cli.errors import ModelError, UsageError
 from cam_cli.graph.activations import is_activated, is_nonnegative
-from cam_cli.graph.grid import Grid, grid_of
+from cam_cli.graph.grid import Grid, grid_of, laid
 from cam_cli.graph.operations import bottlenecks, is_learned, operations_between
 from cam_cli.graph.tokens import Tokens
 from cam_cli.graph.trace import Trace
+from cam_cli.graph.window.follow import Windows
 
 _POOLING = {"MaxPool", "MaxPoolV2", "AvgPool", "Pad", "PadV2", "MirrorPad", "ResizeBilinear", "ResizeNearestNeighbor"}
 _CHANNEL_BY_CHANNEL = {"Identity", "Cast", "FusedBatchNormV3", "BiasAdd", "Mul", "AddV2", "Add", "Sub", "RealDiv"}
@@ -29,6 +30,7 @@ class LayerInfo:
     only a class token beside them. features: it holds what the network computes with weights on the way to the scores; the
     image, the scores themselves and a pooled copy of an earlier layer do not. class_maps: it has one map a class, and weights
     come no more after it. joins: it adds or concatenates several paths. better: the layer to take instead of a signed one.
+    lost_by: the operation after which it cannot be told which part of the image the grid covers; empty if it can.
     """
 
     path: str
@@ -44,6 +46,7 @@ class LayerInfo:
     class_maps: bool = False
     joins: bool = False
     better: str | None = None
+    lost_by: str = ""
 
     @property
     def signed(self) -> bool:
@@ -57,6 +60,8 @@ class LayerInfo:
             return "no feature maps"
         if self.grid == (1, 1):
             return "one cell only"
+        if self.lost_by:
+            return "position unknown"
         if not self.read:
             return "not read by the score"
         if self.signed:
@@ -68,7 +73,7 @@ def describe_layers(traced: Trace, tokens: Tokens | None = None) -> tuple[LayerI
     """List the layers that run, in the order in which they finish; `tokens` are those that a transformer's card declares."""
     order = {op.name: position for position, op in enumerate(traced.output.graph.get_operations())}
     narrow = bottlenecks(traced.input, traced.output)
-    weights = _Weights(traced)
+    weights, windows = _Weights(traced), Windows(traced.input)
     ran = {path: calls[-1] for path, calls in traced.calls.items() if calls}
     infos: list[LayerInfo] = []
     recorded = {output.ref() for output in ran.values() if isinstance(output, tf.Tensor)}
@@ -90,18 +95,25 @@ def describe_layers(traced: Trace, tokens: Tokens | None = None) -> tuple[LayerI
                 tokens=bool(grid and grid.class_tokens is not None),
                 nonnegative=is_tensor and is_nonnegative(output),
                 activated=is_tensor and is_activated(output),
-                bottleneck=is_tensor and output.op.name in narrow,
+                bottleneck=is_tensor and output.ref() in narrow,
                 read=grid is not None and _is_read(output, traced.output, grid),
                 features=grid is not None and weights.below(output) and not weights.is_copy(output, recorded),
                 class_maps=grid is not None and grid.channels == traced.output.shape[-1] and not weights.above(output),
                 joins=grid is not None and weights.joins(output),
+                lost_by=laid(grid, output, windows).lost_by if grid else "",
             )
         )
     for i, info in enumerate(infos):
         if info.signed:
-            better = next((later.path for later in infos[i + 1 :] if later.activated and later.grid == info.grid), None)
+            better = next((later.path for later in infos[i + 1 :] if _is_better(later, info)), None)
             infos[i] = replace(info, better=better)
     return tuple(infos)
+
+
+def _is_better(later: LayerInfo, signed: LayerInfo) -> bool:
+    """Return True for an activation that can be explained in place of a signed layer, with no less information."""
+    explainable = later.activated and later.read and not later.lost_by
+    return explainable and later.grid == signed.grid and (later.bottleneck or not signed.bottleneck)
 
 
 def _is_read(output: tf.Tensor, scores: tf.Tensor, grid: Grid) -> bool:
@@ -183,12 +195,12 @@ def choose_layer(infos: Sequence[LayerInfo]) -> LayerInfo:
     no paths are joined after it; then the last layer that cannot be negative; then the last one. Maps of the classes, which
     are only pooled after that, come behind the features that they are made of. In a transformer it is the last bottleneck of
     tokens that the score still reads. Where no layer has all information, as in an ensemble, it is the last activation of a
-    part.
+    part. Layers are left out if it cannot be told what part of the image they cover.
 
     Raises:
-        ModelError: the model has no feature maps.
+        ModelError: the model has no such layer.
     """
-    usable = [i for i in infos if i.grid and i.grid != (1, 1) and i.features and i.read]
+    usable = [i for i in infos if i.grid and i.grid != (1, 1) and i.features and i.read and not i.lost_by]
     through = [i for i in usable if i.bottleneck]
     if through and through[-1].tokens:
         return through[-1]
@@ -196,7 +208,12 @@ def choose_layer(infos: Sequence[LayerInfo]) -> LayerInfo:
     if not maps:
         parts = [i for i in usable if not i.class_maps] or usable
         if not parts:
-            raise ModelError("the model has no layer with feature maps (rows, columns, channels) to explain")
+            lost = next((i for i in reversed(infos) if i.lost_by), None)
+            reason = f"; which part of the image '{lost.path}' covers cannot be told" if lost else ""
+            raise ModelError(
+                f"the model has no layer with feature maps (rows, columns, channels) to explain{reason}; take a method that "
+                "explains the input, such as --method gradient"
+            )
         return ([i for i in parts if i.activated] or parts)[-1]
     deepest = [i for i in maps if i.grid == maps[-1].grid]
     deepest = [i for i in deepest if not i.class_maps] or deepest
@@ -215,7 +232,12 @@ def choose_scales(infos: Sequence[LayerInfo]) -> tuple[str, str] | None:
     larger = [
         i
         for i in infos
-        if i.grid and i.activated and i.features and i.grid[0] > coarse.grid[0] and i.grid[1] > coarse.grid[1]
+        if i.grid
+        and i.activated
+        and i.features
+        and not i.lost_by
+        and i.grid[0] > coarse.grid[0]
+        and i.grid[1] > coarse.grid[1]
     ]
     if not larger:
         return None

@@ -7,6 +7,8 @@ from typing import Any
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from cam_cli.graph.grouped import runnable
+
 _OF_SHAPE_ALONE = {"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"}
 """Operations whose output does not depend on the values of their input."""
 
@@ -23,23 +25,30 @@ _LARGEST_COLOUR_MATRIX = 16
 """Entries of the largest constant matrix that counts as a conversion of colours, such as the 3 x 1 of RGB to grey."""
 
 
-def bottlenecks(start: tf.Tensor, end: tf.Tensor) -> set[str]:
-    """Return the names of the operations that lie on every path from one tensor to another.
+def bottlenecks(start: tf.Tensor, end: tf.Tensor) -> set[Any]:
+    """Return the references of the tensors that lie on every path from one tensor to another.
 
-    An operation lies on every path if (paths from the start to it) x (paths from it to the end) is the number of all
-    paths. Inside a residual block there is no such operation, because the shortcut is another path. Values of every type
-    count, as an image may be cast to integers on the way, but not shapes.
+    A tensor lies on every path if (paths from the start to it) x (paths from it to the end) is the number of all paths.
+    Inside a residual block there is no such tensor, because the shortcut is another path. Values of every type count, as an
+    image may be cast to integers on the way, but not shapes.
     """
     operations = [op for op in end.graph.get_operations() if op.type not in _OF_SHAPE_ALONE]
-    to_here = Counter({start.op.name: 1})
+    to_here = Counter({start.ref(): 1})
     for op in operations:
-        to_here[op.name] += sum(to_here[source.op.name] for source in op.inputs)
-    from_here = Counter({end.op.name: 1})
+        for out in op.outputs:
+            to_here[out.ref()] += sum(to_here[source.ref()] for source in _sources(op, out))
+    from_here = Counter({end.ref(): 1})
     for op in reversed(operations):
-        for source in op.inputs:
-            from_here[source.op.name] += from_here[op.name]
-    total = to_here[end.op.name]
-    return {name for name, paths in to_here.items() if paths * from_here[name] == total > 0}
+        for out in op.outputs:
+            for source in _sources(op, out):
+                from_here[source.ref()] += from_here[out.ref()]
+    total = to_here[end.ref()]
+    return {tensor for tensor, paths in to_here.items() if paths * from_here[tensor] == total > 0}
+
+
+def _sources(op: tf.Operation, output: tf.Tensor) -> Sequence[tf.Tensor]:
+    """Return the inputs that an output depends on; IdentityN, which carries a custom gradient, copies each input."""
+    return [op.inputs[output.value_index]] if op.type == "IdentityN" else list(op.inputs)
 
 
 def operations_between(start: tf.Tensor, end: tf.Tensor) -> list[tf.Operation]:
@@ -173,5 +182,5 @@ def evaluate(function: Any, tensors: Sequence[tf.Tensor], images: Iterable[NDArr
     Returns:
         For each image the values of the tensors, for a batch of one.
     """
-    part = part_of(function, tensors, tf.TensorSpec(function.inputs[0].shape, function.inputs[0].dtype))
+    part = runnable(part_of(function, tensors, tf.TensorSpec(function.inputs[0].shape, function.inputs[0].dtype)))
     return [[value.numpy() for value in part(tf.constant(x[None], tf.float32))] for x in images]

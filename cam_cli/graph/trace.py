@@ -81,9 +81,14 @@ def run_model(model: keras.Model, x: tf.Tensor) -> Any:
         count = len(tf.nest.flatten(structure))
         if count != 1:
             raise ModelError(f"the model has {count} inputs; smoothcam explains classifiers of one image")
-        inputs = tf.nest.pack_sequence_as(structure, [x])
+        inputs = tf.nest.pack_sequence_as(structure, [_without_channels(x, tf.nest.flatten(structure)[0])])
     with _undisturbed(model), _floating_inputs(model):
-        return choose_output(model, model(inputs, training=False))[1]
+        return _as_rows(choose_output(model, model(inputs, training=False))[1])
+
+
+def _without_channels(images: tf.Tensor, declared: Any) -> tf.Tensor:
+    """Return grey images (N, H, W, 1) as the (N, H, W) that a model declares; any others as they are."""
+    return tf.squeeze(images, -1) if len(declared.shape) == 3 else images
 
 
 @contextmanager
@@ -124,9 +129,9 @@ def predict(model: keras.Model, x: NDArray[Any]) -> NDArray[Any]:
     inputs: Any = tf.constant(x, tf.float32)
     if structure is not None:
         (declared,) = tf.nest.flatten(structure)
-        inputs = tf.nest.pack_sequence_as(structure, [tf.cast(inputs, declared.dtype)])
+        inputs = tf.nest.pack_sequence_as(structure, [tf.cast(_without_channels(inputs, declared), declared.dtype)])
     with _without_losses(model), native_chatter_silenced():
-        output = choose_output(model, model(inputs, training=False))[1]
+        output = _as_rows(choose_output(model, model(inputs, training=False))[1])
     return np.asarray(tf.cast(output, tf.float64))
 
 
@@ -155,13 +160,16 @@ def _without_losses(model: keras.Model) -> Iterator[None]:
 
 
 def choose_output(model: keras.Model, outputs: Any) -> tuple[str, Any]:
-    """Return the name and the tensor of a model's only output, or of the only one of shape (batch, scores).
+    """Return the name and the tensor of a model's only output, or of the only one that is a row of scores for each image.
+
+    A row has shape (batch, scores). Only if no output has it, (batch, 1, 1, scores) counts too, and (batch,), one score.
 
     Raises:
         ModelError: there is none or more than one such output; the message lists them.
     """
     named = named_outputs(model, outputs)
-    rows = [name for name, tensor in named.items() if len(tensor.shape) == 2 or len(named) == 1]
+    rows = list(named) if len(named) == 1 else [name for name, tensor in named.items() if len(tensor.shape) == 2]
+    rows = rows or [name for name, tensor in named.items() if _holds_a_row(tensor)]
     if len(rows) == 1:
         return rows[0], named[rows[0]]
     listed = ", ".join(f"'{name}' {tuple(tensor.shape[1:])}" for name, tensor in named.items())
@@ -169,6 +177,22 @@ def choose_output(model: keras.Model, outputs: Any) -> tuple[str, Any]:
         f"the model has {len(named)} outputs ({listed}), and {len(rows)} of them are rows of class scores; name the one you "
         "mean with --model-output (in Python: explain a model of that one output)"
     )
+
+
+def _holds_a_row(tensor: Any) -> bool:
+    return all(side == 1 for side in tuple(tensor.shape)[1:-1])
+
+
+def _as_rows(tensor: tf.Tensor) -> tf.Tensor:
+    """Return an output of shape (batch, 1, 1, scores) or (batch,) as rows, (batch, scores); any other one as it is."""
+    if len(tensor.shape) == 2 or not _holds_a_row(tensor):
+        return tensor
+    return tf.reshape(tensor, (-1, classes_of(tensor)))
+
+
+def classes_of(output: Any) -> int | None:
+    """Return how many scores an output has for each image, None if it leaves that open; one of shape (batch,) has one."""
+    return output.shape[-1] if len(output.shape) > 1 else 1
 
 
 def named_outputs(model: keras.Model, outputs: Any) -> dict[str, Any]:

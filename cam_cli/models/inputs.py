@@ -86,6 +86,8 @@ def settle_input(
 def own_input_shape(model: keras.Model) -> tuple[int | None, int | None, int | None] | None:
     """Return (rows, columns, channels) as the model itself declares them, each None if left open; None if it declares none.
 
+    An input of (rows, columns) takes grey images.
+
     Raises:
         ModelError: the model has several inputs, an input that is not an image, or layers that want channels first.
     """
@@ -102,8 +104,14 @@ def own_input_shape(model: keras.Model) -> tuple[int | None, int | None, int | N
             f"the model wants channels first (input {shape and shape[1:]}); build it with data_format='channels_last', "
             "which takes the same weights, and save it again"
         )
+    if inputs and shape is not None and len(shape) == 3:
+        return shape[1], shape[2], 1
     if shape is not None and len(shape) != 4:
-        raise ModelError(f"the model's input has shape {shape[1:]}, not (rows, columns, channels) of an image")
+        raise ModelError(
+            f"the model's input has shape {shape[1:]}, not (rows, columns, channels) of an image; if it is an image, save the "
+            "model with a Reshape before it: keras.Sequential([keras.Input((ROWS, COLUMNS, 1)), "
+            f"keras.layers.Reshape({shape[1:]}), model])"
+        )
     return shape and (shape[1], shape[2], shape[3])
 
 

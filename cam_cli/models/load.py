@@ -11,7 +11,7 @@ from cam_cli.errors import ModelError, UsageError
 from cam_cli.frozen_graphs.description import Choice, GraphDescription
 from cam_cli.frozen_graphs.model import GraphModel
 from cam_cli.graph.tokens import Tokens
-from cam_cli.graph.trace import Trace, choose_output
+from cam_cli.graph.trace import Trace, choose_output, classes_of
 from cam_cli.images.fit import Preprocessing
 from cam_cli.model_files.open import open_model
 from cam_cli.models.applications import applications, load_application, sha256_of_weights
@@ -147,6 +147,7 @@ def _outputs(model: keras.Model, input_shape: tuple[int, int, int]) -> tuple[int
         except Exception as error:
             raise ModelError(f"the model does not take an image of shape {input_shape}: {reason_of(error)}") from error
     name, scores = choose_output(model, outputs)
-    classes = 2 if scores.shape[-1] == 1 else scores.shape[-1]
+    units = classes_of(scores)
+    classes = 2 if units == 1 else units
     count = len(keras.tree.flatten(outputs))
     return classes, [] if count == 1 else [f"the model has {count} outputs: taking '{name}', the only row of scores"]

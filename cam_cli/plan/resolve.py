@@ -19,7 +19,7 @@ from cam_cli.engine.selection import Selection
 from cam_cli.engine.tracing import Noise
 from cam_cli.engine.trial import try_bfloat16
 from cam_cli.engine.verification import verify_predictions
-from cam_cli.errors import UsageError
+from cam_cli.errors import ModelError, UsageError
 from cam_cli.graph.layers import LayerInfo, choose_layer, choose_scales, describe_layers, find_layer
 from cam_cli.graph.operations import random_operations
 from cam_cli.graph.scaling import fitted_images
@@ -218,9 +218,15 @@ def _layers(
 ) -> tuple[list[str], list[str]]:
     paths: list[str] = []
     remarks = []
+    by_layer = any(METHODS[name].needs_layer for name in config.methods)
     for name in config.layers:
         if name == "auto":
-            name = network.default_layer or choose_layer(infos).path
+            try:
+                name = network.default_layer or choose_layer(infos).path
+            except ModelError:
+                if by_layer:
+                    raise
+                continue
             remarks.append(f"layer auto: taking {name}{_of_a_part(name, infos)}")
         paths.append(find_layer(traced.layers, name))
     for info in infos:

@@ -220,11 +220,42 @@ def attention() -> tuple[Any, Parts]:
     return model, parts
 
 
+def grouped(groups: int) -> tuple[Any, Parts]:
+    """Convolutions in groups with a bias, as in ResNeXt; the parts convolve the groups one by one."""
+    inputs, c1, head, c4 = keras.Input(SHAPE), conv("c1"), dense(), layers.ReLU(name="c4")
+    own = {"groups": groups, "activation": None, "bias_initializer": "random_normal"}
+    c2, c3 = conv("c2", 4, **own), conv("c3", 8, strides=2, **own)
+    model = keras.Model(inputs, head(layers.Flatten()(c4(c3(c2(c1(inputs)))))))
+
+    def run(layer: Any, x: Any) -> Any:
+        pairs = zip(tf.split(x, groups, -1), tf.split(layer.kernel.value, groups, -1), strict=True)
+        convolved = [tf.nn.conv2d(part, kernel, layer.strides, "SAME") for part, kernel in pairs]
+        return tf.concat(convolved, -1) + layer.bias.value
+
+    def parts(x: Any) -> tuple[dict[str, Any], Any]:
+        first = c1(x)
+        second = run(c2, first)
+        third = run(c3, second)
+        fourth = tf.nn.relu(third)
+        return {"c1": first, "c2": second, "c3": third, "c4": fourth}, logits(head, tf.reshape(fourth, (1, -1)))
+
+    return model, parts
+
+
+def two_groups() -> tuple[Any, Parts]:
+    return grouped(2)
+
+
+def as_many_groups_as_channels() -> tuple[Any, Parts]:
+    return grouped(4)
+
+
 KINDS: dict[str, Kind] = {
     kind.__name__: kind
     for kind in (
         plain, nested, subclassed, residual, scaled_inside, cropped_and_normalised, mean_of_two_softmaxes,
-        smoothed_probabilities, softmax_of_each_cell, one_unit, recurrent, attention,
+        smoothed_probabilities, softmax_of_each_cell, one_unit, recurrent, attention, two_groups,
+        as_many_groups_as_channels,
     )
 }  # fmt: skip
 

@@ -17,7 +17,7 @@ from cam_cli.engine.explain import Explainer
 from cam_cli.engine.head import Head
 from cam_cli.engine.methods import enlarged
 from cam_cli.engine.request import Subject
-from cam_cli.errors import UsageError
+from cam_cli.errors import ModelError, UsageError
 from cam_cli.graph.layers import choose_layer, choose_scales, describe_layers
 from cam_cli.graph.tokens import Tokens
 from cam_cli.graph.trace import trace
@@ -290,3 +290,14 @@ def test_auto_takes_what_all_information_goes_through() -> None:
     assert not next(i for i in infos if i.path == "branch").bottleneck
     found = explain(model, np.ones((1, 8, 8, 3)), [chosen.path], [0], Request(methods=("cam",)))
     assert found[0].maps[0].values.shape == (8, 8)
+
+
+def test_a_network_without_feature_maps_is_explained_at_its_input() -> None:
+    inputs, head = keras.Input((4, 6, 1)), keras.layers.Dense(3)
+    model = keras.Model(inputs, head(keras.layers.Flatten()(inputs)))
+    image = np.random.default_rng(5).normal(size=(1, 4, 6, 1)).astype(np.float32)
+    (found,) = explain(model, image, targets=(1,), request=Request(methods=("gradient",)))
+    weights = np.asarray(head.kernel)[:, 1].reshape(4, 6)
+    np.testing.assert_allclose(found.maps[0].values, np.abs(weights), rtol=1e-5)
+    with pytest.raises(ModelError, match="--method gradient"):
+        explain(model, image, request=Request(methods=("gradcam",), nsamples=0))

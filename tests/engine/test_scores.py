@@ -57,6 +57,10 @@ HEADS: dict[str, tuple[Callable[[Any], Any], Link]] = {
     "one logit": (lambda x: dense(None, 1)(pooled(x)), Link.UNIT_LOGIT),
     "one sigmoid": (lambda x: dense("sigmoid", 1)(pooled(x)), Link.SIGMOID),
     "logits": (lambda x: dense()(pooled(x)), Link.LOGITS),
+    "logits of one cell": (lambda x: layers.Conv2D(CLASSES, (4, 6))(x), Link.LOGITS),
+    "softmax of one cell": (lambda x: layers.Conv2D(CLASSES, (4, 6), activation="softmax")(x), Link.SOFTMAX),
+    "one sigmoid, squeezed": (lambda x: ops.squeeze(dense("sigmoid", 1)(pooled(x)), -1), Link.SIGMOID),
+    "one logit, squeezed": (lambda x: ops.squeeze(dense(None, 1)(pooled(x)), -1), Link.UNIT_LOGIT),
     "logits from maps": (lambda x: pooled(layers.Conv2D(CLASSES, 1)(x)), Link.LOGITS),
     "positive logits": (lambda x: dense("relu")(pooled(x)), Link.LOGITS),
     "dense over softmax": (lambda x: dense()(softmax(x)), Link.LOGITS),
@@ -91,7 +95,7 @@ def test_predictions_are_the_models_own(kind: str) -> None:
     traced = trace(model, SHAPE)
     assert find_link(traced) is link
     verify_predictions(model, traced, link, IMAGES)
-    own = np.asarray(model(IMAGES))
+    own = np.asarray(model(IMAGES)).reshape(len(IMAGES), -1)
     found = explain(model, IMAGES, ["maps"], request=Request(methods=("gradcam",), nsamples=0))
     if link in (Link.LOGITS, Link.UNIT_LOGIT):
         own = own if own.shape[-1] > 1 else np.hstack([-own, own])

@@ -12,6 +12,7 @@ import tensorflow as tf
 from cam_cli.errors import ModelError
 from cam_cli.graph.activations import is_activated
 from cam_cli.graph.layers import LayerInfo, choose_layer, describe_layers
+from cam_cli.graph.operations import bottlenecks
 from cam_cli.graph.trace import trace
 
 layers = keras.layers
@@ -110,6 +111,79 @@ def test_auto(build: Callable[[Any], Any]) -> None:
 def test_a_network_without_convolutions_has_no_layer_to_explain() -> None:
     with pytest.raises(ModelError, match="no layer with feature maps"):
         choose_layer(described(lambda x: layers.Dense(4)(layers.Flatten()(layers.Rescaling(1 / 255.0)(x)))))
+
+
+def bilinear_pooling(x: Any) -> Any:
+    """The products of all pairs of channels look like tokens on a grid of 2 x 2."""
+    cells = layers.Reshape((256, 4), name="cells")(conv(4, "features", strides=2)(x))
+    products = layers.Dot(axes=1, name="products")([cells, cells])
+    return layers.Dense(4)(layers.Flatten()(products))
+
+
+def mixed_pixels(x: Any) -> Any:
+    """A dense layer of all pixels, whose outputs are arranged in rows and columns."""
+    x = layers.Reshape((4, 4, 4))(layers.Dense(64)(layers.Flatten()(conv(4, "features", strides=2)(x))))
+    return pooled(conv(4, "mixed")(x))
+
+
+@pytest.mark.parametrize(("build", "path"), [(bilinear_pooling, "cells"), (mixed_pixels, "features")])
+def test_auto_takes_no_layer_of_unknown_position(build: Callable[[Any], Any], path: str) -> None:
+    infos = described(build)
+    assert choose_layer(infos).path == path
+    assert "position unknown" in {info.suitability for info in infos}
+
+
+def test_without_a_layer_of_known_position_other_methods_are_named() -> None:
+    with pytest.raises(ModelError, match=r"'mixed' covers cannot be told; take .* --method gradient"):
+        choose_layer(
+            described(
+                lambda x: pooled(conv(4, "mixed")(layers.Reshape((4, 4, 4))(layers.Dense(64)(layers.Flatten()(x)))))
+            )
+        )
+
+
+def class_token(x: Any) -> Any:
+    """A transformer whose score reads a class token; the activations lie in branches beside the shortcuts."""
+    x = layers.ZeroPadding1D((1, 0), name="tokens")(layers.Reshape((16, 8))(conv(8, "patches", None, 8)(x)))
+    for number in range(2):
+        x = layers.Add()([x, layers.MultiHeadAttention(1, 4, name=f"attention{number}")(x, x)])
+        x = layers.Add()([x, layers.Dense(8, "gelu", name=f"branch{number}")(x)])
+    return layers.Dense(4)(layers.LayerNormalization()(x)[:, 0])
+
+
+@pytest.mark.parametrize("build", [class_token, sums_on_the_stems_grid, preactivated, branches])
+def test_the_better_layer_is_read_and_has_no_less_information(build: Callable[[Any], Any]) -> None:
+    infos = described(build)
+    known = {info.path: info for info in infos}
+    signed = [info for info in infos if info.signed]
+    better = [(info, known[info.better]) for info in signed if info.better]
+    assert all(other.activated and other.read and other.bottleneck >= info.bottleneck for info, other in better)
+    if build is preactivated:
+        assert {(info.path, other.path) for info, other in better} >= {("sum", "last"), ("norm", "last")}
+    if build is class_token:
+        assert known["tokens"].signed
+        assert known["attention1"].better is None
+
+
+def test_all_information_goes_through_a_product_that_carries_a_custom_gradient() -> None:
+    """tf.nn.silu ends in IdentityN(x * sigmoid(x), x), of which only the first output is used."""
+    found: dict[str, Any] = {}
+
+    @tf.function(autograph=False)
+    def run(x: Any) -> Any:
+        product = x * tf.sigmoid(x)
+        copies = tf.raw_ops.IdentityN(input=[product, x])
+        left, right = tf.split(copies[0], 2, axis=-1)
+        joined = tf.concat([left, right], -1)
+        total = tf.reduce_sum(joined)
+        found.update(x=x, product=product, copy=copies[0], beside=copies[1], left=left, joined=joined, total=total)
+        return total
+
+    graph = run.get_concrete_function(tf.TensorSpec((1, 4, 4, 2))).graph
+    narrow = bottlenecks(found["x"], found["total"])
+    assert graph is found["total"].graph
+    inside = {name for name, tensor in found.items() if tensor.ref() in narrow}
+    assert inside == {"x", "product", "copy", "joined", "total"}
 
 
 ACTIVATIONS: dict[str, tuple[Callable[[Any], Any], bool]] = {

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from cam_cli.api import explain
 from cam_cli.engine.analysis import analyse
 from cam_cli.engine.explain import Explainer
 from cam_cli.engine.request import Request, Subject
@@ -363,10 +364,25 @@ def test_other_inputs_are_refused_with_a_way_on(tmp_path: Path) -> None:
         config_only = keras.Sequential([keras.Input(shape), *extra, layers.GlobalAveragePooling2D(), layers.Dense(2)])
         assert "channels_last" in refusal(saved(config_only, tmp_path, "first.keras"))
     flat = keras.Sequential([keras.Input((64,)), layers.Dense(2)])
-    assert "shape (64,), not (rows, columns, channels)" in refusal(saved(flat, tmp_path, "flat.keras"))
+    message = refusal(saved(flat, tmp_path, "flat.keras"))
+    assert "shape (64,), not (rows, columns, channels)" in message
+    assert "keras.layers.Reshape((64,))" in message
     a, b = keras.Input((8, 8, 3), name="left"), keras.Input((8, 8, 3), name="right")
     two = keras.Model([a, b], layers.Flatten()(layers.Add()([a, b])))
     assert "2 inputs ('left' (8, 8, 3), 'right' (8, 8, 3))" in refusal(saved(two, tmp_path, "two.keras"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_an_input_without_an_axis_of_channels_takes_grey_images(dtype: str, tmp_path: Path) -> None:
+    convolved = [layers.Rescaling(0.5), layers.Reshape((8, 10, 1)), layers.Conv2D(4, 3, activation="relu", name="conv")]
+    model = keras.Sequential([keras.Input((8, 10), dtype=dtype), *convolved, layers.Flatten(), layers.Dense(3)])
+    network = load(saved(model, tmp_path))
+    assert network.input_shape == (8, 10, 1)
+    assert network.preprocessing.channels == "grey"
+    image = np.random.default_rng(4).integers(0, 9, (1, 8, 10)).astype(np.float32)
+    (found,) = explain(network.model, image[..., None], request=Request(methods=("gradcam", "gradient"), nsamples=0))
+    np.testing.assert_allclose(found.logits, np.asarray(model(image))[0], rtol=1e-4, atol=1e-5)
+    assert [m.values.shape for m in found.maps] == [(6, 8), (8, 10)]
 
 
 @pytest.mark.parametrize("values", [{"mean": (1.0, 2.0)}, {"std": (1.0, 2.0, 3.0, 4.0)}])
@@ -460,6 +476,19 @@ def test_the_only_row_of_scores_is_taken_aloud(tmp_path: Path) -> None:
 def test_outputs_that_cannot_be_told_apart_are_listed(tmp_path: Path) -> None:
     message = refusal(saved(with_outputs(row("kind"), row("colour")), tmp_path))
     assert "2 outputs ('kind' (3,), 'colour' (3,))" in message
+
+
+def squeezed(x: Any) -> Any:
+    return keras.ops.squeeze(layers.Dense(1)(layers.Flatten()(x)), -1)
+
+
+@pytest.mark.parametrize(("head", "units"), [(lambda x: layers.Conv2D(3, 6)(x), 3), (squeezed, 1)])
+def test_scores_of_one_cell_and_a_single_score_are_rows(head: Any, units: int, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join("abc"[: max(2, units)]), "utf-8")
+    network = load(saved(with_outputs(layers.Conv2D(1, 1, name="mask"), head), tmp_path))
+    assert any("taking" in remark and "labels.txt" in remark for remark in network.remarks)
+    assert trace(network.model, network.input_shape).output.shape == (1, units)
 
 
 @keras.saving.register_keras_serializable("tests")
