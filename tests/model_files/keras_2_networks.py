@@ -261,6 +261,14 @@ def compositions(k: Any) -> dict[str, Builder]:
         base = k.Model(i, [L.Conv2D(4, 3)(i), L.Conv2D(4, 3)(i)], name="two")
         return headed(lambda x: L.Subtract()(base(x)))
 
+    def normalised(wrapped: bool = False) -> Any:
+        i = k.Input(SHAPE)
+        inner = k.Model(i, L.Conv2D(4, 3)(_adapted(L.Normalization())(i)), name="inner")
+        if not wrapped:
+            return k.Sequential([k.Input(SHAPE), k.Sequential([inner]), L.Flatten(), L.Dense(3)])
+        x = L.TimeDistributed(inner)(L.Reshape((1, *SHAPE))(i))
+        return k.Model(i, L.Dense(3)(L.Flatten()(x)))
+
     def rows_of_models() -> Any:
         i = k.Input(SHAPE)
         x = L.Reshape((2, 4, 8, 3))(i)
@@ -301,6 +309,8 @@ def compositions(k: Any) -> dict[str, Builder]:
         "shared layers": shared,
         "a model of two outputs": two_outputs,
         "a model on every row": rows_of_models,
+        "Normalization in an inner model": normalised,
+        "Normalization in a wrapped model": lambda: normalised(wrapped=True),
         "Teachable Machine": teachable,
     }
 
