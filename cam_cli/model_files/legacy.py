@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from cam_cli.model_files.legacy_layers import modern_arguments, modern_class, modern_initialiser
+from cam_cli.model_files.legacy_layers import as_of_applications, modern_arguments, modern_class, modern_initialiser
 from cam_cli.model_files.legacy_nodes import OPERATIONS, modern_graph
 
 OPERATION = {
@@ -38,6 +38,9 @@ def modernise(entry: dict[str, Any]) -> dict[str, Any]:
     if kind in OPERATIONS:
         operation = {key: config[key] for key in ("name", "function", "first", "keywords")}
         return _written_by_keras_3({**entry, **OPERATION}, OPERATION["class_name"], operation)
+    if of_applications := as_of_applications(entry):
+        kept = _written_by_keras_3(of_applications, of_applications["class_name"], of_applications["config"])
+        return {**kept, "config": _without_policies(kept["config"])}
     arguments = _without_policies(modern_arguments(kind, config))
     arguments = {key: _modern_part(key, value) for key, value in arguments.items()}
     if kind == "InputLayer":

@@ -26,6 +26,13 @@ RENAMED_CLASSES = {
 }
 """Classes that Keras 3 does not have, and the class that computes the same."""
 
+_OF_APPLICATIONS = {
+    "LayerScale": ("convnext", {"init_values", "projection_dim"}),
+    "StochasticDepth": ("convnext", {"drop_path_rate"}),
+    "CustomScaleLayer": ("inception_resnet_v2", {"scale"}),
+}
+"""Layers that only keras.applications has: the module there in Keras 2 and 3, and the arguments that the layer has."""
+
 _CONVOLUTIONS = {"Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose", "DepthwiseConv1D", "DepthwiseConv2D"}
 _SEPARABLE = {"SeparableConv1D", "SeparableConv2D"}
 _RECURRENT = {"RNN", "LSTM", "GRU", "SimpleRNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"}
@@ -96,6 +103,21 @@ _INITIALISERS = {"normal": "truncated_normal"}
 def modern_class(kind: str) -> str:
     """Return the name that a class of Keras 2 has in Keras 3."""
     return RENAMED_CLASSES.get(kind, kind)
+
+
+def as_of_applications(entry: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the entry of a layer that only keras.applications has, in the form of Keras 3; None for every other layer.
+
+    A layer of the user's own may have the same name: it is told by the module, where the file names one, and its arguments.
+    """
+    name = str(entry["class_name"]).removeprefix("Custom>")
+    family, own = _OF_APPLICATIONS.get(name, ("", {""}))
+    module = f"keras.src.applications.{family}"
+    written_in = str(entry.get("module") or module)
+    arguments = {key: value for key, value in entry["config"].items() if key in own | {"name", "trainable", "dtype"}}
+    if not own <= set(arguments) or not written_in.endswith(f"applications.{family}"):
+        return None
+    return {**entry, "module": module, "class_name": name, "registered_name": name, "config": arguments}
 
 
 def modern_arguments(kind: str, config: dict[str, Any]) -> dict[str, Any]:

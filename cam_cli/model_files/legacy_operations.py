@@ -12,11 +12,12 @@ import keras
 import tensorflow as tf
 
 _MATH = """
-    abs add add_n argmax argmin ceil cos cumsum divide divide_no_nan equal erf exp expm1 floor floordiv floormod greater
-    greater_equal is_nan l2_normalize less less_equal log log1p log_sigmoid logical_and logical_not logical_or maximum minimum
-    mod multiply multiply_no_nan negative not_equal pow reciprocal reduce_all reduce_any reduce_logsumexp reduce_max reduce_mean
-    reduce_min reduce_prod reduce_std reduce_sum reduce_variance round rsqrt sigmoid sign sin softmax softplus softsign sqrt
-    square squared_difference subtract tan tanh top_k truediv xdivy
+    abs acos acosh add add_n argmax argmin asin asinh atan atan2 atanh ceil cos cosh count_nonzero cumprod cumsum divide
+    divide_no_nan equal erf erfc exp expm1 floor floordiv floormod greater greater_equal is_finite is_inf is_nan l2_normalize
+    less less_equal log log1p log_sigmoid logical_and logical_not logical_or maximum minimum mod multiply multiply_no_nan
+    negative not_equal pow reciprocal reduce_all reduce_any reduce_logsumexp reduce_max reduce_mean reduce_min reduce_prod
+    reduce_std reduce_sum reduce_variance round rsqrt sigmoid sign sin sinh softmax softplus softsign sqrt square
+    squared_difference subtract tan tanh top_k truediv xdivy zero_fraction
 """
 _NN = """
     avg_pool avg_pool2d batch_normalization bias_add conv2d crelu depth_to_space depthwise_conv2d elu gelu l2_normalize
@@ -24,20 +25,23 @@ _NN = """
     softplus softsign space_to_depth swish tanh
 """
 _ARRAYS = """
-    broadcast_to cast clip_by_value concat expand_dims fill gather identity linalg.l2_normalize linalg.matmul linalg.norm
-    one_hot ones_like pad range rank repeat reshape reverse shape size slice split squeeze stack stop_gradient strided_slice
-    tensordot einsum tile transpose unstack where zeros_like
+    argsort broadcast_to cast clip_by_norm clip_by_value concat dtypes.saturate_cast expand_dims fill gather identity
+    linalg.band_part linalg.diag linalg.diag_part linalg.l2_normalize linalg.matmul linalg.matrix_transpose linalg.norm
+    linalg.trace one_hot ones ones_like pad range rank repeat reshape reverse roll shape size slice sort split squeeze stack
+    stop_gradient strided_slice tensordot einsum tile transpose unstack where zeros zeros_like
 """
 _IMAGE = """
-    adjust_brightness adjust_contrast central_crop convert_image_dtype crop_to_bounding_box extract_patches flip_left_right
-    flip_up_down grayscale_to_rgb hsv_to_rgb pad_to_bounding_box per_image_standardization resize resize_with_crop_or_pad
-    resize_with_pad rgb_to_grayscale rgb_to_hsv rot90 transpose
+    adjust_brightness adjust_contrast adjust_gamma adjust_hue adjust_saturation central_crop convert_image_dtype
+    crop_to_bounding_box extract_patches flip_left_right flip_up_down grayscale_to_rgb hsv_to_rgb pad_to_bounding_box
+    per_image_standardization resize resize_with_crop_or_pad resize_with_pad rgb_to_grayscale rgb_to_hsv rot90 transpose
 """
 _OPERATORS = "add getitem"
 _COMPAT = """
-    argmax concat expand_dims floor_div gather pad reduce_max reduce_mean reduce_min reduce_sum reshape shape size split squeeze
-    strided_slice tile to_float transpose where zeros_like ones_like math.log_softmax math.softmax nn.avg_pool nn.depth_to_space
-    nn.fused_batch_norm nn.log_softmax nn.max_pool nn.softmax nn.space_to_depth
+    argmax argmin boolean_mask concat count_nonzero expand_dims floor_div gather gather_nd linalg.l2_normalize norm pad
+    reduce_all reduce_any reduce_logsumexp reduce_max reduce_mean reduce_min reduce_prod reduce_sum reshape shape size split
+    squeeze strided_slice tile to_float transpose where zeros_like ones_like math.log_softmax math.scalar_mul math.softmax
+    nn.avg_pool nn.conv2d nn.crelu nn.depth_to_space nn.depthwise_conv2d nn.fused_batch_norm nn.log_softmax nn.max_pool
+    nn.moments nn.softmax nn.space_to_depth nn.weighted_moments
 """
 OPERATIONS = frozenset(
     f"{prefix}{name}"

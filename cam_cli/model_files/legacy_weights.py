@@ -106,7 +106,6 @@ def _load_flat(model: keras.Model, description: Entry, group: h5py.Group) -> Non
         listed = _without_extra(layer, listed, len(weights))
         for weight, listed_name in zip(_by_name(layer, weights, listed), listed, strict=True):
             weight.assign(_values(inside, listed_name, tuple(weight.shape)))
-        _finish(layer)
 
 
 def _in_order_of_keras_2(layer: Any, entry: Entry) -> tuple[list[Any], list[Any]]:
@@ -206,7 +205,6 @@ def _load_leaf(layer: Any, group: h5py.Group) -> None:
         weight.assign(_values(store, number, tuple(weight.shape)))
     for child, child_group in inner:
         _load_leaf(child, child_group)
-    _finish(layer)
 
 
 def _snake(name: str) -> str:
@@ -230,11 +228,6 @@ def _without_extra(layer: Any, names: list[str], count: int) -> list[str]:
     if len(names) != count:
         raise ValueError(f"it has {len(names)} weights for layer {layer.name!r}, which takes {count}")
     return names
-
-
-def _finish(layer: Any) -> None:
-    if isinstance(layer, keras.layers.Normalization):
-        layer.finalize_state()  # it computes with values made of its weights
 
 
 def _group(parent: h5py.Group, name: str) -> h5py.Group:

@@ -20,6 +20,7 @@ from cam_cli.model_files.description import Description, code_runners, read_desc
 from cam_cli.model_files.formats import Format, recognise, with_suffix
 from cam_cli.model_files.imports import import_layers
 from cam_cli.model_files.legacy_weights import load_legacy_weights
+from cam_cli.model_files.normalization import apply_loaded_statistics
 from cam_cli.model_files.packages import unknown_parts
 from cam_cli.quiet import native_chatter_silenced
 from cam_cli.text import reason_of
@@ -76,6 +77,7 @@ def open_model(
         ) from error
     if not isinstance(model, keras.Model):
         raise ModelError(f"{str(path)!r} holds a {type(model).__name__}, not a model")
+    apply_loaded_statistics(model)
     return model
 
 
@@ -146,5 +148,6 @@ def load_weights(model: keras.Model, path: Path) -> None:
     try:
         with with_suffix(source, kind.suffix) as named, native_chatter_silenced():
             model.load_weights(named)
+            apply_loaded_statistics(model)
     except Exception as error:
         raise ModelError(f"weights {str(path)!r} do not fit {model.name}: {reason_of(error)}") from error

@@ -49,8 +49,8 @@ def settle_input(
 
     Raises:
         ModelError: the model does not take images: several inputs, or channels first.
-        UsageError: the size is not known, one image needs more memory than the machine has, or settings do not fit the
-            model's channels.
+        UsageError: the size is not known or not one that the model takes, one image needs more memory than the machine has,
+            or settings do not fit the model's channels.
     """
     own = own_input_shape(model)
     channels = own[2] if own else None
@@ -66,7 +66,19 @@ def settle_input(
             )
     if overrides.input_size:
         remarks += _size_remarks(size, card, own)
-    preprocessing, assumptions, traced = _preprocessing(model, size, channels, card, overrides)
+    other_size = own is not None and any(fixed not in (None, n) for fixed, n in zip(own, size, strict=False))
+    try:
+        preprocessing, assumptions, traced = _preprocessing(model, size, channels, card, overrides)
+        if other_size and traced is None:
+            traced = traced_within_memory(model, (*size, channels or 3))
+    except ModelError as error:
+        if own is None or not other_size:
+            raise
+        takes = "x".join("any" if n is None else str(n) for n in own[:2])
+        what, advice = f"--input-size {size[0]}x{size[1]}", "leave --input-size out"
+        if not overrides.input_size:
+            what, advice = f"the model's card says size {size[0]}x{size[1]}", "correct the card"
+        raise UsageError(f"{what}: this model takes {takes} only; {advice}") from error
     count = CHANNELS.get(preprocessing.channels, channels)
     if count is None:
         raise UsageError(

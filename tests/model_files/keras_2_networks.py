@@ -205,6 +205,11 @@ def operations(k: Any, tf: Any) -> dict[str, Callable[[Any], Any]]:
         "grey": lambda x: tf.image.grayscale_to_rgb(tf.image.rgb_to_grayscale(x)),
         "standardized": lambda x: tf.image.per_image_standardization(x),
         "depth_to_space": lambda x: tf.nn.space_to_depth(x, 2),
+        "norm": lambda x: x / (tf.norm(x, axis=-1, keepdims=True) + tf.norm(x, 1, [1, 2], True)),
+        "crelu, scalar_mul, gather_nd": lambda x: tf.scalar_mul(2.0, tf.nn.crelu(tf.gather_nd(x - 0.5, [[0], [0]]))),
+        "weighted_moments": lambda x: tf.concat(tf.nn.weighted_moments(x, [1, 2], 2.0 * x, keepdims=True), -1),
+        "sobel_edges": lambda x: tf.reshape(tf.image.sobel_edges(x), (-1, 8, 8, 6)),
+        "trigonometry": lambda x: tf.atan2(tf.sinh(x), tf.cosh(x)) + tf.atan(x) + tf.roll(x, 1, 2),
         "a comparison": lambda x: tf.where(x > 0.5, x, tf.zeros_like(x)),
     }
 
@@ -261,6 +266,14 @@ def compositions(k: Any) -> dict[str, Builder]:
         base = k.Model(i, [L.Conv2D(4, 3)(i), L.Conv2D(4, 3)(i)], name="two")
         return headed(lambda x: L.Subtract()(base(x)))
 
+    def normalised(wrapped: bool = False) -> Any:
+        i = k.Input(SHAPE)
+        inner = k.Model(i, L.Conv2D(4, 3)(_adapted(L.Normalization())(i)), name="inner")
+        if not wrapped:
+            return k.Sequential([k.Input(SHAPE), k.Sequential([inner]), L.Flatten(), L.Dense(3)])
+        x = L.TimeDistributed(inner)(L.Reshape((1, *SHAPE))(i))
+        return k.Model(i, L.Dense(3)(L.Flatten()(x)))
+
     def rows_of_models() -> Any:
         i = k.Input(SHAPE)
         x = L.Reshape((2, 4, 8, 3))(i)
@@ -301,6 +314,8 @@ def compositions(k: Any) -> dict[str, Builder]:
         "shared layers": shared,
         "a model of two outputs": two_outputs,
         "a model on every row": rows_of_models,
+        "Normalization in an inner model": normalised,
+        "Normalization in a wrapped model": lambda: normalised(wrapped=True),
         "Teachable Machine": teachable,
     }
 

@@ -406,6 +406,23 @@ def test_a_free_size_is_taken_aloud_or_as_told(tmp_path: Path) -> None:
     assert half.input_shape == (224, 40, 3)
 
 
+@pytest.mark.parametrize("values", [{}, {"mean": (0.0,), "std": (255.0,)}])
+def test_a_size_that_the_model_does_not_take_is_refused_with_the_one_it_takes(
+    values: dict[str, Any], tmp_path: Path
+) -> None:
+    flat = keras.Sequential([keras.Input((8, 6, 3)), layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(3)])
+    path = saved(flat, tmp_path)
+    message = refusal(path, UsageError, input_size=(16, 16), **values)
+    assert message == "--input-size 16x16: this model takes 8x6 only; leave --input-size out"
+    assert load(path, input_size=(8, 6), **values).input_shape == (8, 6, 3)
+    path.with_suffix(".yaml").write_text("name: mine\ninput: {size: [16, 16]}\n")
+    assert refusal(path, UsageError) == "the model's card says size 16x16: this model takes 8x6 only; correct the card"
+    pooled = saved(classifier(), tmp_path, "pooled.keras")
+    assert load(pooled, input_size=(16, 16), **values).input_shape == (16, 16, 3), (
+        "it takes any size, whatever it declares"
+    )
+
+
 @pytest.mark.parametrize("how", ["stretch", "crop", "letterbox"])
 @pytest.mark.parametrize("image_size", [(30, 90), (90, 30)])
 def test_a_1x1_conv_net_is_explained_on_images_that_are_not_square(
