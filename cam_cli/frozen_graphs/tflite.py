@@ -21,6 +21,7 @@ from tensorflow.python.eager import context
 from cam_cli.frozen_graphs.description import UnreadableError
 from cam_cli.frozen_graphs.source import GraphSource
 from cam_cli.frozen_graphs.tflite_dilation import joined
+from cam_cli.frozen_graphs.tflite_magnitude import BY_SIZE, NOT_SEEN, first_weights, is_for_bytes
 from cam_cli.frozen_graphs.tflite_metadata import normalisation
 from cam_cli.frozen_graphs.tflite_operations import OPERATIONS, Arguments, shape_of
 
@@ -100,6 +101,9 @@ class _Builder:
                 self._add(operator, kind)
             outputs = {self._name(i): self._value(i).name for i in map(int, self._main.outputs)}
         mean, std = self._scaling()
+        scaling_remark = ""
+        if not mean:
+            mean, std, scaling_remark = self._by_magnitude()
         remark = "the file is quantised: dequantised, so that maps are of the float network it stands for"
         definition = graph.as_graph_def()
         return GraphSource(
@@ -109,6 +113,7 @@ class _Builder:
             outputs=self._by_signature("outputs", outputs),
             mean=mean,
             std=std,
+            scaling_remark=scaling_remark,
             remarks=(remark,) if self._quantised else (),
         )
 
@@ -206,6 +211,17 @@ class _Builder:
         if not maps or len(maps) != len(ends):
             return ends
         return {_text(entry.name): ends[self._name(entry.tensorIndex)] for entry in maps}
+
+    def _by_magnitude(self) -> tuple[tuple[float, ...], tuple[float, ...], str]:
+        """Return mean and std of the input, if the first weights tell them, and what the user has to know of it."""
+        image, operators = int(self._main.inputs[0]), self._main.operators
+        constants = {number: value for number, value in self._values.items() if isinstance(value, np.ndarray)}
+        gains = first_weights(operators, [*map(self._kind_of, operators)], constants, image)
+        if gains is None or self._main.tensors[image].type != schema.TensorType.FLOAT32:
+            return (), (), ""
+        if is_for_bytes(*gains):
+            return (0.0,), (1.0,), BY_SIZE
+        return (), (), NOT_SEEN
 
     def _scaling(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return mean and std of the input: from its quantisation, or from the metadata that TensorFlow Lite's tools write."""
