@@ -162,6 +162,15 @@ def test_a_compressed_tiff_has_its_pixels(compression: str) -> None:
     np.testing.assert_array_equal(decode(tiff(PIXELS, photometric="rgb", compression=compression)).pixels, PIXELS)
 
 
+def test_a_file_whose_content_says_nothing_is_named_by_its_ending() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(PIXELS).save(buffer, "TGA")
+    with pytest.raises(ImageError, match="a TGA image by its ending, which is not read; convert it to PNG"):
+        decode(buffer.getvalue(), ending="tga")
+    with pytest.raises(ImageError, match="not a JPEG"):
+        decode(buffer.getvalue(), ending="png")
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("white", [False, True])
 @pytest.mark.parametrize("kind", ["int8", "uint16", "int16", "uint32", "int32", "float32", "float16"])
