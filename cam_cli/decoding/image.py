@@ -49,10 +49,11 @@ class DecodeSettings:
     max_pixels: int
     bands: int = 3
 
-    def decode(self, data: bytes, enough: int) -> RgbImage:
+    def decode(self, data: bytes, enough: int, ending: str = "") -> RgbImage:
         """Decode the bytes of a file; see `images.decode.decode`."""
         takes_values = self.preprocessing is not None and self.preprocessing.channels == "bands"
-        return decode(data, max_pixels=self.max_pixels, enough=enough, bands=self.bands if takes_values else None)
+        bands = self.bands if takes_values else None
+        return decode(data, max_pixels=self.max_pixels, enough=enough, bands=bands, ending=ending)
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def decode_image(path: Location, known: str | None, settings: DecodeSettings) ->
         digest = hashlib.sha256(data).hexdigest()
         if digest != known:
             stage = "decode"
-            decoded = settings.decode(data, _OVERSAMPLING * max(settings.size))
+            decoded = settings.decode(data, _OVERSAMPLING * max(settings.size), path.suffix.lower()[1:])
             stage = "fit"
             image = _prepare(digest, decoded, data, settings)
     except Exception as problem:  # noqa: BLE001 - decoders fail in every way there is, and each is this image's failure

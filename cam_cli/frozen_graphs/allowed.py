@@ -79,7 +79,9 @@ def refuse_all_but_computing(nodes: list[Any], replaced: dict[str, str]) -> None
             f"is a training graph: something random, such as dropout, is left in it ({listed}); export it again for inference"
         )
     if odd.keys() & _LOOPS:
-        raise UnreadableError(f"has a loop between image and scores ({listed}), which cannot be explained")
+        raise UnreadableError(
+            f"has a loop (LSTM, GRU) between image and scores ({listed}), which is not read; give the .keras or .h5 file"
+        )
     if odd.keys() & _BRANCHES:
         raise UnreadableError(
             f"decides while it runs which part of it counts ({listed}); export it again for inference alone"

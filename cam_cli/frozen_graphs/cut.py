@@ -77,6 +77,7 @@ def cut_out(source: GraphSource, choice: Choice, size: tuple[int, int] | None) -
         layers=layers,
         mean=source.mean or image.mean,
         std=source.std or image.std,
+        scaling_remark=source.scaling_remark,
         remarks=(*source.remarks, *remarks),
     )
     return FrozenNetwork(definition, description)

@@ -69,7 +69,8 @@ class GraphDescription:
 
     input, output: names of tensors. shape: (rows, columns, channels) of one image, None where left open. channels_first: the
     graph takes (batch, channels, rows, columns). mean, std: what the file says of its input, (value - mean) / std of values
-    from 0 to 255; empty if it says nothing. remarks: for the user.
+    from 0 to 255; empty if it says nothing. scaling_remark: for a user who says nothing of it either.
+    remarks: for the user.
     """
 
     input: str
@@ -79,6 +80,7 @@ class GraphDescription:
     layers: tuple[GraphLayer, ...]
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    scaling_remark: str = ""
     remarks: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:

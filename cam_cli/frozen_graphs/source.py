@@ -21,7 +21,8 @@ class GraphSource:
     """The nodes and functions of a graph, by name, and its ends.
 
     inputs, outputs: tensors by the name that a user knows them by. variable: returns the value of a variable's node, as a
-    TensorProto, or None. mean, std: what the file says of its input. labelled: `inputs` and `outputs` are the file's own words.
+    TensorProto, or None. mean, std: what the file says of its input. scaling_remark: what a user has to know
+    who says nothing of them. labelled: `inputs` and `outputs` are the file's own words.
     """
 
     nodes: Mapping[str, NodeDef]
@@ -31,6 +32,7 @@ class GraphSource:
     variable: Callable[[NodeDef], Any] = no_variables
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    scaling_remark: str = ""
     remarks: tuple[str, ...] = field(default=())
 
 

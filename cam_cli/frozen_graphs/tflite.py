@@ -16,14 +16,18 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.lite.python import schema_py_generated as schema
+from tensorflow.python.eager import context
 
 from cam_cli.frozen_graphs.description import UnreadableError
 from cam_cli.frozen_graphs.source import GraphSource
+from cam_cli.frozen_graphs.tflite_dilation import joined
+from cam_cli.frozen_graphs.tflite_magnitude import BY_SIZE, NOT_SEEN, first_weights, is_for_bytes
 from cam_cli.frozen_graphs.tflite_metadata import normalisation
-from cam_cli.frozen_graphs.tflite_operations import OPERATIONS, Arguments
+from cam_cli.frozen_graphs.tflite_operations import OPERATIONS, Arguments, shape_of
 
 _MOST_OPERATIONS = 20_000
 _QUANTISED = (np.int8, np.uint8, np.int16, np.int32)
+_WHOLE = (np.int32, np.int64)
 _TYPES: dict[int, Any] = {
     schema.TensorType.FLOAT32: np.float32, schema.TensorType.FLOAT16: np.float16, schema.TensorType.FLOAT64: np.float64,
     schema.TensorType.INT8: np.int8, schema.TensorType.UINT8: np.uint8, schema.TensorType.INT16: np.int16,
@@ -91,10 +95,15 @@ class _Builder:
         graph = tf.Graph()
         with graph.as_default():
             inputs = {self._name(i): self._feed(i) for i in map(int, self._main.inputs)}
-            for operator in operators:
-                self._add(operator)
+            for operator, kind in zip(
+                operators, joined(operators, [*map(self._kind_of, operators)], self._raw), strict=True
+            ):
+                self._add(operator, kind)
             outputs = {self._name(i): self._value(i).name for i in map(int, self._main.outputs)}
         mean, std = self._scaling()
+        scaling_remark = ""
+        if not mean:
+            mean, std, scaling_remark = self._by_magnitude()
         remark = "the file is quantised: dequantised, so that maps are of the float network it stands for"
         definition = graph.as_graph_def()
         return GraphSource(
@@ -104,6 +113,7 @@ class _Builder:
             outputs=self._by_signature("outputs", outputs),
             mean=mean,
             std=std,
+            scaling_remark=scaling_remark,
             remarks=(remark,) if self._quantised else (),
         )
 
@@ -150,7 +160,7 @@ class _Builder:
             raise UnreadableError(f"is damaged: nothing computes its tensor {number}")
         return self._values[number]
 
-    def _add(self, operator: Any) -> None:
+    def _add(self, operator: Any, kind: str) -> None:
         outputs = [self._main.tensors[i] for i in operator.outputs]
         numbers = [int(i) for i in operator.inputs]
         arguments = Arguments(
@@ -158,8 +168,10 @@ class _Builder:
             inputs=[None if i < 0 else self._value(i) for i in numbers],
             raw=[None if i < 0 else self._raw.get(i) for i in numbers],
             shapes=[[] if tensor.shape is None else [int(n) for n in tensor.shape] for tensor in outputs],
+            image=self._values[int(self._main.inputs[0])],
         )
-        kind = self._kind_of(operator)
+        if self._know(operator, kind, arguments):
+            return
         scope = _node_name(outputs[0].name).rpartition("/")[0]
         with tf.name_scope(f"{scope}/" if scope else ""):
             made = OPERATIONS[kind](arguments)
@@ -167,6 +179,27 @@ class _Builder:
         for number, result in zip(map(int, operator.outputs), results, strict=False):
             self._values[number] = result
         self._quantised = self._quantised or any(_quantised(tensor) is not None for tensor in outputs)
+
+    def _know(self, operator: Any, kind: str, arguments: Arguments) -> bool:
+        """Compute the shapes of tensors, and what is computed from these alone, now; False: it is something else.
+
+        So a size of which only the number of images is open is known, with -1 for that.
+        """
+        if kind == "SHAPE":
+            known = shape_of(arguments.inputs[0])
+            results = [] if known is None else [known]
+        elif all(
+            raw is not None and raw.dtype in _WHOLE and value is raw
+            for raw, value in zip(arguments.raw, arguments.inputs, strict=True)
+        ):
+            with context.eager_mode():
+                made = OPERATIONS[kind](arguments)
+            results = [np.asarray(each) for each in (made if isinstance(made, list | tuple) else [made])]
+        else:
+            return False
+        for number, result in zip(map(int, operator.outputs), results, strict=False):
+            self._values[number] = self._raw[number] = result
+        return bool(results)
 
     def _name(self, number: int) -> str:
         return _text(self._main.tensors[number].name) or str(number)
@@ -178,6 +211,17 @@ class _Builder:
         if not maps or len(maps) != len(ends):
             return ends
         return {_text(entry.name): ends[self._name(entry.tensorIndex)] for entry in maps}
+
+    def _by_magnitude(self) -> tuple[tuple[float, ...], tuple[float, ...], str]:
+        """Return mean and std of the input, if the first weights tell them, and what the user has to know of it."""
+        image, operators = int(self._main.inputs[0]), self._main.operators
+        constants = {number: value for number, value in self._values.items() if isinstance(value, np.ndarray)}
+        gains = first_weights(operators, [*map(self._kind_of, operators)], constants, image)
+        if gains is None or self._main.tensors[image].type != schema.TensorType.FLOAT32:
+            return (), (), ""
+        if is_for_bytes(*gains):
+            return (0.0,), (1.0,), BY_SIZE
+        return (), (), NOT_SEEN
 
     def _scaling(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return mean and std of the input: from its quantisation, or from the metadata that TensorFlow Lite's tools write."""

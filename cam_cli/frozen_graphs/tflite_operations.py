@@ -20,13 +20,15 @@ class Arguments:
     """What an operation gets.
 
     options: of its kind, from the file. inputs: tensors or arrays of real numbers, None where one is left out. raw: the same
-    as the file has them, None where they are not constant. shapes: of its outputs, as the file says.
+    as the file has them, None where they are not constant. shapes: of its outputs, as the file says. image: the tensor that
+    the network is fed.
     """
 
     options: Any
     inputs: list[Any]
     raw: list[NDArray[Any] | None]
     shapes: list[list[int]]
+    image: Any = None
 
     def numbers(self, index: int) -> list[int]:
         """Return a constant input of whole numbers, such as axes."""
@@ -35,12 +37,24 @@ class Arguments:
             raise UnreadableError("computes sizes or axes from the image itself, which smoothcam does not follow")
         return [int(n) for n in values.reshape(-1)]
 
+    def size(self, index: int) -> Any:
+        """Return an input that is a shape. A size of -1 in it stands for the number of images."""
+        values = self.raw[index] if index < len(self.raw) else None
+        if values is None:
+            return self.inputs[index]
+        return tf.stack([tf.shape(self.image)[0] if n < 0 else int(n) for n in values.reshape(-1)])
+
     def optional(self, index: int) -> Any:
         """Return an input that may be left out."""
         return self.inputs[index] if index < len(self.inputs) else None
 
 
 Operation = Callable[[Arguments], Any]
+
+_INT32, _INT64 = 2, 4
+"""Types of tensors in the schema."""
+
+PADDED, CROPPED = "padded for a dilated convolution", "cropped after a dilated convolution"
 
 _PADDING = {0: "SAME", 1: "VALID"}
 _ACTIVATIONS: dict[int, Callable[[Tensor], Tensor]] = {
@@ -89,7 +103,8 @@ def _depthwise(arguments: Arguments) -> Tensor:
 
 def _transposed_convolution(arguments: Arguments) -> Tensor:
     o, (_, kernel, x) = arguments.options, arguments.inputs[:3]
-    _, rows, columns, channels = arguments.shapes[0]
+    declared = arguments.raw[0]
+    _, rows, columns, channels = arguments.shapes[0] if declared is None else map(int, declared)
     size = tf.stack([tf.shape(x)[0], rows, columns, channels])
     made = tf.nn.conv2d_transpose(
         x, np.transpose(kernel, (1, 2, 0, 3)), size, [1, o.strideH, o.strideW, 1], _PADDING[o.padding]
@@ -131,6 +146,8 @@ def _reduction(function: Callable[..., Tensor]) -> Operation:
 
 def _reshape(arguments: Arguments) -> Tensor:
     """Reshape for any batch: a size that begins with a batch of 1 gets an open one."""
+    if len(arguments.raw) > 1 and arguments.raw[1] is None:
+        return tf.reshape(arguments.inputs[0], arguments.inputs[1])
     declared = arguments.raw[1] if len(arguments.raw) > 1 else None
     size = list(arguments.shapes[0]) if declared is None else [int(n) for n in declared.reshape(-1)]
     if not size and declared is None and arguments.options is not None and arguments.options.newShape is not None:
@@ -165,7 +182,7 @@ def _resizing(function: Callable[..., Tensor]) -> Operation:
 def _strided_slice(arguments: Arguments) -> Tensor:
     o = arguments.options
     begin, end, strides = (arguments.numbers(i) for i in (1, 2, 3))
-    whole_batch = 0 if o.shrinkAxisMask & 1 else 1
+    whole_batch = 0 if o.shrinkAxisMask & 1 or len(arguments.inputs[0].shape) < 2 else 1
     return tf.raw_ops.StridedSlice(
         input=arguments.inputs[0],
         begin=begin,
@@ -181,7 +198,8 @@ def _strided_slice(arguments: Arguments) -> Tensor:
 
 def _slice(arguments: Arguments) -> Tensor:
     begin, size = arguments.numbers(1), arguments.numbers(2)
-    return tf.slice(arguments.inputs[0], [0, *begin[1:]], [-1, *size[1:]])
+    x = arguments.inputs[0]
+    return tf.slice(x, begin, size) if len(x.shape) < 2 else tf.slice(x, [0, *begin[1:]], [-1, *size[1:]])
 
 
 def _padding(arguments: Arguments) -> Tensor:
@@ -228,8 +246,34 @@ def _same(arguments: Arguments) -> Tensor:
 
 
 def _cast(arguments: Arguments) -> Tensor:
+    """Cast to floating point, but for sizes: whole numbers that the file casts to whole numbers."""
     x = arguments.inputs[0]
+    wanted = getattr(arguments.options, "outDataType", None)
+    if wanted in (_INT32, _INT64) and not (tf.is_tensor(x) and x.dtype.is_floating):
+        return tf.cast(x, tf.int32 if wanted == _INT32 else tf.int64)
     return x if tf.is_tensor(x) and x.dtype.is_floating else tf.cast(x, tf.float32)
+
+
+def shape_of(tensor: Tensor) -> NDArray[np.int32] | None:
+    """Return the shape of a tensor, -1 for the number of images, or None if more of it is open."""
+    sizes = tensor.shape.as_list() if tf.is_tensor(tensor) else list(tensor.shape)
+    if None in sizes[1:]:
+        return None
+    return np.array([-1 if size is None else size for size in sizes], np.int32)
+
+
+def _fill(arguments: Arguments) -> Tensor:
+    return tf.fill(arguments.size(0), tf.reshape(arguments.inputs[1], ()))
+
+
+def _padded_for_dilation(arguments: Arguments) -> Tensor:
+    return tf.pad(arguments.inputs[0], [(0, 0), *np.reshape(arguments.numbers(2), (-1, 2)), (0, 0)])
+
+
+def _cropped_after_dilation(arguments: Arguments) -> Tensor:
+    x = arguments.inputs[0]
+    (top, bottom), (left, right) = np.reshape(arguments.numbers(2), (2, 2))
+    return x[:, top : x.shape[1] - bottom, left : x.shape[2] - right]
 
 
 def _local_response(arguments: Arguments) -> Tensor:
@@ -253,6 +297,19 @@ OPERATIONS: Mapping[str, Operation] = {
     "MINIMUM": _binary(tf.minimum),
     "SQUARED_DIFFERENCE": _binary(tf.math.squared_difference),
     "POW": _binary(tf.pow),
+    "FLOOR_DIV": _binary(tf.math.floordiv),
+    "FLOOR_MOD": _binary(tf.math.floormod),
+    "GREATER": lambda arguments: tf.greater(*arguments.inputs[:2]),
+    "GREATER_EQUAL": lambda arguments: tf.greater_equal(*arguments.inputs[:2]),
+    "LESS": lambda arguments: tf.less(*arguments.inputs[:2]),
+    "LESS_EQUAL": lambda arguments: tf.less_equal(*arguments.inputs[:2]),
+    "EQUAL": lambda arguments: tf.equal(*arguments.inputs[:2]),
+    "NOT_EQUAL": lambda arguments: tf.not_equal(*arguments.inputs[:2]),
+    "LOGICAL_AND": lambda arguments: tf.logical_and(*arguments.inputs[:2]),
+    "LOGICAL_OR": lambda arguments: tf.logical_or(*arguments.inputs[:2]),
+    "LOGICAL_NOT": _unary(tf.logical_not),
+    "SELECT": lambda arguments: tf.where(*arguments.inputs[:3]),
+    "SELECT_V2": lambda arguments: tf.where(*arguments.inputs[:3]),
     "ADD_N": lambda arguments: tf.add_n(arguments.inputs),
     "RESHAPE": _reshape,
     "SQUEEZE": _squeeze,
@@ -275,6 +332,10 @@ OPERATIONS: Mapping[str, Operation] = {
     "SQRT": _unary(tf.sqrt),
     "RSQRT": _unary(tf.math.rsqrt),
     "SQUARE": _unary(tf.square),
+    "SIGN": _unary(tf.sign),
+    "FLOOR": _unary(tf.floor),
+    "CEIL": _unary(tf.math.ceil),
+    "ROUND": _unary(tf.round),
     "ABS": _unary(tf.abs),
     "NEG": _unary(tf.negative),
     "SIN": _unary(tf.sin),
@@ -283,6 +344,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "SUM": _reduction(tf.reduce_sum),
     "REDUCE_MAX": _reduction(tf.reduce_max),
     "REDUCE_MIN": _reduction(tf.reduce_min),
+    "REDUCE_PROD": _reduction(tf.reduce_prod),
     "PAD": _padding,
     "PADV2": _padding,
     "MIRROR_PAD": _mirrored,
@@ -303,5 +365,15 @@ OPERATIONS: Mapping[str, Operation] = {
     "QUANTIZE": _same,
     "DEQUANTIZE": _same,
     "CAST": _cast,
+    "SHAPE": lambda arguments: tf.shape(arguments.inputs[0]),
+    "FILL": _fill,
+    "BROADCAST_TO": lambda arguments: tf.broadcast_to(arguments.inputs[0], arguments.size(1)),
+    "TILE": lambda arguments: tf.tile(arguments.inputs[0], arguments.numbers(1)),
+    "REVERSE_V2": lambda arguments: tf.reverse(arguments.inputs[0], arguments.numbers(1)),
+    "ZEROS_LIKE": _unary(tf.zeros_like),
+    "SPACE_TO_BATCH_ND": lambda a: tf.space_to_batch(a.inputs[0], a.numbers(1), np.reshape(a.numbers(2), (-1, 2))),
+    "BATCH_TO_SPACE_ND": lambda a: tf.batch_to_space(a.inputs[0], a.numbers(1), np.reshape(a.numbers(2), (-1, 2))),
+    PADDED: _padded_for_dilation,
+    CROPPED: _cropped_after_dilation,
 }
 """By the name that the schema of TensorFlow Lite has for them."""

@@ -196,10 +196,12 @@ def classes_of(output: Any) -> int | None:
 
 
 def named_outputs(model: keras.Model, outputs: Any) -> dict[str, Any]:
-    """Return what a model returned by the names of its outputs, or, if it has none, by its keys or numbers."""
+    """Return what a model returned by the keys that its author gave them, or by the names of its outputs, or by numbers."""
     paths, tensors = zip(*keras.tree.flatten_with_path(outputs), strict=True)
     own = list(getattr(model, "output_names", None) or ())
-    names = own if len(set(own)) == len(tensors) else ["/".join(map(str, path)) or "output" for path in paths]
+    has_keys = all(any(isinstance(part, str) for part in path) for path in paths)
+    is_named = not has_keys and len(set(own)) == len(tensors)
+    names = own if is_named else ["/".join(map(str, path)) or "output" for path in paths]
     return dict(zip(names, tensors, strict=True))
 
 

@@ -31,7 +31,12 @@ _TURNED_ALREADY = ("HEIC",)
 
 
 def decode(
-    data: bytes, *, max_pixels: int = MAX_PIXELS, enough: int | None = None, bands: int | None = None
+    data: bytes,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    enough: int | None = None,
+    bands: int | None = None,
+    ending: str = "",
 ) -> RgbImage:
     """Decode the bytes of a file to the RGB image a viewer would show, or to the values in it.
 
@@ -44,6 +49,7 @@ def decode(
         enough: a JPEG may be read at a half, a quarter or an eighth of its size, where both sides divide evenly and keep
             so many pixels; None: at its own.
         bands: of a network that is fed the values in a TIFF, how many it takes; None for one that is fed pictures.
+        ending: of the file's name, for the message about one whose content says nothing; see `kind_of`.
 
     Raises:
         ImageError: stage `decode`; empty, not an image, of a format that is not read, cut short, damaged, or larger than
@@ -52,7 +58,7 @@ def decode(
     """
     if not data:
         raise ImageError("the file is empty; fetch it again", stage="decode")
-    kind = kind_of(data)
+    kind = kind_of(data, ending)
     if kind.extra and not installed(kind.name):
         raise needs(kind.called, kind.extra)
     try:

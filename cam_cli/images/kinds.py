@@ -70,6 +70,13 @@ _OTHER: Final[tuple[tuple[bytes, str, str], ...]] = (
 )  # fmt: skip
 """Other files that people take for images: what each is, and what to do with it."""
 
+_BY_ENDING: Final = {
+    "tga": "a TGA image", "pcx": "a PCX image", "qoi": "a QOI image", "sgi": "an SGI image", "rgb": "an SGI image",
+    "ico": "an icon", "cur": "a cursor", "icns": "an icon of macOS", "dds": "a DirectDraw texture", "wbmp": "a WBMP image",
+    "xbm": "an XBM image", "xpm": "an XPM image", "ras": "a Sun raster image", "pict": "a PICT image", "jls": "a JPEG-LS image",
+}  # fmt: skip
+"""Images by the ending of their name, for those whose content does not say what they are."""
+
 _HEAD = 512
 
 
@@ -87,8 +94,12 @@ class Kind:
         return f"{'an' if self.name in {'AVIF', 'HEIC'} else 'a'} {self.name} {what}"
 
 
-def kind_of(data: bytes) -> Kind:
+def kind_of(data: bytes, ending: str = "") -> Kind:
     """Tell what a file is.
+
+    Args:
+        data: its first bytes, or all.
+        ending: of its name, in lower case and without the dot; it counts only where the content says nothing.
 
     Raises:
         ImageError: stage `decode`; it is known and not read, or not known.
@@ -103,6 +114,8 @@ def kind_of(data: bytes) -> Kind:
     for pattern, what, advice in _OTHER[1:]:
         if re.match(pattern, head, re.DOTALL | re.IGNORECASE):
             raise unsupported(what, advice)
+    if ending in _BY_ENDING:
+        raise unsupported(f"{_BY_ENDING[ending]} by its ending", _CONVERT)
     *names, last = FORMATS
     raise ImageError(
         f"not a {', '.join(names)} or {last} image, or one cut short in its header (the file begins with {data[:16]!r})",

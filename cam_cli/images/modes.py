@@ -6,7 +6,11 @@ from contextlib import suppress
 import numpy as np
 from PIL import Image, ImageCms
 
+from cam_cli.images.image import Values
 from cam_cli.images.views import to_8_bits
+
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_WHITE_IS_ZERO = 0
 
 
 def to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
@@ -14,6 +18,9 @@ def to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
 
     Raises ImageError, stage `decode`, for a floating-point image without a finite value.
     """
+    if (values := _misread(image)) is not None:
+        grey, note = to_8_bits(values)
+        return Image.fromarray(grey).convert("RGB"), (note,)
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
         return _from_deep_grey(image)
     if image.mode == "CMYK":
@@ -23,8 +30,19 @@ def to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     return image.convert("RGB"), ()
 
 
+def _misread(image: Image.Image) -> Values | None:
+    """Return the values of a grey TIFF whose whole numbers Pillow takes for signed or unsigned ones, wrongly."""
+    tags = getattr(image, "tag_v2", None) or {}
+    kind = {("I", 1): np.uint32, ("L", 2): np.int8}.get((image.mode, tags.get(_SAMPLE_FORMAT, (1,))[0]))
+    bits = tags.get(_BITS_PER_SAMPLE, (1,))[0]
+    return None if kind is None or bits != np.iinfo(kind).bits else np.asarray(image).view(kind)
+
+
 def _from_deep_grey(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     grey, note = to_8_bits(np.asarray(image))
+    tags = getattr(image, "tag_v2", None) or {}
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # Pillow turns round 8 bits alone
+        grey = 255 - grey
     return Image.fromarray(grey).convert("RGB"), (note,)
 
 

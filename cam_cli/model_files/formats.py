@@ -39,6 +39,10 @@ _ONNX = (
     "is an ONNX model; convert it to a SavedModel with onnx2tf (in an environment of its own: pip install onnx2tf; onnx2tf -i "
     "model.onnx -o model), and give that folder"
 )
+_TEXT_GRAPH = (
+    "is a graph as text; write it as a binary .pb: graph = google.protobuf.text_format.Parse(text, tf.compat.v1.GraphDef()), "
+    "then write graph.SerializeToString() to model.pb, and give that"
+)
 _CHECKPOINT = (
     "is a TensorFlow checkpoint, weights without the network; give the SavedModel or frozen graph of the network (in its "
     "program: model.export('folder'), or tf.saved_model.save)"
@@ -100,6 +104,8 @@ def _file(path: Path) -> Format | str:
         return _SAVED_MODEL
     if known := next((what for beginning, what in _BEGINNINGS.items() if head.startswith(beginning)), None):
         return known
+    if path.suffix == ".pbtxt" or re.match(rb"\s*(node|saved_model_schema_version|meta_graphs)\s*[:{]", head):
+        return _TEXT_GRAPH
     return _protobuf(path) or (
         f"is neither a .keras, .h5, .pb nor .tflite model, nor a SavedModel folder (it begins with {head[:16]!r}); "
         f"{_SAVE_AGAIN}"

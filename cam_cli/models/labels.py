@@ -12,9 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cam_cli.errors import UsageError
+from cam_cli.models.label_forms import names_of_json, refuse_other_forms, synsets, unquoted
 
 _NUMBERED = re.compile(r"\s*(\d{1,6})(?:\s*[:,;)=](?!\d)\s*|\.?\s+)(\S.*)")
 """A line with an index before the name, as Teachable Machine writes them: `0 cat`."""
+_NAMED = ("label", "class", "class_name", "classname")
+"""Other titles of the column `name`."""
+
 _MOST_MEMBERS = 1000
 
 MOST_BYTES = 16 * 1024**2
@@ -115,6 +119,7 @@ def read_labels(path: Path) -> Labels:
     """Read class names from a CSV file with the column `name` and, optionally, `index`, `wnid` and `synonyms`.
 
     Plain text with one name a line, in the order of the output, is read too, also with the index before each name: `0 cat`.
+    So are JSON (a list, {"0": name}, {"0": [WordNet id, name]}) and lines of a WordNet id and names.
     Line ends of any system, a byte order mark, and empty lines at the end do not matter.
 
     Raises:
@@ -136,14 +141,23 @@ def read_labels(path: Path) -> Labels:
     except OSError as error:
         raise UsageError(f"labels '{path}' cannot be read: {error}") from None
     if text.lstrip()[:1] in ("{", "["):
-        raise UsageError(f"labels '{path}' are JSON; write one name a line, in the order of the model's output")
+        return Labels(tuple(Label(i, name, wnid) for i, (name, wnid) in enumerate(names_of_json(text, path))))
     lines = _lines(text)
-    if lines and _header(lines[0]):
+    if lines and _header(lines[0], path):
         return Labels(_from_csv(lines, path))
     for number, line in enumerate(lines, 1):
         if not line.strip():
             raise UsageError(_empty_line(path, number))
-    return Labels(tuple(Label(index, name) for index, name in enumerate(_unnumbered(lines, path))))
+    refuse_other_forms(lines, path)
+    if (known := synsets(lines)) is not None:
+        return Labels(tuple(_of_synset(index, wnid, names) for index, (wnid, names) in enumerate(known)))
+    names = unquoted(_unnumbered(unquoted(lines), path))
+    return Labels(tuple(Label(index, name) for index, name in enumerate(names)))
+
+
+def _of_synset(index: int, wnid: str, names: str) -> Label:
+    name, *others = [part.strip() for part in names.split(",") if part.strip()]
+    return Label(index, name, wnid, tuple(others))
 
 
 def _lines(text: str) -> list[str]:
@@ -181,17 +195,21 @@ def _unnumbered(lines: Sequence[str], path: Path) -> list[str]:
     return names
 
 
-def _header(line: str) -> tuple[list[str], str] | None:
+def _header(line: str, path: Path) -> tuple[list[str], str] | None:
     """Return the columns of a CSV and what separates them; None if the line is no header."""
     for separator in ",;\t":
         columns = [column.strip().casefold() for column in next(csv.reader([line], delimiter=separator), [])]
+        other = next((title for title in _NAMED if title in columns), None)
+        is_table = len(columns) > 1 or path.suffix.lower() in (".csv", ".tsv")
+        if "name" not in columns and is_table:
+            columns = ["name" if column == other else column for column in columns]
         if "name" in columns:
-            return columns, separator
+            return ["index" if column == "id" and "index" not in columns else column for column in columns], separator
     return None
 
 
 def _from_csv(lines: Sequence[str], path: Path) -> tuple[Label, ...]:
-    columns, separator = _header(lines[0]) or ([], ",")
+    columns, separator = _header(lines[0], path) or ([], ",")
     reader = csv.reader((f"{line}\n" for line in lines), delimiter=separator, skipinitialspace=True)
     entries: list[Label] = []
     try:

@@ -91,6 +91,8 @@ def load_network(
     labels, taken = _labels(found, overrides, card, classes)
     assumed = [] if found.named else [f"no model named: taking the bundled {found.chosen}"]
     assumed += graph.remarks if graph else ()
+    if graph and graph.scaling_remark and card is None and overrides.mean is None is overrides.std:
+        assumed.append(graph.scaling_remark)
     return Network(
         name=card.name if card else name,
         sha256=digest,

@@ -16,7 +16,7 @@ def with_output(model: keras.Model, name: str | None) -> keras.Model:
 
     Args:
         model: it is not changed.
-        name: of the output, as the message about several outputs lists it.
+        name: of the output, as the message about several outputs lists it, or of its layer.
 
     Raises:
         UsageError: the model has no output of that name.
@@ -26,6 +26,9 @@ def with_output(model: keras.Model, name: str | None) -> keras.Model:
     if getattr(model, "_inputs_struct", None) is None:
         return OneOutput(model, name)
     outputs = named_outputs(model, model._outputs_struct)
+    layers = getattr(model, "output_names", None) or ()
+    if name not in outputs and name in layers and len(set(layers)) == len(outputs):
+        name = dict(zip(layers, outputs, strict=True))[name]
     return keras.Model(model._inputs_struct, _output(outputs, name), name=model.name)
 
 

@@ -279,6 +279,19 @@ def test_an_output_of_a_keras_model_is_chosen_by_its_name(kind: str, name: str, 
         load_network(str(path))
 
 
+def test_an_output_is_chosen_by_the_key_that_its_author_gave_it(tmp_path: Path) -> None:
+    heads = two_heads("list")
+    model = keras.Model(heads.inputs, {"years": heads.outputs[0], "kind": heads.outputs[1]})
+    path = tmp_path / "keys.keras"
+    model.save(path)
+    x = images(1, 8, 8, 3)
+    for name, key in (("kind", "kind"), ("gender", "kind"), ("years", "years")):
+        network = load_network(str(path), overrides=Overrides(model_output=name))
+        np.testing.assert_array_equal(network.model.predict(x, verbose=0), model.predict(x, verbose=0)[key])
+    with pytest.raises(ModelError, match="'kind'.*'years'"):
+        load_network(str(path))
+
+
 @keras.saving.register_keras_serializable("tests")
 class Heads(keras.Model):
     def __init__(self, **settings: Any) -> None:

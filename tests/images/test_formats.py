@@ -162,6 +162,27 @@ def test_a_compressed_tiff_has_its_pixels(compression: str) -> None:
     np.testing.assert_array_equal(decode(tiff(PIXELS, photometric="rgb", compression=compression)).pixels, PIXELS)
 
 
+def test_a_file_whose_content_says_nothing_is_named_by_its_ending() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(PIXELS).save(buffer, "TGA")
+    with pytest.raises(ImageError, match="a TGA image by its ending, which is not read; convert it to PNG"):
+        decode(buffer.getvalue(), ending="tga")
+    with pytest.raises(ImageError, match="not a JPEG"):
+        decode(buffer.getvalue(), ending="png")
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("white", [False, True])
+@pytest.mark.parametrize("kind", ["int8", "uint16", "int16", "uint32", "int32", "float32", "float16"])
+def test_a_grey_tiff_of_any_type_is_bright_where_its_values_say(kind: str, white: bool, order: Any) -> None:
+    dtype = np.dtype(kind)
+    low, high = (-5.0, 9.0) if dtype.kind == "f" else (np.iinfo(dtype).min, np.iinfo(dtype).max * 0.999)
+    values = np.tile(np.linspace(low, high, 60).astype(dtype), (44, 1))
+    found = decode(tiff(values, byteorder=order, photometric="miniswhite" if white else "minisblack")).pixels[0, :, 0]
+    expected = np.linspace(255, 0, 60) if white else np.linspace(0, 255, 60)
+    assert np.abs(found - expected).max() <= 2
+
+
 def test_a_tiff_of_webp_has_its_pixels(capfd: pytest.CaptureFixture[str]) -> None:
     data = tiff(PIXELS, photometric="rgb", compression="webp", compressionargs={"lossless": True})
     np.testing.assert_array_equal(decode(data).pixels, PIXELS)

@@ -38,6 +38,13 @@ PLAIN = "\n".join(NAMES)
         "0\tcat\n1\tdog\n2\tgreat white shark",
         "0: cat\r\n1: dog\r\n2: great white shark\r\n",
         "0,cat\n1,dog\n2,great white shark\n",
+        '["cat", "dog", "great white shark"]',
+        '{"2": "great white shark", "0": "cat", "1": "dog"}',
+        '{"cat": 0, "dog": 1, "great white shark": 2}',
+        '{"0": ["n02123045", "cat"], "1": ["n02084071", "dog"], "2": ["n01484850", "great white shark"]}',
+        "n02123045 cat, tabby\nn02084071 dog\nn01484850 great white shark, white shark\n",
+        '"cat"\n"dog"\n"great white shark"\n',
+        "id,label\n0,cat\n1,dog\n2,great white shark\n",
         "name\ncat\ndog\ngreat white shark\n\n",
         "index,name\n0,cat\n1,dog\n2,great white shark\n",
         "\ufeffindex;Name\r\n0;cat\r\n1;dog\r\n2;great white shark\r\n",
@@ -79,7 +86,11 @@ def test_what_only_looks_like_an_index_is_part_of_the_name(tmp_path: Path, data:
         ("index,name\n0,cat\n2,dog\n", "labels.txt:3: index 2 where 1 is expected"),
         ("index,name\n0,shark, white\n1,dog\n", "labels.txt:2: 3 cells under 2 columns"),
         ("index,name\nx,cat\n", "labels.txt:2: index 'x'"),
-        ('{"0": "cat", "1": "dog"}', "JSON"),
+        ('{"0": "cat", "2": "dog"}', "JSON"),
+        ('{"0": "cat", ', "JSON"),
+        ("names:\n  0: cat\n  1: dog\n", "YAML"),
+        ("item { id: 1 name: 'cat' }\nitem { id: 2 name: 'dog' }\n", "pbtxt"),
+        ("cat,dog,bird\n", "commas"),
         ("cat\ndog\n".encode("utf-16"), "UTF-8"),
     ],
 )
@@ -87,3 +98,18 @@ def test_a_list_whose_numbering_is_in_doubt_is_refused(tmp_path: Path, data: byt
     with pytest.raises(UsageError, match=message) as caught:
         read(tmp_path, data)
     assert "\n" not in str(caught.value)
+
+
+def test_a_table_may_call_its_names_labels_or_classes(tmp_path: Path) -> None:
+    for title in ("label", "class", "name"):
+        file = tmp_path / "labels.csv"
+        file.write_text(f"{title}\ncat\ndog\n")
+        assert [entry.name for entry in read_labels(file).entries] == ["cat", "dog"]
+
+
+def test_lines_of_wordnet_give_its_ids_and_other_names(tmp_path: Path) -> None:
+    file = tmp_path / "synset_words.txt"
+    file.write_text("n01440764 tench, Tinca tinca\nn01443537 goldfish\n")
+    labels = read_labels(file)
+    assert labels.entries[0].wnid == "n01440764"
+    assert labels.resolve("tinca tinca", 2) == (0,)
