@@ -288,7 +288,7 @@ def test_an_output_is_chosen_by_the_key_that_its_author_gave_it(tmp_path: Path) 
     for name, key in (("kind", "kind"), ("gender", "kind"), ("years", "years")):
         network = load_network(str(path), overrides=Overrides(model_output=name))
         np.testing.assert_array_equal(network.model.predict(x, verbose=0), model.predict(x, verbose=0)[key])
-    with pytest.raises(ModelError, match="'kind'.*'years'"):
+    with pytest.raises(ModelError, match=r"'kind'.*'years'"):
         load_network(str(path))
 
 
