@@ -7,6 +7,7 @@ import os
 import stat
 import time
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -141,7 +142,7 @@ def decode_image(path: Location, known: str | None, settings: DecodeSettings) ->
         digest = hashlib.sha256(data).hexdigest()
         if digest != known:
             stage = "decode"
-            decoded = settings.decode(data, _OVERSAMPLING * max(settings.size), path.suffix.lower()[1:])
+            decoded = settings.decode(data, _OVERSAMPLING * max(settings.size), PurePath(path.name).suffix.lower()[1:])
             stage = "fit"
             image = _prepare(digest, decoded, data, settings)
     except Exception as problem:  # noqa: BLE001 - decoders fail in every way there is, and each is this image's failure

@@ -47,6 +47,9 @@ PASSES_ON = frozenset({
 _LOOPS = frozenset({
     "Enter", "Exit", "NextIteration", "LoopCond", "While", "StatelessWhile", "TensorArrayV3", "TensorListReserve",
 })  # fmt: skip
+_LISTS = ("TensorList", "TensorArray")
+"""What the steps of a loop are collected in."""
+
 _BRANCHES = frozenset({"If", "StatelessIf", "Case", "StatelessCase", "Switch", "Merge"})
 _RANDOM = ("Random", "Multinomial")
 _BATCH_NORMS = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
@@ -78,7 +81,7 @@ def refuse_all_but_computing(nodes: list[Any], replaced: dict[str, str]) -> None
         raise UnreadableError(
             f"is a training graph: something random, such as dropout, is left in it ({listed}); export it again for inference"
         )
-    if odd.keys() & _LOOPS:
+    if odd.keys() & _LOOPS or any(operation.startswith(_LISTS) for operation in odd):
         raise UnreadableError(
             f"has a loop (LSTM, GRU) between image and scores ({listed}), which is not read; give the .keras or .h5 file"
         )

@@ -36,7 +36,7 @@ def read_saved_model(folder: Path, choice: Choice) -> GraphSource:
         nodes=nodes,
         functions=functions,
         inputs={key: info.name for key, info in inputs.items()},
-        outputs={key: info.name for key, info in outputs.items()},
+        outputs={key: info.name for key, info in sorted(outputs.items())},
         variable=variable_reader(folder, nodes, functions),
         remarks=remarks if len(signatures) > 1 and choice.signature is None and not _alike(meta, signatures) else (),
     )

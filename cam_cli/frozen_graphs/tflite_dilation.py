@@ -36,11 +36,11 @@ def joined(operators: Sequence[Any], kinds: Sequence[str], constants: Mapping[in
         first = maker.get(int(operators[middle].inputs[0]), -1) if middle >= 0 else -1
         if first < 0 or kinds[first] != "SPACE_TO_BATCH_ND" or not _is_plain(operators[middle], kinds[middle]):
             continue
-        blocks = [constants.get(int(operators[at].inputs[1])) for at in (first, last)]
+        spread, joint = (constants.get(int(operators[at].inputs[1])) for at in (first, last))
         alone = all(uses[int(operators[at].outputs[0])] == 1 for at in (first, middle))
-        if alone and all(block is not None and block.size == 2 for block in blocks) and np.array_equal(*blocks):
+        if alone and spread is not None and joint is not None and spread.size == 2 and np.array_equal(spread, joint):
             options = operators[middle].builtinOptions
-            options.dilationHFactor, options.dilationWFactor = (int(n) for n in np.reshape(blocks[0], -1))
+            options.dilationHFactor, options.dilationWFactor = (int(n) for n in spread.reshape(-1))
             kinds[first], kinds[last] = PADDED, CROPPED
     return kinds
 

@@ -111,7 +111,7 @@ def describe_layers(traced: Trace, tokens: Tokens | None = None) -> tuple[LayerI
 
 
 def _is_better(later: LayerInfo, signed: LayerInfo) -> bool:
-    """Return True for an activation that can be explained in place of a signed layer, with no less information."""
+    """Return True for an activation that can be explained instead of a signed layer, with no less information."""
     explainable = later.activated and later.read and not later.lost_by
     return explainable and later.grid == signed.grid and (later.bottleneck or not signed.bottleneck)
 

@@ -33,9 +33,10 @@ def to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
 def _misread(image: Image.Image) -> Values | None:
     """Return the values of a grey TIFF whose whole numbers Pillow takes for signed or unsigned ones, wrongly."""
     tags = getattr(image, "tag_v2", None) or {}
-    kind = {("I", 1): np.uint32, ("L", 2): np.int8}.get((image.mode, tags.get(_SAMPLE_FORMAT, (1,))[0]))
-    bits = tags.get(_BITS_PER_SAMPLE, (1,))[0]
-    return None if kind is None or bits != np.iinfo(kind).bits else np.asarray(image).view(kind)
+    held = image.mode, tags.get(_SAMPLE_FORMAT, (1,))[0], tags.get(_BITS_PER_SAMPLE, (1,))[0]
+    if held == ("I", 1, 32):
+        return np.asarray(image).view(np.uint32)
+    return np.asarray(image).view(np.int8) if held == ("L", 2, 8) else None
 
 
 def _from_deep_grey(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:

@@ -288,7 +288,7 @@ def test_an_output_is_chosen_by_the_key_that_its_author_gave_it(tmp_path: Path) 
     for name, key in (("kind", "kind"), ("gender", "kind"), ("years", "years")):
         network = load_network(str(path), overrides=Overrides(model_output=name))
         np.testing.assert_array_equal(network.model.predict(x, verbose=0), model.predict(x, verbose=0)[key])
-    with pytest.raises(ModelError, match="'kind'.*'years'"):
+    with pytest.raises(ModelError, match=r"'kind'.*'years'"):
         load_network(str(path))
 
 
@@ -374,3 +374,21 @@ def test_names_of_classes_are_taken_from_the_zip_at_the_end_of_a_tflite_file(
         archive.writestr("labels.txt", "cat\ndog\ncow\nhen\nowl\n")
     network = load_network(str(path))
     assert [label.name for label in network.labels.entries] == ["cat", "dog", "cow", "hen", "owl"]
+
+
+def test_a_recurrent_network_is_refused_with_what_to_give_instead(tmp_path: Path) -> None:
+    image = keras.Input((8, 8, 3))
+    rows = layers.Reshape((6, 24))(layers.Conv2D(4, 3)(image))
+    model = keras.Model(image, layers.Dense(3, activation="softmax")(layers.GRU(4)(rows)))
+    model.export(tmp_path / "saved", verbose=False)
+    with pytest.raises(ModelError, match=r"a loop \(LSTM, GRU\).*give the \.keras or \.h5 file"):
+        open_model(tmp_path / "saved")
+
+
+@pytest.mark.parametrize("name", ["graph.pbtxt", "graph.txt"])
+def test_a_graph_as_text_is_told_as_such(name: str, tmp_path: Path) -> None:
+    with tf.Graph().as_default() as graph:
+        v1.placeholder(tf.float32, [None, 8, 8, 3], name="image")
+    tf.io.write_graph(graph.as_graph_def(), str(tmp_path), name, as_text=True)
+    with pytest.raises(ModelError, match=r"is a graph as text; write it as a binary \.pb"):
+        open_model(tmp_path / name)
