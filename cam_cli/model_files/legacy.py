@@ -80,7 +80,7 @@ def _written_by_keras_3(entry: dict[str, Any], name: str, config: dict[str, Any]
     """Return an entry with the module in which Keras 3 has the class; without it, if it has no such class."""
     kept = {key: value for key, value in entry.items() if key in ("name", "inbound_nodes")}
     module = _module_of(name)
-    found = {"module": module, "registered_name": None} if module else {}
+    found = {"module": module, "registered_name": "Lambda" if name == "Lambda" else None} if module else {}
     if not module and "module" in entry:
         found = {key: entry[key] for key in ("module", "registered_name") if key in entry}
     return {**found, "class_name": name, "config": config, **kept}

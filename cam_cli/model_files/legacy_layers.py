@@ -146,9 +146,8 @@ def modern_arguments(kind: str, config: dict[str, Any]) -> dict[str, Any]:
         arguments["axis"] = axis[0]
     if modern in _RECURRENT | {"Bidirectional"}:
         arguments.pop("stateful", None)  # the state of another image is of no use here
-    if modern == "Lambda" and isinstance(code := arguments.get("function"), list) and len(code) == 3:
-        inner = dict(zip(("code", "defaults", "closure"), code, strict=True))
-        arguments["function"] = {"class_name": "__lambda__", "config": inner}
+    if modern == "Lambda":
+        arguments = {key: _modern_code(value) for key, value in arguments.items()}
     return {key: modern_activation(value) if key.endswith("activation") else value for key, value in arguments.items()}
 
 
@@ -177,6 +176,17 @@ def modern_initialiser(config: dict[str, Any]) -> dict[str, Any]:
     if arguments.get("distribution") in _INITIALISERS:
         arguments["distribution"] = _INITIALISERS[arguments["distribution"]]
     return arguments
+
+
+def _modern_code(value: Any) -> Any:
+    """Return the bytecode of a function, `[code, defaults, closure]`, as Keras 3 reads it; every other value as it is."""
+    if isinstance(value, list) and len(value) == 3 and isinstance(value[0], str):
+        value = {"class_name": "__lambda__", "config": dict(zip(("code", "defaults", "closure"), value, strict=True))}
+    if isinstance(value, dict) and value.get("class_name") == "__lambda__":
+        code = value["config"]
+        if isinstance(code.get("defaults"), list):
+            return {**value, "config": {**code, "defaults": tuple(code["defaults"])}}
+    return value
 
 
 def _plain_number(value: Any) -> Any:

@@ -19,6 +19,7 @@ from cam_cli.frozen_graphs.open import open_graph
 from cam_cli.model_files.description import Description, code_runners, read_description, strange_entries
 from cam_cli.model_files.formats import Format, recognise, with_suffix
 from cam_cli.model_files.imports import import_layers
+from cam_cli.model_files.legacy_lambda import LegacyLambda
 from cam_cli.model_files.legacy_weights import load_legacy_weights
 from cam_cli.model_files.normalization import apply_loaded_statistics
 from cam_cli.model_files.packages import unknown_parts
@@ -71,7 +72,7 @@ def open_model(
         with native_chatter_silenced():
             model = _built(path, kind, description, safe_mode=not unsafe_lambda)
     except Exception as error:
-        reason = _other_python(error, network) or unknown_parts(strange_entries(network))
+        reason = _reason_of_lambda(error, network) or unknown_parts(strange_entries(network))
         raise ModelError(
             f"{str(path)!r} {reason or f'cannot be opened as a Keras model: {reason_of(error)}'}"
         ) from error
@@ -96,7 +97,9 @@ def _described(path: Path, kind: Format) -> Description:
 def _built(path: Path, kind: Format, description: Description, *, safe_mode: bool) -> Any:
     """Build the network of a file and load its weights; Keras alone does so for a file of Keras 3."""
     if description.keras_2:
-        model = keras.saving.deserialize_keras_object(deepcopy(description.network), safe_mode=safe_mode)
+        model = keras.saving.deserialize_keras_object(
+            deepcopy(description.network), custom_objects={"Lambda": LegacyLambda}, safe_mode=safe_mode
+        )
         load_legacy_weights(model, description.network, path)
         return model
     with with_suffix(path, kind.suffix) as named:
@@ -126,9 +129,14 @@ def _rewritten(path: Path, network: Any) -> Iterator[Path]:
         yield copy
 
 
-def _other_python(error: BaseException | None, network: Any) -> str | None:
-    """Return what to do if the code of a Lambda layer cannot be read, as it is the bytecode of another version of Python."""
+def _reason_of_lambda(error: BaseException | None, network: Any) -> str | None:
+    """Return what to do if the code of a Lambda layer cannot be read, or uses a name that is not there."""
     while error is not None and code_runners(network):
+        if isinstance(error, NameError):
+            return (
+                f"has a Lambda layer whose code uses {error.name!r}, which is not in the file; save it again with a layer "
+                "without Lambda, or load the model in Python and call cam_cli.explain(model, images)"
+            )
         if any(words in str(error) for words in _NOT_THIS_PYTHON):
             return (
                 "has a Lambda layer that was saved by another Python version, whose code cannot be read here; save it again "

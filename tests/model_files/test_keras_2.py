@@ -225,3 +225,33 @@ def test_lambdas_of_another_python_are_told_as_such(tmp_path: Path) -> None:
         message = refusal(path, unsafe_lambda=True)
         assert "saved by another Python version" in message
         assert "without Lambda" in message
+
+
+def saved_lambda(function: Any, path: Path, **options: Any) -> Any:
+    image = tf_keras.Input(SHAPE)
+    x = tf_keras.layers.Lambda(function, **options)(tf_keras.layers.Conv2D(4, 3)(image))
+    x = tf_keras.layers.Dense(3)(tf_keras.layers.GlobalAveragePooling2D()(x))
+    model = with_random_weights(tf_keras.Model(image, x))
+    model.save(path)
+    return model
+
+
+@needs_tf_keras
+@pytest.mark.parametrize("name", ["model.h5", "model.keras"])
+def test_the_code_of_a_lambda_finds_the_names_of_keras_2(name: str, tmp_path: Path) -> None:
+    K = tf_keras.backend
+    K_and_tf = eval("lambda t: t * K.mean(t, axis=3, keepdims=True) + tf.nn.relu(t)", {"K": K, "tf": tf})
+    with_default = eval("lambda t, axis=1: K.l2_normalize(t, axis=axis) + np.float32(2)", {"K": K, "np": np})
+    x = np.random.default_rng(1).uniform(0, 1, (2, *SHAPE)).astype(np.float32)
+    for function in (K_and_tf, with_default):
+        model = saved_lambda(function, tmp_path / name)
+        assert "add --unsafe-lambda" in refusal(tmp_path / name)
+        opened = open_model(tmp_path / name, unsafe_lambda=True)
+        np.testing.assert_allclose(outputs(opened, x), outputs(model, x), atol=1e-5)
+
+
+@needs_tf_keras
+def test_a_name_that_the_code_of_a_lambda_lacks_is_told(tmp_path: Path) -> None:
+    saved_lambda(eval("lambda t: t * own_scale", {"own_scale": 3.0}), tmp_path / "model.h5")
+    message = refusal(tmp_path / "model.h5", unsafe_lambda=True)
+    assert "a Lambda layer whose code uses 'own_scale', which is not in the file" in message
