@@ -15,9 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from cam_cli.engine.analysis import analyse
 from cam_cli.engine.checks import check_sequence, check_whole
 from cam_cli.engine.explain import Explainer
+from cam_cli.engine.noise import Noise
 from cam_cli.engine.request import Explanation, Request, Subject
 from cam_cli.engine.selection import Selection
-from cam_cli.engine.tracing import Noise
 from cam_cli.errors import ModelError, UsageError
 from cam_cli.graph.layers import choose_layer, choose_scales, describe_layers, find_layer
 from cam_cli.graph.tokens import Tokens

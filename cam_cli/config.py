@@ -241,6 +241,11 @@ class RunConfig(BaseModel):
         "auto|cpu|gpu",
         words=("auto", "cpu", "gpu"),
     )
+    runtime: Literal["auto", "tensorflow", "openvino"] = _run(
+        "auto",
+        "What runs the network on a processor: auto is OpenVINO where it is installed (extra `openvino`) and a trial shows "
+        "the same maps, not slower; else TensorFlow.",
+    )
     batch: int | None = _run(
         None, "Images in one pass of the network.", "N", unset="found out while the run goes on", ge=1, le=4096
     )

@@ -4,44 +4,25 @@ Every Keras model becomes a graph. In it a softmax is found whether it was writt
 of its own or inside a subclass.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from cam_cli.engine.head import Head, head_kind, is_separable
-from cam_cli.engine.scores import Link, find_link, scores_of
+from cam_cli.engine.head import head_kind, is_separable
+from cam_cli.engine.link import Link
+from cam_cli.engine.model_analysis import Head, ModelAnalysis
+from cam_cli.engine.scores import find_link, scores_of
 from cam_cli.errors import ModelError, UsageError
-from cam_cli.graph.grid import Grid, grid_of, laid
+from cam_cli.graph.grid import grid_of, laid
 from cam_cli.graph.memory import bytes_for_one_image
 from cam_cli.graph.operations import random_operations
 from cam_cli.graph.tokens import Tokens
 from cam_cli.graph.trace import Trace
 from cam_cli.graph.window.follow import Windows
+from cam_cli.window import Grid
 
-__all__ = ["Link", "ModelAnalysis", "analyse", "last_output"]
-
-
-@dataclass(frozen=True)
-class ModelAnalysis:
-    """The facts about a model that explanations depend on.
-
-    input_shape: (H, W, C). explained: the layers that maps are made of. scales: the coarse and the fine layer of `twoscale`, if
-    it is computed. By path of all these layers: grids, heads, and separable (see `head.is_separable`). random: the scores
-    depend on chance, such as a dropout that stays on. bytes_for_one_image: see `models.memory`.
-    """
-
-    input_shape: tuple[int, int, int]
-    classes: int
-    link: Link
-    explained: tuple[str, ...]
-    scales: tuple[str, str] | None
-    grids: Mapping[str, Grid]
-    heads: Mapping[str, Head]
-    separable: Mapping[str, bool]
-    random: bool = False
-    bytes_for_one_image: int = 0
+__all__ = ["Head", "Link", "ModelAnalysis", "analyse", "last_output"]
 
 
 def analyse(

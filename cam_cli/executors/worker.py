@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from cam_cli.decoding.image import DecodeSettings
 from cam_cli.decoding.pool import DecoderPool
-from cam_cli.engine.device import choose_device
 from cam_cli.engine.explain import Explainer
 from cam_cli.engine.request import Explanation, Subject
-from cam_cli.errors import SmoothcamError
+from cam_cli.errors import ModelError, SmoothcamError, UnsupportedError
 from cam_cli.executors.batch_size import BatchSizeTuner
 from cam_cli.executors.executor import Ready, Result, Task
 from cam_cli.plan.cache import Cache, cache_folder
@@ -25,19 +24,27 @@ being explained, one whose files are being written, and a few images that are de
 
 
 class Worker:
-    """Holds the model and explains images, as many at a time as a pass takes; raises what `resolve` and `Explainer` do."""
+    """Holds the model and explains images, as many at a time as a pass takes; raises what `resolve` and `Explainer` do.
 
-    def __init__(self, inputs: PlanInputs) -> None:
+    Args:
+        inputs: what the plan follows from.
+        tell: called with a message before anything that takes long.
+    """
+
+    def __init__(self, inputs: PlanInputs, tell: Callable[[str], None] | None = None) -> None:
         config = inputs.config
-        choose_device(config.device)
         folder = cache_folder(os.environ) if config.cache else None
         cache, graphs = Cache(folder, inputs.key), Cache(folder, inputs.network_key)
-        self.resolved = resolved = resolve(inputs, cache)
+        self.resolved = resolved = resolve(inputs, cache, tell)
         plan, analysis = resolved.plan, resolved.analysis
         self._targets = plan.targets.count
-        self._explainer = Explainer(
-            resolved.open_model, analysis, request_of(config), self._targets, config.batch, plan.precision, graphs
-        )
+        arguments = (request_of(config), self._targets, config.batch, plan.precision, graphs)
+        try:
+            self._explainer = Explainer(resolved.open_model, analysis, *arguments, resolved.runtime)
+        except UnsupportedError as error:  # what is kept was lost or is broken, and cannot be made again
+            if "runtime" in plan.settings:
+                raise ModelError(f"{error}; use --no-cache, or --runtime tensorflow") from error
+            self._explainer = Explainer(resolved.open_model, analysis, *arguments)
         self._tuner = BatchSizeTuner(self._explainer, cache, MOST_BYTES) if config.batch is None else None
         self._decode_settings = DecodeSettings(
             analysis.input_shape[:2],

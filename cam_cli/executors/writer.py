@@ -54,6 +54,7 @@ class Writer:
             predictions=predictions(explanation, self.labels),
             maps=maps,
             joint=joint,
+            runtime=explanation.runtime,
         )
         manifest.write(staged)
         self.store.send(staged, task.image.relative)
