@@ -26,8 +26,9 @@ LAUNCHER = """
 import json, os, signal, sys
 import cam_cli.engine.openvino_import
 
-cam_cli.engine.openvino_import.openvino_version = lambda: None  # a trial of it at each start would cost more than the test
-import cam_cli.cli.explain, cam_cli.engine.tensorflow_runtime, cam_cli.executors.worker, cam_cli.pipeline.run, cam_cli.plan.decide
+cam_cli.engine.openvino_import.openvino_version = lambda: None  # a trial at each start would cost too much
+import cam_cli.cli.explain, cam_cli.executors.worker, cam_cli.pipeline.run
+import cam_cli.engine.tensorflow_runtime, cam_cli.plan.decide
 
 print("ready", flush=True)
 while line := sys.stdin.readline():
@@ -62,8 +63,9 @@ SERVER = """
 import json, os, socket, sys
 import cam_cli.engine.openvino_import
 
-cam_cli.engine.openvino_import.openvino_version = lambda: None  # a trial of it at each start would cost more than the test
-import cam_cli.cli.explain, cam_cli.engine.tensorflow_runtime, cam_cli.executors.worker, cam_cli.pipeline.run, cam_cli.plan.decide
+cam_cli.engine.openvino_import.openvino_version = lambda: None  # a trial at each start would cost too much
+import cam_cli.cli.explain, cam_cli.executors.worker, cam_cli.pipeline.run
+import cam_cli.engine.tensorflow_runtime, cam_cli.plan.decide
 
 server = socket.socket(socket.AF_UNIX)
 server.bind(sys.argv[1])

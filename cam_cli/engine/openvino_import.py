@@ -22,11 +22,15 @@ def openvino_version() -> str | None:
         return None
 
 
-@cache
 def openvino() -> Any:
     """Return the module `openvino`; raises UnsupportedError if it is not installed or cannot be imported."""
     if openvino_version() is None:
         raise UnsupportedError("OpenVINO is not installed (pip install 'smoothcam[openvino]')")
+    return _imported()
+
+
+@cache
+def _imported() -> Any:
     blocked = [name for name in _REPORTING if name not in sys.modules]
     for name in blocked:
         sys.modules[name] = None  # type: ignore[assignment]  # Python's own way to make an import fail

@@ -28,6 +28,9 @@ from cam_cli.text import one_line
 if TYPE_CHECKING:
     import keras
 
+_UNSAFE = {"Gather", "GatherND", "GatherElements"}
+"""OpenVINO 2026.4 reads outside its memory in these, seen with AVX2."""
+
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 
 
@@ -56,9 +59,13 @@ def compile_pass(
         except Exception:  # noqa: BLE001 - whatever is wrong with a file that is kept, it is as if it were not there
             kept = None
     contents = _traced(open_model, row)
+    compiled, memory = _compiled(core, contents, row, precision)
+    kinds = {node.get_rt_info()["layerType"].astype(str) for node in compiled.get_runtime_model().get_ops()}
+    if unsafe := kinds & _UNSAFE:
+        raise UnsupportedError(f"OpenVINO may crash in its operation {min(unsafe)}")
     if cache:
         cache.save(name, contents)
-    return _Streams(_compiled(core, contents, row, precision), spec)
+    return _Streams((compiled, memory), spec)
 
 
 def _traced(open_model: Callable[[], keras.Model], row: PassSpec) -> bytes:

@@ -172,12 +172,12 @@ def _pass(forward: Forward, spec: PassSpec, rows: tf.Tensor, targets: tf.Tensor)
         return by_sample(spread(grid, tensor), *grid.shape) if grid else by_sample(tensor, *spec.input)
 
     all_logits = by_sample(logits, -1)
+    # Classes are told by products with rows of 0 and 1: OpenVINO 2026.4 reads outside its memory when it gathers.
     by_rank = tf.argsort(all_logits[:, 0], direction="DESCENDING", stable=True)
-    ranked = tf.gather(by_rank, tf.maximum(-targets - 1, 0), batch_dims=1)
-    chosen = tf.where(targets < 0, ranked, targets)
-    of_rows = tf.repeat(chosen, spec.samples, axis=0)
-    scores = [tf.gather(logits, of_rows[:, t], batch_dims=1) for t in range(spec.targets)]
-    gradients = [tf.gradients(score, outputs) for score in scores]
+    is_of_rank = tf.one_hot(-targets - 1, spec.classes, dtype=tf.int32)
+    chosen = tf.where(targets < 0, tf.reduce_sum(is_of_rank * by_rank[:, None], axis=-1), targets)
+    is_of_class = tf.repeat(tf.one_hot(chosen, spec.classes, dtype=logits.dtype), spec.samples, axis=0)
+    gradients = [tf.gradients(logits, outputs, is_of_class[:, t]) for t in range(spec.targets)]
     for path, gradient in zip(spec.layers, gradients[0], strict=True):
         if gradient is None:
             raise UsageError(

@@ -62,7 +62,7 @@ def only(found: Sequence[SaliencyMap], **wanted: object) -> SaliencyMap:
 
 
 def noises(identity: str, seed: int, n: int) -> list[Array]:
-    """The documented noise: quantiles of SFC64's words, seeded by sha256 of the run's seed, the image and the sample's number."""
+    """The documented noise: quantiles of SFC64's words, seeded by sha256 of the run's seed, the image and the sample."""
     return [quantiles(hashlib.sha256(f"{seed}\n{identity}\n{m}".encode()).digest()) for m in range(1, n + 1)]
 
 

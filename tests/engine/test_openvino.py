@@ -12,16 +12,16 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 pytest.importorskip("openvino")
 
 from cam_cli.engine.analysis import ModelAnalysis, analyse
 from cam_cli.engine.explain import Explainer
 from cam_cli.engine.openvino_runtime import _Rows
-from cam_cli.engine.passes import PassSpec
+from cam_cli.engine.passes import PassSpec, RuntimeName
 from cam_cli.engine.request import Explanation, Request, Subject
 from cam_cli.engine.scores import Link
+from cam_cli.engine.trial import try_openvino
 from cam_cli.errors import UnsupportedError
 from cam_cli.graph.trace import trace
 from cam_cli.plan.cache import Cache
@@ -70,11 +70,13 @@ NETWORKS: dict[str, Blocks] = {
     ),
     "overlapping pools, not padded": chain(layers.MaxPooling2D(3, 2), conv(), layers.AveragePooling2D(3, 2)),
     "pools that fill the image, or leave gaps": chain(
-        layers.Cropping2D(((0, 0), (0, 1))), layers.MaxPooling2D(2), conv(), layers.AveragePooling2D(2), layers.MaxPooling2D(1, 2)
+        layers.Cropping2D(((0, 0), (0, 1))), layers.MaxPooling2D(2), conv(), layers.AveragePooling2D(2),
+        layers.MaxPooling2D(1, 2),
     ),
     "depthwise convolutions": chain(
         layers.DepthwiseConv2D(3, strides=2, padding="same"), layers.ReLU(6.0), layers.DepthwiseConv2D(3, depth_multiplier=2),
-        layers.BatchNormalization(), layers.ReLU(6.0), layers.DepthwiseConv2D(2, padding="same", dilation_rate=2), layers.ReLU(6.0),
+        layers.BatchNormalization(), layers.ReLU(6.0), layers.DepthwiseConv2D(2, padding="same", dilation_rate=2),
+        layers.ReLU(6.0),
     ),
     "strided, dilated, transposed and grouped convolutions": chain(
         conv(strides=2), conv(dilation_rate=2), layers.Conv2DTranspose(8, 3, strides=2, padding="same"), layers.ReLU(),
@@ -118,14 +120,27 @@ def assert_same(found: list[Explanation], wanted: list[Explanation], tolerance: 
             np.testing.assert_allclose(a.values, b.values, rtol=0, atol=tolerance * peak, err_msg=a.method)
 
 
+MISCOMPUTED = ("strided, dilated, transposed and grouped convolutions", "softmax attention")
+"""OpenVINO 2026.4 computes wrong gradients of these; the trial finds that, so that TensorFlow runs them."""
+
+
 @pytest.mark.parametrize("name", NETWORKS)
-def test_its_maps_are_those_of_tensorflow(name: str) -> None:
+def test_its_maps_are_those_of_tensorflow_or_the_trial_finds_that_they_are_not(name: str) -> None:
     model = network(NETWORKS[name])
     analysis = facts(model)
-    wanted = Explainer(model, analysis, EVERYTHING).explain(subjects())
+
+    def build(runtime: RuntimeName) -> Explainer:
+        return Explainer(model, analysis, EVERYTHING, runtime=runtime)
+
+    try:
+        ours = build("openvino")
+    except UnsupportedError:
+        assert name in MISCOMPUTED
+        return
+    if name in MISCOMPUTED and try_openvino(build, subjects()).problem("float32", speed_counts=False):
+        return
+    wanted, found = build("tensorflow").explain(subjects()), ours.explain(subjects())
     assert any(m.state == "ok" for m in wanted[0].maps)
-    ours = Explainer(model, analysis, EVERYTHING, runtime="openvino")
-    found = ours.explain(subjects())
     assert_same(found, wanted)
     assert {explanation.runtime for explanation in found} == {"openvino"}
 
@@ -161,18 +176,6 @@ def test_an_operation_that_it_does_not_know_is_named() -> None:
         Explainer(model, facts(model), Request(), runtime="openvino")
 
 
-def test_a_model_that_calls_python_is_refused() -> None:
-    class Calling(layers.Layer):  # type: ignore[misc]
-        def call(self, x: Any) -> Any:
-            zero = tf.py_function(lambda _: 0.0, [x], tf.float32)
-            zero.set_shape(())
-            return x + tf.stop_gradient(zero)
-
-    model = network(chain(Calling(), conv()))
-    with pytest.raises(UnsupportedError, match="Python"):
-        Explainer(model, facts(model), Request(), runtime="openvino")
-
-
 def bad_xml(data: bytes) -> bytes:
     return data.replace(b"Convolution", b"Convolutiom")
 
@@ -181,8 +184,8 @@ def bad_xml(data: bytes) -> bytes:
     "damage",
     [
         lambda data: data[: len(data) // 2],
-        lambda data: b"",
-        lambda data: b"[1, 2]\nabc",
+        lambda _: b"",
+        lambda _: b"[1, 2]\nabc",
         lambda data: b"null\n" + data,
         bad_xml,
         lambda data: data.replace(b'type="Convolution"', b'type="MatMul"', 1),
@@ -200,7 +203,11 @@ def test_a_kept_pass_that_is_not_the_one_asked_for_is_made_anew(
     kept.files[name] = damage(whole)
     assert kept.files[name] != whole
     assert_same(Explainer(plain, plain_facts, EVERYTHING, graphs=kept, runtime="openvino").explain(subjects()), wanted)
-    assert kept.files[name] == whole, "and kept in its stead"
+
+    def closed() -> keras.Model:
+        raise AssertionError("the pass was not kept in its stead")
+
+    assert_same(Explainer(closed, plain_facts, EVERYTHING, graphs=kept, runtime="openvino").explain(subjects()), wanted)
 
 
 class Kept:
