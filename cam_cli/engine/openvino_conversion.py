@@ -17,12 +17,12 @@ import numpy as np
 
 from cam_cli.engine.folding import optimised
 from cam_cli.engine.openvino_import import openvino
+from cam_cli.engine.openvino_windows import Windows, floats, like, ops, whole
 from cam_cli.engine.tracing import FrozenGraph
 from cam_cli.errors import UnsupportedError
 from cam_cli.text import one_line
 
 ov = openvino()
-ops: Any = ov.opset13
 _LONGEST_REASON = 200
 _LARGEST_POOL = 64
 """Cells of a window: each of them becomes some operations."""
@@ -70,14 +70,6 @@ def written(model: Any) -> tuple[bytes, bytes]:
         return graph.read_bytes(), weights.read_bytes()
 
 
-def _floats(values: Any) -> Any:
-    return ops.constant(np.asarray(values, np.float32))
-
-
-def _whole(values: Any) -> Any:
-    return ops.constant(np.asarray(values, np.int64))
-
-
 def _shape(tensor: Any) -> list[int]:
     output = tensor.output(0) if isinstance(tensor, ov.Node) else tensor
     return [dimension.get_length() for dimension in output.get_partial_shape()]
@@ -104,33 +96,29 @@ def _where(condition: Any, gradient: Any, *, as_product: bool = False) -> Any:
     """
     if as_product:
         return ops.multiply(gradient, ops.convert(condition, gradient.get_element_type().to_string()))
-    return ops.select(condition, gradient, _like(0, gradient))
-
-
-def _like(value: float, tensor: Any) -> Any:
-    return ops.convert_like(_floats(value), tensor)
+    return ops.select(condition, gradient, like(0, gradient))
 
 
 def _relu(node: Any, *, as_product: bool = False) -> Any:
     g, features = node.get_input(0), node.get_input(1)
-    return _where(ops.greater(features, _like(0, features)), g, as_product=as_product)
+    return _where(ops.greater(features, like(0, features)), g, as_product=as_product)
 
 
 def _relu6(node: Any, *, as_product: bool = False) -> Any:
     g, features = node.get_input(0), node.get_input(1)
-    above, below = ops.greater(features, _like(0, features)), ops.less(features, _like(6, features))
+    above, below = ops.greater(features, like(0, features)), ops.less(features, like(6, features))
     return _where(ops.logical_and(above, below), g, as_product=as_product)
 
 
 def _leaky_relu(node: Any) -> Any:
     g, features = node.get_input(0), node.get_input(1)
     slope = float(node.get_attribute("alpha"))
-    return ops.select(ops.greater(features, _like(0, features)), g, ops.multiply(g, _like(slope, g)))
+    return ops.select(ops.greater(features, like(0, features)), g, ops.multiply(g, like(slope, g)))
 
 
 def _elu(node: Any) -> Any:
     g, y = node.get_input(0), node.get_input(1)
-    return ops.select(ops.less(y, _like(0, y)), ops.multiply(g, ops.add(y, _like(1, y))), g)
+    return ops.select(ops.less(y, like(0, y)), ops.multiply(g, ops.add(y, like(1, y))), g)
 
 
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
@@ -138,8 +126,8 @@ _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
 def _selu(node: Any) -> Any:
     g, y = node.get_input(0), node.get_input(1)
-    below = ops.multiply(g, ops.add(y, _like(_SELU_SCALE * _SELU_ALPHA, y)))
-    return ops.select(ops.less(y, _like(0, y)), below, ops.multiply(g, _like(_SELU_SCALE, g)))
+    below = ops.multiply(g, ops.add(y, like(_SELU_SCALE * _SELU_ALPHA, y)))
+    return ops.select(ops.less(y, like(0, y)), below, ops.multiply(g, like(_SELU_SCALE, g)))
 
 
 def _of_output(formula: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
@@ -148,19 +136,19 @@ def _of_output(formula: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
 
 
 def _tanh(y: Any, g: Any) -> Any:
-    return ops.multiply(g, ops.subtract(_like(1, y), ops.multiply(y, y)))
+    return ops.multiply(g, ops.subtract(like(1, y), ops.multiply(y, y)))
 
 
 def _sigmoid(y: Any, g: Any) -> Any:
-    return ops.multiply(g, ops.multiply(y, ops.subtract(_like(1, y), y)))
+    return ops.multiply(g, ops.multiply(y, ops.subtract(like(1, y), y)))
 
 
 def _sqrt(y: Any, g: Any) -> Any:
-    return ops.divide(ops.multiply(g, _like(0.5, g)), y)
+    return ops.divide(ops.multiply(g, like(0.5, g)), y)
 
 
 def _rsqrt(y: Any, g: Any) -> Any:
-    return ops.multiply(ops.multiply(g, _like(-0.5, g)), ops.multiply(y, ops.multiply(y, y)))
+    return ops.multiply(ops.multiply(g, like(-0.5, g)), ops.multiply(y, ops.multiply(y, y)))
 
 
 def _reciprocal(y: Any, g: Any) -> Any:
@@ -174,7 +162,7 @@ def _softplus(node: Any) -> Any:
 
 def _softsign(node: Any) -> Any:
     g, features = node.get_input(0), node.get_input(1)
-    base = ops.add(ops.absolute(features), _like(1, features))
+    base = ops.add(ops.absolute(features), like(1, features))
     return ops.divide(g, ops.multiply(base, base))
 
 
@@ -183,103 +171,23 @@ def _batch_norm(node: Any) -> list[Any]:
     if node.get_attribute("is_training"):
         raise ValueError("the gradient of a batch norm in training")
     g, scale, variance = node.get_input(0), node.get_input(2), node.get_input(4)
-    epsilon = _floats(float(node.get_attribute("epsilon")))
+    epsilon = floats(float(node.get_attribute("epsilon")))
     dx = ops.multiply(g, ops.divide(scale, ops.sqrt(ops.add(variance, epsilon))))
-    return [dx.output(0), *(_floats([0.0]).output(0) for _ in range(4))]
+    return [dx.output(0), *(floats([0.0]).output(0) for _ in range(4))]
 
 
-class _Windows:
-    """The sliding windows of a pooling or a depthwise convolution over (N, H, W, C)."""
-
-    def __init__(self, node: Any, kernel: Sequence[int], shape: Sequence[int], pooled: Sequence[int]) -> None:
-        if node.get_attribute("data_format") not in (None, "NHWC"):
-            raise ValueError("channels first")
-        padding = node.get_attribute("padding")
-        if padding not in ("SAME", "VALID"):
-            raise ValueError(f"padding {padding}")
-        strides = [int(n) for n in node.get_attribute("strides")]
-        self.kernel, self.strides = list(kernel), strides[1:3]
-        self.shape, self.pooled = list(shape), list(pooled)
-        totals = [
-            max(0, (o - 1) * s + k - i) if padding == "SAME" else 0
-            for i, o, k, s in zip(shape[1:3], pooled[1:3], self.kernel, self.strides, strict=True)
-        ]
-        self.before = [total // 2 for total in totals]
-        self.after = [total - total // 2 for total in totals]
-        self.fill_the_image = not any(totals) and all(
-            k == s and o * s == i for i, o, k, s in zip(shape[1:3], pooled[1:3], self.kernel, self.strides, strict=True)
-        )
-
-    def cells(self, x: Any, fill: float) -> list[Any]:
-        """Return, for each cell of a window, that cell of all windows: (N, h, w, C) each."""
-        pads = [_whole([0, *self.before, 0]), _whole([0, *self.after, 0])]
-        padded = ops.pad(x, *pads, "constant", _like(fill, x)) if any(self.before + self.after) else x
-        (_, h, w, _), (sy, sx) = self.pooled, self.strides
-        return [
-            ops.slice(
-                padded,
-                _whole([i, j]),
-                _whole([i + (h - 1) * sy + 1, j + (w - 1) * sx + 1]),
-                _whole([sy, sx]),
-                _whole([1, 2]),
-            )
-            for i in range(self.kernel[0])
-            for j in range(self.kernel[1])
-        ]
-
-    def gathered(self, cells: Sequence[Any]) -> Any:
-        """Return the sum of values at the cells of all windows, as (N, H, W, C): the transpose of `cells`."""
-        if self.fill_the_image:
-            (n, h, w, c), (ky, kx) = self.pooled, self.kernel
-            joined = ops.concat([ops.unsqueeze(cell, _whole(3)) for cell in cells], 3)
-            parted = ops.transpose(ops.reshape(joined, _whole([n, h, w, ky, kx, c]), False), _whole([0, 1, 3, 2, 4, 5]))
-            return ops.reshape(parted, _whole(self.shape), False)
-        total = None
-        for number, cell in enumerate(cells):
-            placed = self._placed(cell, *divmod(number, self.kernel[1]))
-            total = placed if total is None else ops.add(total, placed)
-        return total
-
-    def apart(self, values: Any) -> Any:
-        """Return values, one for each window, as far from each other as the windows are, with 0 after each."""
-        (n, h, w, c), (sy, sx) = self.pooled, self.strides
-        if (sy, sx) == (1, 1):
-            return values
-        dealt, ends = ops.reshape(values, _whole([n, h, 1, w, 1, c]), False), _whole([0, 0, sy - 1, 0, sx - 1, 0])
-        padded = ops.pad(dealt, _whole([0] * 6), ends, "constant", _like(0, values))
-        return ops.reshape(padded, _whole([n, h * sy, w * sx, c]), False)
-
-    def _placed(self, values: Any, i: int, j: int) -> Any:
-        """Return values, one for each window, where cell (i, j) of the windows lies in the image, and 0 elsewhere."""
-        (_, h, w, _), (sy, sx) = self.pooled, self.strides
-        return _shifted(self.apart(values), (i - self.before[0], j - self.before[1]), (h * sy, w * sx), self.shape[1:3])
-
-
-def _shifted(x: Any, start: Sequence[int], sides: Sequence[int], wanted: Sequence[int]) -> Any:
-    """Return images (N, h, w, C) moved by `start` within images of `wanted` rows and columns, with 0 elsewhere."""
-    cut = [max(0, -first) for first in start]
-    end = [min(side, whole - first) for first, side, whole in zip(start, sides, wanted, strict=True)]
-    if any(cut) or end != list(sides):
-        x = ops.slice(x, _whole(cut), _whole(end), _whole([1, 1]), _whole([1, 2]))
-    before = [max(0, first) for first in start]
-    after = [whole - first - n + c for whole, first, n, c in zip(wanted, before, end, cut, strict=True)]
-    if not any(before + after):
-        return x
-    return ops.pad(x, _whole([0, *before, 0]), _whole([0, *after, 0]), "constant", _like(0, x))
-
-
-def _windows_of_a_pool(node: Any, shape: Sequence[int], g: Any) -> _Windows:
+def _windows_of_a_pool(node: Any, shape: Sequence[int], g: Any) -> Windows:
     kernel = [int(n) for n in node.get_attribute("ksize")][1:3]
     if math.prod(kernel) > _LARGEST_POOL:
         raise ValueError("the gradient of a pool over large windows")
-    return _Windows(node, kernel, shape, _shape(g))
+    return Windows(node, kernel, shape, _shape(g))
 
 
 def _max_pool(node: Any) -> Any:
     """The gradient goes to the first of a window's largest cells, row by row."""
     x, y, g = (node.get_input(i) for i in range(3))
     windows = _windows_of_a_pool(node, _shape(x), g)
-    found, free = [], ops.convert_like(ops.broadcast(_floats(1), _whole(_shape(g))), g)
+    found, free = [], ops.convert_like(ops.broadcast(floats(1), whole(_shape(g))), g)
     for cell in windows.cells(x, -math.inf):
         hit = _where(ops.greater_equal(cell, y), free)
         free = ops.subtract(free, hit)
@@ -297,7 +205,7 @@ def _average_pool(node: Any) -> Any:
             shape[1:3], windows.pooled[1:3], windows.kernel, windows.strides, windows.before, strict=True
         )
     ]
-    share = ops.divide(g, ops.convert_like(_floats(np.multiply.outer(*counts)[None, :, :, None]), g))
+    share = ops.divide(g, ops.convert_like(floats(np.multiply.outer(*counts)[None, :, :, None]), g))
     return windows.gathered([share] * math.prod(windows.kernel))
 
 
@@ -310,22 +218,22 @@ def _convolution(node: Any) -> Any:
     if weights.get_type_name() != "Constant" or weights.get_data().shape[2] != shape[3]:
         raise ValueError("the gradient of a convolution whose kernel is computed, or of groups")
     kernel, dilations = weights.get_data(), _dilations(node)
-    windows = _Windows(node, _reach(kernel, dilations), shape, _shape(g))
+    windows = Windows(node, _reach(kernel, dilations), shape, _shape(g))
     _, h, w, _ = windows.pooled
     sides = [(n - 1) * s + 1 for n, s in zip((h, w), windows.strides, strict=True)]
-    apart = ops.slice(windows.apart(g), _whole([0, 0]), _whole(sides), _whole([1, 1]), _whole([1, 2]))
+    apart = ops.slice(windows.apart(g), whole([0, 0]), whole(sides), whole([1, 1]), whole([1, 2]))
     before = [k - 1 - b for k, b in zip(windows.kernel, windows.before, strict=True)]
     after = [n + k - 1 - o - b for n, k, o, b in zip(shape[1:3], windows.kernel, sides, before, strict=True)]
-    mirrored = _floats(np.ascontiguousarray(kernel[::-1, ::-1].transpose(2, 3, 0, 1)))
-    found = ops.convolution(ops.transpose(apart, _whole([0, 3, 1, 2])), mirrored, [1, 1], before, after, dilations)
-    return ops.transpose(found, _whole([0, 2, 3, 1]))
+    mirrored = floats(np.ascontiguousarray(kernel[::-1, ::-1].transpose(2, 3, 0, 1)))
+    found = ops.convolution(ops.transpose(apart, whole([0, 3, 1, 2])), mirrored, [1, 1], before, after, dilations)
+    return ops.transpose(found, whole([0, 2, 3, 1]))
 
 
 def _depthwise(node: Any) -> Any:
     shape, kernel, g = _constant(node.get_input(0)), node.get_input(1), node.get_input(2)
     ky, kx, channels, factor = _shape(kernel)
     dilations = _dilations(node)
-    windows = _Windows(node, _reach(np.empty((ky, kx)), dilations), shape, _shape(g))
+    windows = Windows(node, _reach(np.empty((ky, kx)), dilations), shape, _shape(g))
     covered = [
         (o - 1) * s + k - b - a
         for o, s, k, b, a in zip(
@@ -333,10 +241,10 @@ def _depthwise(node: Any) -> Any:
         )
     ]
     rest = [side - n for side, n in zip(shape[1:3], covered, strict=True)]
-    parted = ops.reshape(ops.transpose(kernel, _whole([2, 3, 0, 1])), _whole([channels, factor, 1, ky, kx]), False)
+    parted = ops.reshape(ops.transpose(kernel, whole([2, 3, 0, 1])), whole([channels, factor, 1, ky, kx]), False)
     how = (windows.strides, None, windows.before, windows.after, dilations, "explicit", rest)
-    found = ops.group_convolution_backprop_data(ops.transpose(g, _whole([0, 3, 1, 2])), parted, *how)
-    return ops.transpose(found, _whole([0, 2, 3, 1]))
+    found = ops.group_convolution_backprop_data(ops.transpose(g, whole([0, 3, 1, 2])), parted, *how)
+    return ops.transpose(found, whole([0, 2, 3, 1]))
 
 
 def _dilations(node: Any) -> list[int]:
@@ -351,16 +259,16 @@ def _tile(node: Any) -> Any:
     """As a product where sides of 1 are repeated, as in the gradient of a mean: OpenVINO's own conversion fails around it."""
     x, times = node.get_input(0), _constant(node.get_input(1))
     if all(n == 1 or side == 1 for n, side in zip(times, _shape(x), strict=True)):
-        return ops.multiply(x, ops.convert_like(_floats(np.ones(times)), x))
-    return ops.tile(x, _whole(times))
+        return ops.multiply(x, ops.convert_like(floats(np.ones(times)), x))
+    return ops.tile(x, whole(times))
 
 
 def _blocks(node: Any, *, operation: Callable[..., Any]) -> Any:
     """Of a dilated convolution: rows and columns dealt out to the batch, or back; OpenVINO's own conversion loses the shape."""
     x, block, ends = node.get_input(0), _constant(node.get_input(1)), np.reshape(_constant(node.get_input(2)), (-1, 2))
     rest = len(_shape(x)) - 1 - len(block)
-    sides = [_whole([0, *ends[:, side], *[0] * rest]) for side in (0, 1)]
-    return operation(x, _whole([1, *block, *[1] * rest]), *sides)
+    sides = [whole([0, *ends[:, side], *[0] * rest]) for side in (0, 1)]
+    return operation(x, whole([1, *block, *[1] * rest]), *sides)
 
 
 def _strided_slice(node: Any) -> Any:
@@ -379,7 +287,7 @@ def _strided_slice(node: Any) -> Any:
         if masks["shrink_axis"] & bit:
             start, stop = first % side, first % side + 1
         before[axis], after[axis], kept[axis] = start, side - stop, stop - start
-    return ops.pad(ops.reshape(g, _whole(kept), False), _whole(before), _whole(after), "constant", _like(0, g))
+    return ops.pad(ops.reshape(g, whole(kept), False), whole(before), whole(after), "constant", like(0, g))
 
 
 def _conversion(formula: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
