@@ -139,7 +139,8 @@ def _with_runtime(
         if decided.analysis.random:
             raise UnsupportedError("the model draws random numbers")
         if tell:
-            tell("converting the traced model for OpenVINO, and comparing its maps with TensorFlow's")
+            once = "; the next start needs neither" if config.cache else ""
+            tell(f"loaded TensorFlow; converting the model for OpenVINO and comparing the maps of both{once}")
         trial = try_openvino(build, _pictures(decided, resolved)[:2])
         if problem := trial.problem(precision, speed_counts=not asked):
             raise UnsupportedError(problem)

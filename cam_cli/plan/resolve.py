@@ -105,9 +105,6 @@ def resolve(inputs: PlanInputs, cache: Cache = NO_CACHE, tell: Callable[[str], N
 
                 choose_device(inputs.config.device)
             return resolved(decided, inputs.labels(decided.analysis.classes))
-    if tell:
-        kept = "" if cache.folder is None else "; the next start needs neither"
-        tell(f"loading TensorFlow, and tracing the model with these settings{kept}")
     network = load()
     with native_chatter_silenced():
         from cam_cli.plan.decide import decide
