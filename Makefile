@@ -27,6 +27,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 
 RESULTS := tests/benchmarks/RESULTS.md
 LOCK := requirements-test.lock
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 TOOLS := .venv-release
 LOWEST := .venv-lowest
 LOCKING = $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate $(UPGRADE)
@@ -42,7 +43,7 @@ demo: $(VENV)/demo
 	@echo "Then at demo_out/<image>/: .overlay.png, .heatmap.png, .npy and manifest.json."
 
 test: lint
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest $(PARALLEL)
 
 check: lint
 	$(VENV)/bin/python -m pytest -m "pure and not long" $(PURE)
@@ -54,7 +55,7 @@ faults: $(VENV)/test
 	$(VENV)/bin/python tests/faults/run.py
 
 test-long: $(VENV)/test
-	TESTS_LONG=1 $(VENV)/bin/python -m pytest -m "long or not long"
+	TESTS_LONG=1 $(VENV)/bin/python -m pytest $(PARALLEL) -m "long or not long"
 
 # Installs exactly the lower bounds of pyproject.toml, and runs the demo and the core of the tests.
 test-lowest: $(TOOLS)/ready

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import CLASSES, Command, Ended, write_card
+from examples import mostly_long
 from launcher import Launcher
 from PIL import Image
 
@@ -838,7 +839,7 @@ def hungry(monkeypatch: pytest.MonkeyPatch) -> type[Hungry]:
     return Hungry
 
 
-@pytest.mark.parametrize(("most", "passes"), [(6, [6]), (3, [6, 3]), (1, [6, 3, 1])])
+@pytest.mark.parametrize(("most", "passes"), mostly_long([(1, [6, 3, 1]), (3, [6, 3]), (6, [6])], 1))
 def test_where_the_memory_runs_out_passes_are_halved_and_maps_stay(
     hungry: type[Hungry], most: int, passes: list[int]
 ) -> None:

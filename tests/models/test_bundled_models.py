@@ -50,6 +50,7 @@ def explained(name: str, request: Request) -> dict[str, tuple[RgbImage, InputBox
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", MODELS)
 def test_predictions_are_those_of_the_original_weights(name: str) -> None:
     """Catches a wrong channel order, mean, resampling filter or a lost weight; figures come from other frameworks."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import NO_BFLOAT16, Command
+from examples import mostly_long
 from PIL import Image
 
 from cam_cli.engine.explain import Explainer
@@ -137,14 +138,17 @@ def test_the_second_start_opens_no_model_and_gives_the_same(
 
 @pytest.mark.parametrize(
     "flags",
-    [
-        ["--std-dev", "0.3"],
-        ["--noise-scale", "absolute"],
-        ["--seed", "3"],
-        ["--layer", "conv2"],
-        ["--mean", "10"],
-        ["--precision", "bfloat16"],
-    ],
+    mostly_long(
+        [
+            ["--mean", "10"],
+            ["--layer", "conv2"],
+            ["--std-dev", "0.3"],
+            ["--noise-scale", "absolute"],
+            ["--seed", "3"],
+            ["--precision", "bfloat16"],
+        ],
+        2,
+    ),
 )
 def test_other_settings_are_not_taken_for_those_that_were_kept(
     flags: list[str], smoothcam: Command, model_file: Path, photos: Path, tmp_path: Path
