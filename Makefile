@@ -8,6 +8,7 @@
 #   make format        formats the code
 #   make schema        writes the JSON Schema of the manifest
 #   make reference     writes docs/reference.md, the list of all options
+#   make kinds         the README's table of the kinds of models, after their tests
 #   make architecture  writes docs/architecture.svg, the picture of the packages
 # For dependencies and releases:
 #   make lock          writes requirements-test.lock; UPGRADE=--upgrade takes the newest versions
@@ -32,7 +33,7 @@ LOCKING = $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 
 
 PURE = $(shell grep -rl --include='test_*.py' '^pytestmark = pytest.mark.pure' tests)
 
-.PHONY: demo test check faults test-long test-lowest lint format schema reference architecture lock audit dist bench capacity applications clean
+.PHONY: demo test check faults kinds test-long test-lowest lint format schema reference architecture lock audit dist bench capacity applications clean
 
 demo: $(VENV)/demo
 	$(VENV)/bin/smoothcam explain sample_images --config configs/demo.yaml
@@ -45,6 +46,9 @@ test: lint
 
 check: lint
 	$(VENV)/bin/python -m pytest -m "pure and not long" $(PURE)
+
+kinds: $(VENV)/test
+	$(VENV)/bin/python docs/tools/kinds.py
 
 faults: $(VENV)/test
 	$(VENV)/bin/python tests/faults/run.py

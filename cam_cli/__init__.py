@@ -17,8 +17,8 @@ from cam_cli.version import __version__
 
 if TYPE_CHECKING:
     from cam_cli.api import explain, grad_cam_plus_smooth
-    from cam_cli.engine.explain import Explanation, Request
     from cam_cli.engine.maps import SaliencyMap
+    from cam_cli.engine.request import Explanation, Request
     from cam_cli.engine.selection import Selection
     from cam_cli.engine.tracing import Noise
     from cam_cli.models.load import Network, load_network

@@ -13,14 +13,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cam_cli.engine.analysis import analyse
-from cam_cli.engine.explain import Explainer, Explanation, Request, Subject
+from cam_cli.engine.checks import check_sequence, check_whole
+from cam_cli.engine.explain import Explainer
+from cam_cli.engine.request import Explanation, Request, Subject
 from cam_cli.engine.selection import Selection
 from cam_cli.engine.tracing import Noise
-from cam_cli.errors import UsageError
-from cam_cli.methods import families
-from cam_cli.models.calls import trace
-from cam_cli.models.card import Tokens
-from cam_cli.models.layers import choose_layer, choose_scales, describe_layers, find_layer
+from cam_cli.errors import ModelError, UsageError
+from cam_cli.graph.layers import choose_layer, choose_scales, describe_layers, find_layer
+from cam_cli.graph.tokens import Tokens
+from cam_cli.graph.trace import trace
+from cam_cli.methods import METHODS, families
 from cam_cli.render.upsample import upsample
 
 
@@ -37,7 +39,7 @@ def explain(
     Args:
         model: any Keras 3 image classifier.
         images: (N, H, W, C), preprocessed.
-        layers: paths or unique ends of paths; `auto` takes the last map after an activation.
+        layers: paths or unique ends of paths; `auto` takes the one that `choose_layer` finds.
         targets: class indices, or -r for the class of rank r in each image's scores.
         request: methods, selections, noise and seed; by default `Request()`.
         tokens: how a transformer's tokens cover the image; inferred if only one way is possible.
@@ -48,14 +50,26 @@ def explain(
     Raises:
         UsageError: no such layer, class, filter or neuron. ModelError: the model cannot be explained.
     """
+    check_sequence("layers", layers, "layers", "('auto',)")
+    for target in check_sequence("targets", targets, "classes", "(-1,)"):
+        check_whole("a target", target)
+    if not isinstance(request, Request | None):
+        raise UsageError(f"request is {request!r}; it must be a Request, such as Request(nsamples=25)")
     batch = np.ascontiguousarray(images, np.float32)
     if batch.ndim != 4 or not len(batch):
         raise UsageError(f"images must have shape (N, H, W, C), not {batch.shape}")
     height, width, channels = batch.shape[1:]
     traced = trace(model, (height, width, channels))
     infos = describe_layers(traced, tokens)
-    paths = [find_layer(traced.layers, choose_layer(infos).path if name == "auto" else name) for name in layers]
     request = request or Request()
+    by_layer = any(METHODS[name].needs_layer for name in request.methods)
+    paths = []
+    for name in layers:
+        try:
+            paths.append(find_layer(traced.layers, choose_layer(infos).path if name == "auto" else name))
+        except ModelError:
+            if by_layer:
+                raise
     scales = choose_scales(infos) if "two layers" in families(request.methods) else None
     explainer = Explainer(model, analyse(traced, paths, scales, tokens), request, len(targets))
     subjects = [Subject(x, hashlib.sha256(x.tobytes()).hexdigest(), tuple(targets)) for x in batch]
@@ -91,8 +105,8 @@ def grad_cam_plus_smooth(
         seed: of the noise.
 
     Returns:
-        (H, W) float32 in 0..1: the map, enlarged bilinearly to the image and divided by its maximum; all 0, with a
-        RuntimeWarning, if it has no value above 0.
+        (H, W) float32 in 0..1: the map, enlarged bilinearly to the part of the image that the layer sees and divided by its
+        maximum, 0 elsewhere; all 0, with a RuntimeWarning, if it has no value above 0.
 
     Raises:
         UsageError: no such layer, class, filter or neuron. ModelError: the model cannot be explained.
@@ -102,9 +116,11 @@ def grad_cam_plus_smooth(
     if batch.ndim != 4 or len(batch) != 1:
         raise UsageError(f"img must be one image of shape (H, W, C) or (1, H, W, C), not {image.shape}")
     selection = Selection(
-        None if filters is None else tuple(filters),
+        None if filters is None else tuple(check_sequence("filters", filters, "feature maps", "[0, 3]")),
         region,
-        None if subset is None else tuple((int(row), int(column)) for row, column in subset),
+        None
+        if subset is None
+        else tuple(_neuron(each) for each in check_sequence("subset", subset, "neurons", "[(0, 10)]")),
     )
     request = Request(selections=(selection,), nsamples=nsamples, noise=Noise(std_dev), seed=seed)
     saliency = explain(model, batch, (layer_name,), (target,), request)[0].maps[0]
@@ -114,5 +130,13 @@ def grad_cam_plus_smooth(
         )
         return np.zeros(batch.shape[1:3], np.float32)
     height, width = batch.shape[1:3]
-    enlarged = upsample(saliency.values, (0, 0, width, height), (width, height))
-    return np.asarray(enlarged / enlarged.max(), np.float32)
+    enlarged = np.nan_to_num(upsample(saliency.values, (0, 0, width, height), (width, height), saliency.window))
+    peak = enlarged.max()
+    return np.asarray(enlarged / peak if peak > 0 else enlarged, np.float32)
+
+
+def _neuron(pair: object) -> tuple[int, int]:
+    numbers = check_sequence("a neuron", pair, "numbers", "(0, 10)")
+    if len(numbers) != 2:
+        raise UsageError(f"a neuron is {pair!r}; it must be a (row, column), such as (0, 10)")
+    return check_whole("a row", numbers[0], 0), check_whole("a column", numbers[1], 0)

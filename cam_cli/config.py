@@ -1,4 +1,4 @@
-"""Every setting of a run, written once: type, default, checks, help, flag; and where each value of a run came from.
+"""Every setting of a run, written once: type, default, checks, help, flag.
 
 A new setting is one field of `RunConfig`. Its flag, its variable, its key in YAML files, `config init`, the reference, the
 shell completion and its part in the fingerprint are made from that field.
@@ -17,13 +17,12 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cam_cli import config_values as values
-from cam_cli.errors import ConfigError
 from cam_cli.methods import METHODS
-from cam_cli.text import near, shown_if_odd
-from cam_cli.yaml_source import KeyedError, Tree, read_tree, validated
+from cam_cli.yaml_source import KeyedError
 
-ENVIRONMENT_PREFIX = "SMOOTHCAM_"
-CONFIG_VARIABLE = "SMOOTHCAM_CONFIG"
+_LATER = ("imports", "signature", "model_input", "model_output")
+"""Settings that version 0.1 did not have: unset, they change no fingerprint, so that its results stay finished."""
+
 SECTIONS = ("Images", "Model", "Maps", "Output", "Run")
 """What settings are about, in the order of `--help`."""
 
@@ -52,7 +51,7 @@ class RunConfig(BaseModel):
 
     model: values.Text | None = _model(
         None,
-        "Model to explain: a bundled name, a keras.applications name or a file, e.g. vgg16-lite or flowers.keras.",
+        "Model to explain: a bundled name, a keras.applications name, a file or a SavedModel, e.g. vgg16-lite, a.keras.",
         "NAME|PATH",
         unset="chosen by the layer",
     )
@@ -63,10 +62,31 @@ class RunConfig(BaseModel):
         unset="fetched and cached by Keras",
         counts=False,
     )
+    signature: values.Text | None = _model(
+        None,
+        "Signature of a SavedModel that goes from an image to class scores.",
+        "NAME",
+        unset="serving_default, or the only one",
+    )
+    model_input: values.Text | None = _model(
+        None,
+        "Tensor of a SavedModel, .pb or .tflite file that takes the image, e.g. input or sub_7:0.",
+        "NAME",
+        unset="the highest one that all goes through",
+    )
+    model_output: values.Text | None = _model(
+        None,
+        "Output with the class scores, where a model has several, e.g. gender; of a graph also the name of a tensor.",
+        "NAME",
+        unset="the only row of scores",
+    )
     unsafe_lambda: bool = _model(
         False,
         "Run the code that Lambda and other layers bring along, only for files you trust; refused in a config file.",
         counts=False,
+    )
+    imports: values.Modules = _model(
+        (), "Installed module, e.g. keras_hub, to run for the layers in it.", "MODULE", flag="import", many="lines"
     )
     layers: values.Names = _maps(
         ("auto",),
@@ -157,8 +177,8 @@ class RunConfig(BaseModel):
     fit: Literal["stretch", "crop", "letterbox"] | None = _card(
         "How an image fits the model's input: stretch, crop or letterbox."
     )
-    channels: Literal["rgb", "bgr", "rgba", "grey"] | None = _card(
-        "Channel order of the model's input: rgb, bgr, rgba or grey."
+    channels: Literal["rgb", "bgr", "rgba", "grey", "bands"] | None = _card(
+        "Channels of the model's input: rgb, bgr, rgba or grey; bands are the values in a TIFF file, not scaled to 0..255."
     )
     mean: values.Means | None = _card(
         "Subtracted from 0..255 values, one number or one for each channel, e.g. 123.7,116.8,103.9.", "LIST"
@@ -180,7 +200,10 @@ class RunConfig(BaseModel):
         (), "The same as --files-from, with NUL after each path, as find -print0 writes it.", "FILE", many="lines"
     )
     ext: values.Endings | None = _images(
-        None, "Endings of the files taken from folders.", "LIST", unset="jpg,jpeg,png,webp,gif,bmp,tif,tiff"
+        None,
+        "Endings of the files taken from folders.",
+        "LIST",
+        unset="those of all formats that are read, without npy, npz",
     )
     exclude: values.Globs = _images(
         (),
@@ -237,35 +260,19 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _keys_agree(self) -> RunConfig:
-        if self.filter_maps == "each" and self.filters is None:
-            raise KeyedError("filter_maps", "'each' needs filters; name some, such as 0,3,10-12")
-        if self.region and self.subset is None:
-            raise KeyedError("region", "needs subset, two corners such as '0,10 12,12'")
-        if self.region and isinstance(self.subset, str):
-            raise KeyedError("region", f"does not go with subset {self.subset}; give two corners such as '0,10 12,12'")
-        if self.region and self.subset and (count := len(self.subset)) != 2:
-            raise KeyedError("subset", f"must be exactly two corners, as region is set, not {count} pairs")
-        if self.fail_fast and self.max_failures:
-            raise KeyedError("fail_fast", f"contradicts max_failures {self.max_failures}; leave one of them out")
-        if self.on and not isinstance(self.output, Path):
-            why = "is no folder, and actors on Ray write to one that all machines share; take shards"
-            raise KeyedError("output", f"{self.output} {why}")
-        if self.on and self.device.startswith("gpu:"):
-            why = "does not go with Ray, which gives each actor a GPU of its own; take gpu"
-            raise KeyedError("device", f"{self.device} {why}")
-        if [*self.files_from, *self.files_from0].count(Path("-")) > 1:
-            key = "files_from0" if Path("-") in self.files_from0 else "files_from"
-            raise KeyedError(key, "reads stdin a second time, which can be read once only; leave all but one `-` out")
+        if conflict := values.conflict(self):
+            raise KeyedError(*conflict)
         return self
 
     def model_settings(self) -> dict[str, Any]:
         """Return the settings that say how the model is opened and fed, the fields of `models.load.Overrides`."""
-        keys = ("input_size", "fit", "channels", "mean", "std", "labels", "weights", "unsafe_lambda")
-        return {key: getattr(self, key) for key in keys}
+        keys = ("input_size", "fit", "channels", "mean", "std", "labels", "weights", "unsafe_lambda", "imports")
+        return {key: getattr(self, key) for key in (*keys, "signature", "model_input", "model_output")}
 
     def result_settings(self) -> dict[str, object]:
-        """Return, ready for JSON, the settings that can change a result: all but `NOT_IN_FINGERPRINT`."""
-        return self.model_dump(mode="json", exclude=set(NOT_IN_FINGERPRINT))
+        """Return, ready for JSON, the settings that can change a result; those of `_LATER` only where they are set."""
+        later = {key for key in _LATER if not getattr(self, key)}
+        return self.model_dump(mode="json", exclude={*NOT_IN_FINGERPRINT, *later})
 
 
 @dataclass(frozen=True)
@@ -334,62 +341,3 @@ model's sha256, `targets_from` by the targets of each image.)"""
 def flag_name(key: str, value: object = None) -> str:
     """Return the flag that sets `key`: the singular for a repeated one, and `--no-...` for False."""
     return ("--no-" if value is False else "--") + (SETTINGS[key].flag or key.replace("_", "-"))
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """A config and, for each of its keys, where the value came from.
-
-    An origin reads `flag --std-dev`, `environment SMOOTHCAM_STD_DEV`, `configs/paper.yaml:4:10` or `default`.
-    """
-
-    config: RunConfig
-    origin: Mapping[str, str]
-
-
-def resolve(flags: Mapping[str, object], environ: Mapping[str, str], file: Path | None) -> Resolved:
-    """Return the settings of a run: flag before environment before YAML before default.
-
-    Args:
-        flags: values by key of `RunConfig`; None and () mean that the flag was not given.
-        environ: `SMOOTHCAM_<KEY>` holds the text of one value, an empty one counts as unset. Lists are
-            comma-separated, but `layers`, `targets` and others whose names may hold commas are one per line.
-            `SMOOTHCAM_CONFIG` names a YAML file.
-        file: the YAML file; None: what `SMOOTHCAM_CONFIG` names, if anything.
-
-    Raises:
-        ConfigError: the value that wins cannot be read, values contradict, a key or variable is unknown, a file allows code.
-    """
-    ours = {name: text for name, text in environ.items() if name.startswith(ENVIRONMENT_PREFIX) and text}
-    tree = _file_tree(file, ours.pop(CONFIG_VARIABLE, None))
-    origin = {key: tree.positions[key,] for key in tree.data}
-    code_in_file = origin.get("unsafe_lambda")
-    variables = {ENVIRONMENT_PREFIX + key.upper(): key for key in SETTINGS}
-    for name, text in ours.items():
-        if name not in variables:
-            hint = near(name, [*variables, CONFIG_VARIABLE]) or "; `smoothcam config init` lists the settings"
-            raise ConfigError(f"unknown setting in the environment{hint}", name)
-        key = variables[name]
-        lines = [line for line in text.splitlines() if line.strip()]
-        tree = tree.with_value(key, lines if SETTINGS[key].many == "lines" else text, name)
-        origin[key] = f"environment {name}"
-    for key, value in flags.items():
-        if value is not None and value != ():
-            flag = flag_name(key, value)
-            tree = tree.with_value(key, value, flag)
-            origin[key] = f"flag {flag}"
-    config = validated(tree, RunConfig)
-    if config.unsafe_lambda and origin["unsafe_lambda"] == code_in_file:
-        raise ConfigError(
-            "unsafe_lambda is not taken from a file, which may come from whoever made the model; if you trust the model, say "
-            "--unsafe-lambda",
-            code_in_file,
-        )
-    return Resolved(config, MappingProxyType({key: origin.get(key, "default") for key in SETTINGS}))
-
-
-def _file_tree(file: Path | None, variable: str | None) -> Tree:
-    if file is None and variable and not Path(variable).exists():
-        raise ConfigError(f"no such file {shown_if_odd(Path(variable))}; correct or unset it", CONFIG_VARIABLE)
-    path = file or (Path(variable) if variable else None)
-    return read_tree(path) if path else Tree()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
@@ -149,6 +149,12 @@ def _bounds(value: object) -> dict[str, float]:
     return bounds
 
 
+def _module(value: object) -> object:
+    if isinstance(value, str) and not all(part.isidentifier() for part in value.split(".")):
+        raise ValueError(f"must be modules such as keras_hub or mypackage.layers, not {value!r}")
+    return value
+
+
 def _matching(pattern: str, wanted: str) -> BeforeValidator:
     def check(value: object) -> str:
         match = re.fullmatch(pattern, str(value).strip())
@@ -161,6 +167,9 @@ def _matching(pattern: str, wanted: str) -> BeforeValidator:
 
 Text = Annotated[str, Field(min_length=1)]
 Names = Annotated[tuple[Text, ...], Field(min_length=1), BeforeValidator(_listed), AfterValidator(_unique)]
+Modules = Annotated[
+    tuple[Annotated[Text, BeforeValidator(_module)], ...], BeforeValidator(_listed), AfterValidator(_unique)
+]
 if TYPE_CHECKING:
     Method = str
 else:
@@ -189,3 +198,27 @@ _HOST = r"([^\s:/@\[\]]+|\[[0-9A-Fa-f:.]+\])"
 Cluster = Annotated[str, _matching(rf"ray(://(auto|{_HOST}(:[0-9]{{1,5}})?))?", "ray, ray://auto or ray://HOST:PORT")]
 ShardText = Annotated[str, BeforeValidator(_shard)]
 Seconds = Annotated[float, Field(gt=0, le=MOST_SECONDS)]
+
+
+def conflict(config: Any) -> tuple[str, str] | None:
+    """Return the key of a setting of a `RunConfig` that contradicts another, and why; None: they all agree."""
+    if config.filter_maps == "each" and config.filters is None:
+        return "filter_maps", "'each' needs filters; name some, such as 0,3,10-12"
+    if config.region and config.subset is None:
+        return "region", "needs subset, two corners such as '0,10 12,12'"
+    if config.region and isinstance(config.subset, str):
+        return "region", f"does not go with subset {config.subset}; give two corners such as '0,10 12,12'"
+    if config.region and config.subset and (count := len(config.subset)) != 2:
+        return "subset", f"must be exactly two corners, as region is set, not {count} pairs"
+    if config.fail_fast and config.max_failures:
+        return "fail_fast", f"contradicts max_failures {config.max_failures}; leave one of them out"
+    if config.on and not isinstance(config.output, Path):
+        why = "is no folder, and actors on Ray write to one that all machines share; take shards"
+        return "output", f"{config.output} {why}"
+    if config.on and config.device.startswith("gpu:"):
+        why = "does not go with Ray, which gives each actor a GPU of its own; take gpu"
+        return "device", f"{config.device} {why}"
+    if [*config.files_from, *config.files_from0].count(Path("-")) > 1:
+        key = "files_from0" if Path("-") in config.files_from0 else "files_from"
+        return key, "reads stdin a second time, which can be read once only; leave all but one `-` out"
+    return None

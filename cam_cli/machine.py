@@ -1,8 +1,11 @@
-"""The processor that a process runs on."""
+"""The processor that a process runs on, and its memory."""
 
 import os
 import platform
+from contextlib import suppress
 from pathlib import Path
+
+_MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def cores() -> int:
@@ -17,3 +20,14 @@ def processor() -> str:
     except OSError:
         return platform.processor()
     return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
+
+
+def memory() -> int | None:
+    """Return how many bytes of memory this process may use: the machine's, or a container's limit; None if unknown."""
+    found = []
+    with suppress(OSError, ValueError):
+        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for limit in _MEMORY_LIMITS:
+        with suppress(OSError, ValueError):  # the word max where there is none
+            found.append(int(Path(limit).read_text("ascii")))
+    return min(found, default=None)

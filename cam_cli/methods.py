@@ -56,6 +56,11 @@ class Method:
         """Return True if its maps explain the cells of one layer; stability and sanity are measured for these methods."""
         return self.family in ("layer++", "layer")
 
+    @property
+    def needs_layer(self) -> bool:
+        """Return True if its maps are made of layers; others explain the input of any network."""
+        return self.explains_cells or self.family == "two layers"
+
 
 _ROWS = (
     Method(

@@ -23,5 +23,8 @@ class Reporter(Protocol):
     def expect(self, total: int) -> None:
         """Take the number of images there will be, once it is known; comes from another thread."""
 
+    def finish(self) -> None:
+        """Take note that the run is over: what is told from now on is its summary, and nothing on how far it is."""
+
     def image(self, row: Row, *, skipped: bool) -> None:
         """Take the row of an image that is done (see `Manifest.row`)."""

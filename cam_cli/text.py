@@ -63,7 +63,29 @@ def one_line(error: BaseException, longest: int | None = None) -> str:
     return words[:longest] or type(error).__name__
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of an exception's message that is not blank, or its class if there is none."""
-    lines = (line.strip() for line in str(error).splitlines())
-    return next((line for line in lines if line), type(error).__name__)
+def reason_of(error: BaseException, longest: int = 400) -> str:
+    """Return, on one line, why something failed, out of a message that may run over many lines; its class if it is empty.
+
+    Keras and TensorFlow write around the reason what they were given and where they were.
+
+    Args:
+        longest: the reason is cut after so many characters.
+    """
+    text = _STYLE.sub("", str(error))
+    text = _BEFORE.split(text)[-1]
+    parts = [" ".join(part.split()) for part in re.split(r"\n\s*\n|\n(?=\s*\S)", text)]
+    told = [part for part in parts if part and not _AROUND.match(part)]
+    reason = _DUMP.split(next(iter(told), ""))[0].rstrip(" :,")
+    if len(reason) > longest:
+        reason = reason[:longest] + " ..."
+    return reason or type(error).__name__
+
+
+_STYLE = re.compile("\x1b\\[[0-9;]*m")
+_BEFORE = re.compile(r"Exception encountered: |Error message: ")
+_AROUND = re.compile(
+    r"Exception encountered when calling|A total of \d+ objects could not be loaded|(Call )?arguments received by|config=|"
+    r"Full (object )?config|Received: config|List of objects|\{\{node|•|Detected at node|Stack trace|File \"|Traceback|<class ",
+    re.IGNORECASE,
+)
+_DUMP = re.compile(r"(?:Full (?:object )?config|config|Received: config)\s*[:=]\s*\{|\{'(?:module|class_name|name)':")

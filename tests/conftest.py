@@ -18,7 +18,7 @@ from typing import Any
 import hypothesis
 import numpy as np
 import pytest
-from launcher import Launcher
+from launcher import CommandServer, Launcher
 
 
 def pytest_configure() -> None:
@@ -97,6 +97,15 @@ def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
     launcher = Launcher(tmp_path_factory.mktemp("launcher"))
     yield launcher
     launcher.close()
+
+
+@pytest.fixture(scope="session")
+def command_server() -> Iterator[CommandServer]:
+    """The same for commands that scripts start."""
+    with tempfile.TemporaryDirectory(prefix="smoothcam-") as folder:  # a socket's path may have 107 bytes
+        server = CommandServer(Path(folder))
+        yield server
+        server.close()
 
 
 @pytest.fixture(scope="session")

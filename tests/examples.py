@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import os
 
-_TIMES = 4 if os.environ.get("TESTS_LONG") else 1
+from hypothesis import Phase, settings
+
+_LONG = bool(os.environ.get("TESTS_LONG"))
+_TIMES = 4 if _LONG else 1
 
 
 def examples(count: int) -> int:
     """Return how many examples Hypothesis tries where `make test` tries `count`."""
     return count * _TIMES
+
+
+def explicit(count: int) -> settings:
+    """Return settings for a property of which each example traces a network, which takes a second.
+
+    `make test` tries the examples that are written beside it, and `make test-long` also `count` others that Hypothesis finds.
+    """
+    phases = tuple(Phase) if _LONG else (Phase.explicit,)
+    return settings(max_examples=count, deadline=None, derandomize=True, phases=phases)

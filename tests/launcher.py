@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -12,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+REPOSITORY = Path(__file__).parent.parent
 
 ALONE = 'import sys; sys.modules.update(dict.fromkeys(("sklearn", "matplotlib")))'
 """As where these two are not installed: they came with the tests, Keras imports them where they are, and that takes seconds."""
@@ -50,6 +53,70 @@ while line := sys.stdin.readline():
     from cam_cli.cli import main
 
     main()
+"""
+
+SERVER = """
+import json, os, socket, sys
+import cam_cli.cli.explain, cam_cli.pipeline.run, cam_cli.executors.worker
+
+server = socket.socket(socket.AF_UNIX)
+server.bind(sys.argv[1])
+server.listen()
+print("ready", flush=True)
+while True:
+    asked, _ = server.accept()
+    if os.fork() == 0:
+        break
+    asked.close()
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+server.close()
+message, streams, _, _ = socket.recv_fds(asked, 2**20, 3)
+pid = os.fork()
+if pid:
+    for stream in streams:
+        os.close(stream)
+    asked.sendall(f"{pid}\\n".encode())
+    asked.sendall(f"{os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\\n".encode())
+    os._exit(0)
+asked.close()
+os.setpgid(0, 0)
+for number, stream in enumerate(streams):
+    os.dup2(stream, number)
+    os.close(stream)
+order = json.loads(message)
+os.chdir(order["folder"])
+os.environ.clear()
+os.environ.update(order["variables"])
+sys.argv = ["smoothcam", *order["arguments"]]
+from cam_cli.cli import main
+
+main()
+"""
+
+CLIENT = """
+import json, os, signal, socket, sys
+
+asked = socket.socket(socket.AF_UNIX)
+asked.connect(sys.argv[1])
+order = {"arguments": sys.argv[2:], "folder": os.getcwd(), "variables": dict(os.environ)}
+stopping = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
+socket.send_fds(asked, [json.dumps(order).encode()], [0, 1, 2])
+answers = asked.makefile()
+pid = int(answers.readline())
+for signum in stopping:
+    if signal.getsignal(signum) is not signal.SIG_IGN:
+        signal.signal(signum, lambda signum, frame: os.kill(pid, signum))
+signal.pthread_sigmask(signal.SIG_UNBLOCK, stopping)
+code = int(answers.readline())
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+sys.exit(code)
 """
 
 PATIENCE = 180.0
@@ -115,6 +182,43 @@ class Launcher:
         command = self.start(*arguments)
         command.ended()
         return command
+
+    def close(self) -> None:
+        with self._popen:
+            self._popen.kill()
+
+
+class CommandServer:
+    """A process that has imported TensorFlow and forks off a command for each call of a program that scripts can start.
+
+    The command has the caller's arguments, folder, environment and streams; signals that stop the caller are passed on to it,
+    and the caller ends as it does.
+
+    Args:
+        folder: where the socket is; its path must be short.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._socket = folder / "socket"
+        self._client = folder / "client.py"
+        self._client.write_text(CLIENT)
+        self._popen = subprocess.Popen(
+            [sys.executable, "-c", f"{ALONE}\n{SERVER}", self._socket],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment(),
+            text=True,
+        )
+        assert self._popen.stdout is not None
+        assert self._popen.stdout.readline() == "ready\n"
+
+    def install(self, program: Path) -> None:
+        """Write the program that scripts start as `smoothcam`."""
+        call = shlex.join([sys.executable, "-I", "-S", str(self._client), str(self._socket)])
+        path = shlex.quote(os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]))
+        program.write_text(f'#!/bin/sh\nPYTHONPATH={path} exec {call} "$@"\n')
+        program.chmod(0o755)
 
     def close(self) -> None:
         with self._popen:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cam_cli.text import cell, escaped, first_line, from_printable, one_line, printable, ranges, shown, shown_if_odd
+from cam_cli.text import cell, escaped, from_printable, one_line, printable, ranges, reason_of, shown, shown_if_odd
 
 names = st.binary(min_size=1, max_size=12).filter(lambda name: b"\0" not in name and name.strip(b"/."))
 
@@ -41,22 +41,53 @@ def test_a_spreadsheet_takes_no_cell_for_a_formula() -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "whole", "first"),
+    ("message", "whole"),
     [
-        ("two\n  lines\t", "two lines", "two"),
-        ("\n\n second ", "second", "second"),
-        ("", "ValueError", "ValueError"),
-        (" \n ", "ValueError", "ValueError"),
-        ('it failed\n  File "a.py", line 3\nreason\nand more', "reason and more", "it failed"),
+        ("two\n  lines\t", "two lines"),
+        ("\n\n second ", "second"),
+        ("", "ValueError"),
+        (" \n ", "ValueError"),
+        ('it failed\n  File "a.py", line 3\nreason\nand more', "reason and more"),
     ],
 )
-def test_an_exception_in_one_line(message: str, whole: str, first: str) -> None:
+def test_an_exception_in_one_line(message: str, whole: str) -> None:
     assert one_line(ValueError(message)) == whole
-    assert first_line(ValueError(message)) == first
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ("one\ntwo", "one"),
+        (" \n", "ValueError"),
+        (
+            "<class 'keras.src.layers.core.dense.Dense'> could not be deserialized properly. Please ensure that components\n\n"
+            "config={'module': 'keras.layers', 'config': {'units': 3}}.\n\nException encountered: Error when deserializing "
+            "class 'Dense' using config={'units': 3}.\n\nException encountered: unknown argument 'axis'",
+            "unknown argument 'axis'",
+        ),
+        (
+            "Exception encountered when calling Conv2D.call().\n\n\x1b[1mNegative dimension size.\x1b[0m\n\n"
+            "Arguments received by Conv2D.call():\n  • inputs=tf.Tensor(shape=(1, 2, 2, 3))",
+            "Negative dimension size.",
+        ),
+        (
+            "A total of 2 objects could not be loaded. Example error message for object <Dense name=head>:\n\n"
+            "Layer 'head' expected 2 variables, but received 0.\n\nList of objects that could not be loaded:\n[<Dense>]",
+            "Layer 'head' expected 2 variables, but received 0.",
+        ),
+        (
+            "Could not locate class 'Own'. Make sure it is registered. Full object config: {'module': None, 'config': {}}",
+            "Could not locate class 'Own'. Make sure it is registered.",
+        ),
+    ],
+)
+def test_the_reason_is_told_without_what_keras_writes_around_it(message: str, reason: str) -> None:
+    assert reason_of(ValueError(message)) == reason
 
 
 def test_a_long_message_is_cut() -> None:
     assert one_line(ValueError("abc def"), 5) == "abc d"
+    assert reason_of(ValueError("abc def"), 5) == "abc d ..."
 
 
 @given(st.lists(st.integers(0, 300), min_size=1))

@@ -16,7 +16,7 @@ def bounds_option(command: Command) -> Command:
     """Add the option that names a config; the command gets the bounds in it."""
 
     def read(context: click.Context, _option: click.Parameter, file: Path | None) -> Bounds | None:
-        from cam_cli.config import resolve
+        from cam_cli.settings import resolve
 
         return None if context.resilient_parsing else resolve({}, os.environ, file).config.audit
 

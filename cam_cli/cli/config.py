@@ -9,8 +9,9 @@ import click
 import yaml
 
 from cam_cli.cli.options import RunCommand, resolve_options, run_options
-from cam_cli.config import SETTINGS, Resolved, resolve
+from cam_cli.config import SETTINGS
 from cam_cli.errors import ConfigError, UsageError
+from cam_cli.settings import Resolved, resolve
 from cam_cli.text import escaped, shown_if_odd
 
 

@@ -68,14 +68,12 @@ class Console:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
-        if self._ticker is not None:
-            self._ticker.join()
+        was_finished = self._over.is_set()
+        self.finish()
         with self._lock:
-            self._live = False
-            self._print("")
             if error is not None:
-                self._tell("info", str(self._progress), shown=self.verbose)
+                if not was_finished:
+                    self._tell("info", str(self._progress), shown=self.verbose)
                 named = "" if isinstance(error, SmoothcamError) else f"{type(error).__name__}: "
                 self._note("error", f"{named}{error}")
             if self._log is not None:
@@ -106,6 +104,15 @@ class Console:
         """Take the number of images there will be."""
         with self._lock:
             self._progress.total = total
+
+    def finish(self) -> None:
+        """Draw no bar, and tell no progress, from now on."""
+        self._over.set()
+        if self._ticker is not None and self._ticker is not threading.current_thread():
+            self._ticker.join()
+        with self._lock:
+            self._print("", bar=False)
+            self._live = False
 
     def image(self, row: Row, *, skipped: bool) -> None:
         """Count an image, and print its row where rows are wanted; raises Interrupted if nobody reads stdout any more."""

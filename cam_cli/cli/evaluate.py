@@ -50,6 +50,13 @@ _PROGRESS_EVERY = 10.0
 @click.option(
     "--unsafe-lambda", is_flag=True, help="Run the code that the model's layers bring along: only for files you trust."
 )
+@click.option(
+    "--import",
+    "imports",
+    multiple=True,
+    metavar="MODULE",
+    help="Installed module whose layers the model has, as the run was told; repeatable.",
+)
 @format_option("table", "json", "csv", help="A table to read, one JSON object, or CSV with one figure a line.")
 @click.option("-q", "--quiet", is_flag=True, help="Print no table; say only which bounds are crossed.")
 @bounds_option
@@ -62,6 +69,7 @@ def evaluate(
     most: int | None,
     model: str | None,
     unsafe_lambda: bool,
+    imports: tuple[str, ...],
     form: str,
     quiet: bool,
     bounds: Bounds | None,
@@ -88,7 +96,7 @@ def evaluate(
             from cam_cli.evaluate.opened import open_model_of
             from cam_cli.evaluate.with_model import model_metrics, sanity_of
 
-        opened = open_model_of(saved, model, unsafe_lambda=unsafe_lambda)
+        opened = open_model_of(saved, model, unsafe_lambda=unsafe_lambda, imports=imports)
         checked = sanity_of(saved, opened, most or 8) if sanity else None
         if faithfulness or stability:
             metrics = model_metrics(opened, faithfulness, with_stability=stability)

@@ -8,6 +8,7 @@ import click
 
 from cam_cli.cli.options import RunCommand, model_options, resolve_options
 from cam_cli.cli.table import remark, table
+from cam_cli.errors import ModelError
 from cam_cli.quiet import native_chatter_silenced
 
 
@@ -20,16 +21,23 @@ def layers(everything: bool, as_json: bool, **options: Any) -> None:
     config = resolve_options(options).config
 
     with native_chatter_silenced():
-        from cam_cli.models.calls import trace
-        from cam_cli.models.layers import choose_layer, describe_layers
+        from cam_cli.graph.layers import choose_layer, describe_layers
+        from cam_cli.graph.trace import trace
         from cam_cli.models.load import Overrides, load_network
 
     network = load_network(config.model, overrides=Overrides(**config.model_settings()))
     described = describe_layers(trace(network.model, network.input_shape), network.tokens)
-    auto = network.default_layer or choose_layer(described).path
-    for text in network.remarks:
-        remark(text)
     infos = [info for info in described if everything or info.grid is not None]
+    remarks = list(network.remarks)
+    try:
+        auto = network.default_layer or choose_layer(described).path
+    except ModelError as error:
+        if not infos:
+            raise
+        auto = None
+        remarks.append(str(error))
+    for text in remarks:
+        remark(text)
     if as_json:
         for info in infos:
             row = asdict(info) | {"suitability": info.suitability, "auto": info.path == auto}

@@ -8,9 +8,10 @@ import click
 from click.shell_completion import CompletionItem
 
 from cam_cli.cli.table import Command, config_option
-from cam_cli.config import SECTIONS, SETTINGS, Resolved, Setting, flag_name, resolve
+from cam_cli.config import SECTIONS, SETTINGS, Setting, flag_name
 from cam_cli.methods import METHODS
 from cam_cli.models.bundled import bundled_models, layer_names
+from cam_cli.settings import Resolved, resolve
 
 _FILE_KINDS = {"FILE": "file", "FOLDER|URL": "dir", "NAME|PATH": "file"}
 """What a shell completes by itself, by metavar."""

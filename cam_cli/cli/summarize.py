@@ -56,6 +56,8 @@ def summarize(runs: tuple[Location, ...], form: str) -> int:
 def _remarks(summary: Summary) -> Iterator[str]:
     if gaps := list(_gaps(summary)):
         yield f"not complete: {'; '.join(gaps)}"
+    if summary.left_out:
+        yield summary.left_out_text
     if summary.unreadable_folders:
         yield f"{summary.unreadable_folders} folders could not be read; the runs' own messages name them"
     if summary.unreadable_lines:
@@ -103,6 +105,8 @@ def _values(summary: Summary) -> Iterator[tuple[str, str, str, str, object]]:
     yield "run", "", "", "complete", str(summary.complete).lower()
     for name in ("unreadable_folders", "unreadable_lines", "rows_missing"):
         yield "run", "", "", name, getattr(summary, name)
+    for ending, files in summary.left_out.items():
+        yield "left_out", ending, "", "files", files
     yield "images", "", "", "ok", summary.ok
     yield "images", "", "", "failed", summary.failed
     for failure in summary.failures:

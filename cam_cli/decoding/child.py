@@ -12,12 +12,7 @@ import socket
 import sys
 from contextlib import suppress
 
-from PIL import TiffImagePlugin, WebPImagePlugin
-
 from cam_cli.decoding.image import decode_image
-
-_PLUGINS = (TiffImagePlugin, WebPImagePlugin)
-"""Already loaded, or the first image in one of these formats would make Pillow load its plugins for all formats there are."""
 
 _MEMORY = 2**30
 _MEMORY_PER_PIXEL = 24

@@ -7,6 +7,7 @@ import os
 import stat
 import time
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cam_cli.errors import ImageError
-from cam_cli.images.decode import RgbImage, decode
-from cam_cli.images.fit import InputBox, Preprocessing, fit
+from cam_cli.images.decode import decode
+from cam_cli.images.fit import InputBox, Preprocessing, fit, unlike_images
+from cam_cli.images.image import RgbImage
 from cam_cli.render.size import picture_size
 from cam_cli.storage.location import Location, Stat, Url
 from cam_cli.storage.store import Store
@@ -36,14 +38,23 @@ class DecodeSettings:
 
     Args:
         size: rows and columns of the network's input.
+        preprocessing: how an image becomes the input; None: the picture alone is wanted, and the input stays empty.
         picture_size: the most pixels a side of the pictures may have; None: the picture is the image as it was decoded.
         max_pixels: the most pixels an image may have.
+        bands: how many channels the network takes, where those of `preprocessing` are `bands`.
     """
 
     size: tuple[int, int]
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
     picture_size: int | None
     max_pixels: int
+    bands: int = 3
+
+    def decode(self, data: bytes, enough: int, ending: str = "") -> RgbImage:
+        """Decode the bytes of a file; see `images.decode.decode`."""
+        takes_values = self.preprocessing is not None and self.preprocessing.channels == "bands"
+        bands = self.bands if takes_values else None
+        return decode(data, max_pixels=self.max_pixels, enough=enough, bands=bands, ending=ending)
 
 
 @dataclass(frozen=True)
@@ -79,7 +90,8 @@ class DecodedImage:
     """One image, ready to be explained.
 
     x: (H, W, C) float32, the network's input. picture: (h, w, 3) uint8, the image at the size of the pictures. box: where
-    the input lies in the picture (left, top, right, bottom, in picture pixels).
+    the input lies in the picture (left, top, right, bottom, in picture pixels). is_picture: the input was made of the
+    picture; the values in a file of many bands, and arrays, are only shown by it.
     """
 
     sha256: str
@@ -89,6 +101,7 @@ class DecodedImage:
     x: NDArray[np.float32]
     picture: NDArray[np.uint8]
     box: InputBox
+    is_picture: bool = True
 
     @property
     def nbytes(self) -> int:
@@ -129,7 +142,7 @@ def decode_image(path: Location, known: str | None, settings: DecodeSettings) ->
         digest = hashlib.sha256(data).hexdigest()
         if digest != known:
             stage = "decode"
-            decoded = decode(data, max_pixels=settings.max_pixels, enough=_OVERSAMPLING * max(settings.size))
+            decoded = settings.decode(data, _OVERSAMPLING * max(settings.size), PurePath(path.name).suffix.lower()[1:])
             stage = "fit"
             image = _prepare(digest, decoded, data, settings)
     except Exception as problem:  # noqa: BLE001 - decoders fail in every way there is, and each is this image's failure
@@ -165,20 +178,25 @@ def _prepare(sha256: str, decoded: RgbImage, data: bytes, settings: DecodeSettin
 
     The size of the pictures does not change the input: if they need more pixels, the image is decoded again.
     """
-    x, box = fit(decoded, settings.size, settings.preprocessing)
-    if not np.isfinite(x).all():
-        raise ImageError("the network's input is not finite with these values of mean and std", stage="fit")
+    x, box = np.zeros((0, 0, 0), np.float32), InputBox(0.0, 0.0, float(decoded.width), float(decoded.height))
+    notes, is_picture = decoded.notes, decoded.values is None
+    if settings.preprocessing is not None:
+        x, box = fit(decoded, settings.size, settings.preprocessing, settings.bands)
+        if not np.isfinite(x).all():
+            raise ImageError("the network's input is not finite with these values of mean and std", stage="fit")
+        if decoded.prepared and (note := unlike_images(x, settings.preprocessing)):
+            notes = (*notes, note)
     height, width = decoded.pixels.shape[:2]
     if settings.picture_size is not None:
         width, height = picture_size(decoded.width, decoded.height, settings.picture_size)
     if width > decoded.pixels.shape[1]:
-        decoded = decode(data, max_pixels=settings.max_pixels, enough=min(width, height))
+        decoded = settings.decode(data, min(width, height))
     picture = decoded.pixels
     if picture.shape[:2] != (height, width):
         shrunk = Image.fromarray(picture).resize((width, height), Image.Resampling.HAMMING, reducing_gap=2.0)
         picture = np.asarray(shrunk)
     in_picture = box.scaled(width / decoded.width, height / decoded.height)
-    return DecodedImage(sha256, decoded.width, decoded.height, decoded.notes, x, picture, in_picture)
+    return DecodedImage(sha256, decoded.width, decoded.height, notes, x, picture, in_picture, is_picture)
 
 
 def _failure(error: Exception, stage: str) -> Failure:

@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -40,9 +40,21 @@ def decoders_for(cores: int) -> int:
 
 
 class DecoderPool(AbstractContextManager["DecoderPool"]):
-    """Decoder processes, each with a thread that serves it; reading and decoding one image may take `timeout` seconds."""
+    """Decoder processes, each with a thread that serves it.
 
-    def __init__(self, workers: int, timeout: float) -> None:
+    A signal's exception may come at any point of the caller's thread. If it came while a lock of the thread pool is taken, that
+    lock would stay taken. So jobs are submitted under `deferred`, and results are waited for in a queue without such locks.
+
+    Args:
+        workers: how many processes.
+        timeout: seconds that reading and decoding one image may take.
+        deferred: see `Interruption.deferred`.
+    """
+
+    def __init__(
+        self, workers: int, timeout: float, deferred: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> None:
+        self._deferred = deferred
         self._decoders = [_Decoder(timeout) for _ in range(workers)]
         self._idle: SimpleQueue[_Decoder] = SimpleQueue()
         for decoder in self._decoders:
@@ -52,8 +64,9 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
 
     def start(self) -> None:
         """Start the processes that are not running, without waiting for them."""
-        for _ in self._decoders:
-            self._threads.submit(self._lend, _Decoder.start)  # if that fails, the first job tries again and raises
+        with self._deferred():
+            for _ in self._decoders:
+                self._threads.submit(self._lend, _Decoder.start)  # if that fails, the first job tries again and raises
 
     def decode(
         self, jobs: Iterable[tuple[T, Location, str | None]], settings: DecodeSettings, ahead: int = 8
@@ -67,18 +80,27 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
 
         Raises SmoothcamError if no decoder process can be started.
         """
-        waiting: deque[tuple[T, Future[Decoded]]] = deque()
+        waiting: deque[tuple[T, SimpleQueue[Decoded | BaseException], Future[None]]] = deque()
+
+        def first() -> tuple[T, Decoded]:
+            token, answers, _ = waiting.popleft()
+            answer = answers.get()
+            if isinstance(answer, BaseException):
+                raise answer
+            return token, answer
+
         try:
             for token, path, known in jobs:
-                waiting.append((token, self._threads.submit(self._lend, _Decoder.open, path, known, settings)))
+                with self._deferred():
+                    answers: SimpleQueue[Decoded | BaseException] = SimpleQueue()
+                    future = self._threads.submit(self._answer, answers, path, known, settings)
+                    waiting.append((token, answers, future))
                 if len(waiting) > ahead:
-                    token, future = waiting.popleft()
-                    yield token, future.result()
+                    yield first()
             while waiting:
-                token, future = waiting.popleft()
-                yield token, future.result()
+                yield first()
         finally:
-            for _, future in waiting:
+            for _, _, future in waiting:
                 future.cancel()
 
     def __exit__(self, *_: object) -> None:
@@ -88,6 +110,12 @@ class DecoderPool(AbstractContextManager["DecoderPool"]):
         self._threads.shutdown(cancel_futures=True)
         for decoder in self._decoders:
             decoder.discard()
+
+    def _answer(self, answers: SimpleQueue[Decoded | BaseException], *job: object) -> None:
+        try:
+            answers.put(self._lend(_Decoder.open, *job))
+        except BaseException as error:  # noqa: BLE001 - it is raised where the answer is waited for
+            answers.put(error)
 
     def _lend(self, use: Callable[..., R], *arguments: object) -> R:
         decoder = self._idle.get()

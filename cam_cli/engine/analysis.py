@@ -6,30 +6,21 @@ of its own or inside a subclass.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from cam_cli.engine.head import Head, head_kind, is_separable
+from cam_cli.engine.scores import Link, find_link, scores_of
 from cam_cli.errors import ModelError, UsageError
-from cam_cli.models.calls import Trace
-from cam_cli.models.card import Tokens
-from cam_cli.models.grid import Grid, grid_of
+from cam_cli.graph.grid import Grid, grid_of, laid
+from cam_cli.graph.memory import bytes_for_one_image
+from cam_cli.graph.operations import random_operations
+from cam_cli.graph.tokens import Tokens
+from cam_cli.graph.trace import Trace
+from cam_cli.graph.window.follow import Windows
 
-_SAME_VALUES = {
-    "Identity", "IdentityN", "Cast", "StopGradient", "PreventGradient", "EnsureShape", "Reshape", "Squeeze", "ExpandDims",
-}  # fmt: skip
-
-
-class Link(StrEnum):
-    """How the model's output is computed from its logits."""
-
-    SOFTMAX = "softmax"
-    SIGMOID = "sigmoid"
-    LOGITS = "logits"
+__all__ = ["Link", "ModelAnalysis", "analyse", "last_output"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +28,8 @@ class ModelAnalysis:
     """The facts about a model that explanations depend on.
 
     input_shape: (H, W, C). explained: the layers that maps are made of. scales: the coarse and the fine layer of `twoscale`, if
-    it is computed. By path of all these layers: grids, heads, and separable (see `head.is_separable`).
+    it is computed. By path of all these layers: grids, heads, and separable (see `head.is_separable`). random: the scores
+    depend on chance, such as a dropout that stays on. bytes_for_one_image: see `models.memory`.
     """
 
     input_shape: tuple[int, int, int]
@@ -48,10 +40,16 @@ class ModelAnalysis:
     grids: Mapping[str, Grid]
     heads: Mapping[str, Head]
     separable: Mapping[str, bool]
+    random: bool = False
+    bytes_for_one_image: int = 0
 
 
 def analyse(
-    traced: Trace, paths: Sequence[str], scales: tuple[str, str] | None = None, tokens: Tokens | None = None
+    traced: Trace,
+    paths: Sequence[str],
+    scales: tuple[str, str] | None = None,
+    tokens: Tokens | None = None,
+    link: Link | None = None,
 ) -> ModelAnalysis:
     """Analyse a traced model.
 
@@ -60,23 +58,29 @@ def analyse(
         paths: the layers to be explained.
         scales: the coarse and the fine layer of `twoscale`.
         tokens: of a transformer, if its card declares them.
+        link: how the output is computed from the scores, if that is known of a model with the same layers.
 
     Raises:
         ModelError: the output is not a row of class scores.
         UsageError: a layer does not run, has no grid of feature maps, or does not feed the score.
     """
-    logits, link = logits_of(traced.output)
+    link = link or find_link(traced)
+    scores = scores_of(traced.output, link)
     known = dict.fromkeys([*paths, *(scales or ())])
-    outputs = {path: last_output(path, traced.calls[path], logits.graph) for path in known}
+    outputs = {path: last_output(path, traced.calls[path], scores.graph) for path in known}
+    windows = Windows(traced.input)
+    grids = {path: _grid(path, output, traced.input_shape, tokens) for path, output in outputs.items()}
     return ModelAnalysis(
         input_shape=traced.input_shape,
-        classes=int(logits.shape[-1]),
+        classes=int(scores.shape[-1]),
         link=link,
         explained=tuple(dict.fromkeys(paths)),
         scales=scales,
-        grids={path: _grid(path, output, traced.input_shape, tokens) for path, output in outputs.items()},
-        heads={path: head_kind(path, output, logits) for path, output in outputs.items()},
-        separable={path: is_separable(output, logits) for path, output in outputs.items()},
+        grids={path: laid(grid, outputs[path], windows) for path, grid in grids.items()},
+        heads={path: head_kind(path, output, scores) for path, output in outputs.items()},
+        separable={path: is_separable(output, scores) for path, output in outputs.items()},
+        random=bool(random_operations(scores)),
+        bytes_for_one_image=bytes_for_one_image(traced, list(outputs.values())),
     )
 
 
@@ -99,38 +103,3 @@ def _grid(path: str, output: Any, input_shape: tuple[int, int, int], tokens: Tok
     raise UsageError(
         f"layer '{path}' gives no feature maps: its output is {shape}, not (rows, columns, channels){hint}"
     )
-
-
-def logits_of(output: tf.Tensor) -> tuple[tf.Tensor, Link]:
-    """Return the class scores, (rows, classes), before the final softmax or sigmoid, and which of them it is.
-
-    A single sigmoid unit z becomes two classes with scores (-z, z), so that both classes can be explained. The output must be
-    in a graph under construction.
-
-    Raises:
-        ModelError: the output is not one row of class scores for each image.
-    """
-    if output.shape.rank != 2:
-        raise ModelError(
-            f"the model's output has shape {tuple(output.shape)}; a classifier gives one row of scores for each image"
-        )
-    tensor = output
-    while tensor.op.type in _SAME_VALUES:
-        tensor = tensor.op.inputs[0]
-    link = {"Softmax": Link.SOFTMAX, "Sigmoid": Link.SIGMOID}.get(tensor.op.type, Link.LOGITS)
-    with output.graph.as_default():
-        logits = output if link is Link.LOGITS else tensor.op.inputs[0]
-        if logits.shape.rank != 2:
-            logits = tf.reshape(logits, (-1, output.shape[-1]))
-        if logits.shape[-1] == 1:
-            return tf.concat([-logits, logits], axis=-1), Link.SIGMOID
-    return logits, link
-
-
-def probabilities(logits: NDArray[Any], link: Link) -> NDArray[Any]:
-    """Return each class's probability, (..., classes) in the dtype of the logits; plain logits are treated as a softmax's."""
-    if link is Link.SIGMOID:
-        return np.asarray(0.5 * (1 + np.tanh(logits / 2)))
-    with np.errstate(invalid="ignore"):  # an infinite logit makes them NaN
-        e = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        return np.asarray(e / e.sum(axis=-1, keepdims=True))

@@ -22,7 +22,9 @@ from tensorflow.python.eager.context import context
 
 from cam_cli.engine.formulas import Array
 from cam_cli.engine.score import LogitScore, ReluRule
+from cam_cli.engine.scores import Link
 from cam_cli.errors import UsageError
+from cam_cli.graph.grouped import unfused_if_grouped
 from cam_cli.methods import METHODS
 from cam_cli.quiet import native_chatter_silenced
 
@@ -76,6 +78,7 @@ class Baselines:
         input_shape: (H, W, C).
         seed: of LIME's and RISE's masks, together with the image's identity.
         costs: how many passes each method may use.
+        link: how the model's output is computed from its scores; found if None.
 
     Raises:
         UsageError: an unknown method, xplique is not installed, or a ReLU rule for a model whose ReLUs it cannot reach.
@@ -89,6 +92,7 @@ class Baselines:
         input_shape: tuple[int, int, int],
         seed: int = 0,
         costs: Costs | None = None,
+        link: Link | None = None,
     ) -> None:
         for method in methods:
             if method not in BASELINES:
@@ -98,7 +102,7 @@ class Baselines:
         self._shape = input_shape
         attributions = _xplique(methods[0]) if methods else None
         rules = {method: _RELU_RULES.get(method, ReluRule.TRUE) for method in methods}
-        scores = {rule: LogitScore(model, input_shape, rule) for rule in dict.fromkeys(rules.values())}
+        scores = {rule: LogitScore(model, input_shape, rule, link) for rule in dict.fromkeys(rules.values())}
         self._scores = {method: scores[rule] for method, rule in rules.items()}
         self._explainers = {
             method: _explainer(attributions, method, score, input_shape, self._costs)
@@ -122,7 +126,8 @@ class Baselines:
             digest = hashlib.sha256(f"{self._seed}\n{identity}\n{method}".encode()).digest()
             seed = int.from_bytes(digest[:4], "little") >> 1
             explainer.pertub_func = partial(_coin_flips, seed)  # for LIME
-            with _hushed(), _eager_randomness(seed) if method == "rise" else nullcontext():
+            unfused = unfused_if_grouped(self._scores[method].graph)
+            with _hushed(), unfused, _eager_randomness(seed) if method == "rise" else nullcontext():
                 values = explainer.explain(x[None].astype(np.float32), one_hot).numpy()[0]
             if method in _RELU_RULES:
                 values = np.abs(values).max(axis=-1)

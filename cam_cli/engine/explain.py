@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from itertools import product
 
 import keras
@@ -12,66 +12,24 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from cam_cli.engine.analysis import ModelAnalysis, probabilities
+from cam_cli.engine.analysis import ModelAnalysis
 from cam_cli.engine.baselines import Baselines
 from cam_cli.engine.evidence import RunningSums, clean_evidence
 from cam_cli.engine.formulas import Array
 from cam_cli.engine.head import Head
 from cam_cli.engine.maps import SaliencyMap, smooth_map
 from cam_cli.engine.methods import INPUT_FORMULAS, LAYER_FORMULAS, TWO_LAYER_FORMULAS, Findings
+from cam_cli.engine.request import Explanation, Request, Subject
 from cam_cli.engine.runner import GraphCache, PassResult, PassRunner, compile_pass
+from cam_cli.engine.scores import probabilities
 from cam_cli.engine.selection import Selection
-from cam_cli.engine.tracing import INPUT, Noise, PassSpec
+from cam_cli.engine.tracing import INPUT, PassSpec
 from cam_cli.errors import UsageError
+from cam_cli.graph.memory import images_in_memory
 from cam_cli.machine import cores
 from cam_cli.methods import METHODS, Method, families
 
 ROWS_IN_A_PASS = 6
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to compute for every image.
-
-    methods: of `cam_cli.methods`. selections: feature maps and neurons, a map for each. nsamples: noisy copies, n >= 0; with a
-    tolerance, the largest number. tolerance: largest standard error of a map at which no more noise is added.
-    score: `exp` weighs sample m by e^S_m as published, `logit` by 1/n. alpha_numerator: `second` (Eq. 5) or `first` (Eq. 7
-    as printed). derivatives: `closed` form, or `exact` for heads that are smooth and whose second and third derivatives are
-    diagonal. seed: of the noise, together with the image's identity.
-    """
-
-    methods: tuple[str, ...] = ("smoothgradcam++",)
-    selections: tuple[Selection, ...] = (Selection(),)
-    nsamples: int = 5
-    tolerance: float | None = None
-    noise: Noise = field(default_factory=Noise)
-    score: str = "exp"
-    alpha_numerator: str = "second"
-    derivatives: str = "closed"
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Subject:
-    """One image to explain.
-
-    x: (H, W, C) float32, preprocessed. identity: seeds its noise, such as the sha256 of its file. targets: class indices, or -r
-    for the class of rank r in the clean image's scores.
-    """
-
-    x: Array
-    identity: str
-    targets: tuple[int, ...] = (-1,)
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """The maps of one image, with its logits and probabilities, both (classes,) float32."""
-
-    logits: Array
-    probabilities: Array
-    targets: tuple[int, ...]
-    maps: tuple[SaliencyMap, ...]
 
 
 @dataclass
@@ -102,8 +60,9 @@ class Explainer:
         graphs: a cache for the traced passes of this model.
 
     Raises:
-        UsageError: an unknown method; a filter or a neuron that a layer does not have; `cam`, `twoscale` or exact
-            derivatives if the model's architecture does not allow them; bfloat16 for a model that cannot be frozen.
+        UsageError: a filter or a neuron that a layer does not have; a layer of which it cannot be told what
+            part of the image it covers; `cam`, `twoscale` or exact derivatives if the model's architecture does not allow
+            them; bfloat16 for a model that cannot be frozen; one image needs more memory than the machine has.
     """
 
     def __init__(
@@ -118,12 +77,11 @@ class Explainer:
     ) -> None:
         self.request = request
         self.analysis = analysis
-        if unknown := set(request.methods) - METHODS.keys():
-            raise UsageError(f"unknown method '{min(unknown)}': the methods are {', '.join(METHODS)}")
         self._methods = [METHODS[name] for name in request.methods]
         for path in analysis.explained:
             for selection in request.selections:
                 selection.checked(path, analysis.grids[path].shape)
+        self._check_windows()
         noisy = {method.family for method in self._methods if method.noise}
         affine = {path for path in analysis.explained if analysis.heads[path] is Head.AFFINE}
         self._noisy = set(analysis.explained) - affine if "layer++" in noisy else set()
@@ -133,14 +91,18 @@ class Explainer:
         self._targets = targets
         self._precision = precision
         self._graphs = graphs
-        self._rows = ROWS_IN_A_PASS
+        self._rows = min(ROWS_IN_A_PASS, images_in_memory(analysis.bytes_for_one_image, analysis.input_shape))
         self._images = images
         self._threads = ThreadPoolExecutor(cores(), "evidence")
         self.halvings = 0
         """How often the memory ran out."""
         self._run = self._compiled()
         peers = [method.name for method in self._methods if method.family == "peer"]
-        self._baselines = Baselines(self._open_model(), peers, analysis.input_shape, request.seed) if peers else None
+        self._baselines = (
+            Baselines(self._open_model(), peers, analysis.input_shape, request.seed, link=analysis.link)
+            if peers
+            else None
+        )
         for method in self._methods:
             if method.family == "two layers" and analysis.scales is None:
                 raise UsageError(f"{method.name} needs activations on two grids, and this model has only one")
@@ -192,6 +154,8 @@ class Explainer:
         passes = math.ceil((self.nsamples + 1) / self._rows)
         samples = math.ceil((self.nsamples + 1) / passes)
         images, clean = self._images or max(1, self._rows // samples), 1 if passes == 1 else 0
+        if self.analysis.random:  # what is drawn for a row of a pass depends on its number
+            images = 1
         if self.request.tolerance is not None and self.nsamples:
             images, samples, clean = 1, self._rows, 0
         spec = PassSpec(
@@ -199,6 +163,7 @@ class Explainer:
             samples,
             self._targets,
             self.analysis.input_shape,
+            self.analysis.link,
             clean,
             self.analysis.grids,
             self.request.noise,
@@ -218,6 +183,18 @@ class Explainer:
                     "(an activation, then pooling and dense layers); use the closed form here"
                 )
         return smooth
+
+    def _check_windows(self) -> None:
+        families_asked = {method.family for method in self._methods}
+        drawn = self.analysis.explained if {"layer", "layer++"} & families_asked else ()
+        scales = self.analysis.scales if "two layers" in families_asked and self.analysis.scales else ()
+        for path in (*drawn, *scales):
+            if lost_by := self.analysis.grids[path].lost_by:
+                raise UsageError(
+                    f"layer '{path}': which part of the image its grid covers cannot be told after the operation "
+                    f"'{lost_by}'; name another layer, below that operation, or take a method that explains the input, "
+                    "such as gradient"
+                )
 
     def _check_pooled(self, method: str) -> None:
         spec = self._run.spec
@@ -250,6 +227,8 @@ class Explainer:
                     made += self._input_maps(b, t, target, samples, subject)
                     maps += made if np.isfinite(logits[target]) else [m.broken() for m in made]
             chances = probabilities(logits, self.analysis.link)
+            if self.analysis.random:  # of one draw
+                maps = [replace(saliency, exact=False) for saliency in maps]
             explanations.append(Explanation(logits, chances, tuple(dict.fromkeys(targets)), tuple(maps)))
         return explanations
 
@@ -300,7 +279,8 @@ class Explainer:
             A, derivatives = first.activations[path][b], [d[b, 0] for d in first.derivatives[path][t]]
             clean = clean_evidence(derivatives, A, numerator)
             sums = samples.sums.get(key)
-            return Findings(A, derivatives[0], clean, sums.evidence(clean, A, numerator) if sums else None)
+            smoothed = sums.evidence(clean, A, numerator) if sums else None
+            return Findings(A, derivatives[0], clean, smoothed, self.analysis.grids[path].window)
 
         spec = self._run.spec
         keys = list(product(self.analysis.grids, range(spec.targets), range(spec.images)))
@@ -319,7 +299,9 @@ class Explainer:
                 coarse, fine = self.analysis.scales
                 values = TWO_LAYER_FORMULAS[method.name](found[coarse, t, b], found[fine, t, b])
                 head = self.analysis.heads[fine]
-                maps.append(SaliencyMap(f"{coarse}+{fine}", method.name, target, Selection(), values, head))
+                window = self.analysis.grids[fine].window
+                name = f"{coarse}+{fine}"
+                maps.append(SaliencyMap(name, method.name, target, Selection(), values, head, window=window))
         return maps
 
     def _layer_map(
@@ -329,7 +311,8 @@ class Explainer:
         if method.family == "layer":
             formula = LAYER_FORMULAS[method.name]
             chosen = selection.settled(lambda: formula(found, selection))
-            return SaliencyMap(path, method.name, target, chosen, formula(found, chosen), head)
+            values = formula(found, chosen)
+            return SaliencyMap(path, method.name, target, chosen, values, head, window=found.window)
         smoothed = found.smoothed if method.noise else None
         evidence = smoothed or found.clean
         chosen = selection.settled(lambda: smooth_map(evidence, found.A, selection)[0])
@@ -339,7 +322,9 @@ class Explainer:
             known = method.noise and head is Head.AFFINE
             effect, error, count = (1.0, 0.0, 0) if known else (None, None, 0)
         exact = head is not Head.SMOOTH or self.request.derivatives == "exact"
-        return SaliencyMap(path, method.name, target, chosen, values, head, guarded, effect, error, count, exact)
+        return SaliencyMap(
+            path, method.name, target, chosen, values, head, guarded, effect, error, count, exact, found.window
+        )
 
     def _input_maps(self, b: int, t: int, target: int, samples: _Samples, subject: Subject) -> list[SaliencyMap]:
         values: dict[str, Array] = {}

@@ -21,10 +21,34 @@ def mirror(definition: Any) -> None:
 def _convolution(op: tf.Operation, g: tf.Tensor) -> Any:
     """The gradient of a correlation with W is a correlation with W mirrored and its channel axes exchanged."""
     images, kernel = op.inputs
-    if not _is_its_own_size(op) or kernel.shape[2] != images.shape[3]:
+    if kernel.shape[2] != images.shape[3]:
+        return _of_groups(op, g), None
+    if not _is_its_own_size(op):
         return ops.gradient_registry.lookup(op.type)(op, g)
     mirrored = tf.transpose(tf.reverse(kernel, (0, 1)), (0, 1, 3, 2))
     return tf.nn.conv2d(g, mirrored, 1, "SAME"), None
+
+
+def _of_groups(op: tf.Operation, g: tf.Tensor) -> tf.Tensor:
+    """Return the gradient of a grouped convolution, group by group: TensorFlow has none of the whole on a processor."""
+    images, kernel = op.inputs
+    groups = images.shape[3] // kernel.shape[2]
+    how = {name: op.get_attr(name) for name in ("strides", "padding", "data_format", "dilations")}
+    if kernel.shape[2] == 1 and how["padding"] != b"EXPLICIT" and set(how["dilations"]) == {1}:
+        by_channel = tf.reshape(kernel, (*kernel.shape[:2], groups, -1))
+        return tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
+            input_sizes=tf.shape(images), filter=by_channel, out_backprop=g, **how
+        )
+    sizes = tf.shape(tf.split(images, groups, axis=3)[0])
+    parts = zip(tf.split(kernel, groups, axis=3), tf.split(g, groups, axis=3), strict=True)
+    explicit = op.get_attr("explicit_paddings")
+    of_parts = [
+        tf.raw_ops.Conv2DBackpropInput(
+            input_sizes=sizes, filter=one, out_backprop=above, explicit_paddings=explicit, **how
+        )
+        for one, above in parts
+    ]
+    return tf.concat(of_parts, axis=3)
 
 
 @tf.RegisterGradient(_MIRRORED["DepthwiseConv2dNative"])

@@ -6,7 +6,7 @@ from enum import StrEnum
 import tensorflow as tf
 
 from cam_cli.errors import UsageError
-from cam_cli.models.graph import operations_between
+from cam_cli.graph.operations import operations_between
 
 
 class Head(StrEnum):

@@ -11,6 +11,7 @@ from cam_cli.engine.evidence import ChannelEvidence
 from cam_cli.engine.formulas import Array
 from cam_cli.engine.head import Head
 from cam_cli.engine.selection import Selection, weighted_sum
+from cam_cli.window import WHOLE, Window
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class SaliencyMap:
     chosen feature maps that the guard set to 0. noise_effect: Pearson correlation with the map without noise; 1 if noise
     provably has no effect, None if unknown. standard_error: over the noise, root mean square over the grid as a share of the
     map's peak; None if unknown. samples: number of noisy copies. exact: False if the closed form of the derivatives is an
-    approximation.
+    approximation. window: the part of the network's input that the map covers.
     """
 
     layer: str
@@ -35,6 +36,7 @@ class SaliencyMap:
     standard_error: float | None = None
     samples: int = 0
     exact: bool = True
+    window: Window = WHOLE
 
     def broken(self) -> SaliencyMap:
         """Return the map for a score that is not finite, all NaN."""

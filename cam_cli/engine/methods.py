@@ -4,10 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cam_cli.engine.evidence import ChannelEvidence
 from cam_cli.engine.formulas import Array
 from cam_cli.engine.selection import Selection, summed, weighted_sum
+from cam_cli.window import WHOLE, Window
 
 
 @dataclass(frozen=True)
@@ -15,13 +17,14 @@ class Findings:
     """The results of the passes for one layer, one class and one image.
 
     A: (h, w, K) activations of the clean image. g: (h, w, K) their gradient. clean: channel weights without noise.
-    smoothed: channel weights with noise, if there was any.
+    smoothed: channel weights with noise, if there was any. window: the part of the network's input that the layer covers.
     """
 
     A: Array
     g: Array
     clean: ChannelEvidence
     smoothed: ChannelEvidence | None = None
+    window: Window = WHOLE
 
     @property
     def mean_gradient(self) -> Array:
@@ -71,26 +74,47 @@ def twoscale(coarse: Findings, fine: Findings) -> Array:
     for large objects. It covers repeated objects a little less, and is worse at a fixed threshold of half the maximum.
 
     Returns:
-        (h, w) float32 on the finer grid, 0..1; all 0 if either map is blank.
+        (h, w) float32 on the finer grid, 0..1; all 0 if either map is blank, and 0 where the coarse layer does not see.
     """
     whole = Selection()
     h, w, _ = fine.A.shape
-    C = enlarged(gradcam(coarse, whole), (h, w))
+    C = enlarged(gradcam(coarse, whole), (h, w), coarse.window, fine.window)
     F = layercam(fine, whole)
     if C.max() <= 0 or F.max() <= 0:
         return np.zeros((h, w), np.float32)
     return np.asarray(C / C.max() * np.sqrt(F / F.max()), np.float32)
 
 
-def enlarged(values: Array, grid: tuple[int, int]) -> Array:
-    """Return a map enlarged bilinearly (half-pixel centres, edges clamped) to another grid."""
-    down, across = (_interpolation(new, old) for new, old in zip(grid, values.shape, strict=True))
-    return np.asarray(down @ values @ across.T, np.float32)
+def enlarged(values: Array, grid: tuple[int, int], covers: Window = WHOLE, to: Window = WHOLE) -> Array:
+    """Return a map enlarged bilinearly (half-pixel centres, edges clamped) to another grid.
+
+    covers: the part of the input that the map covers. to: that of the other grid; it is 0 where it reaches past the first.
+    """
+    if covers == to:
+        down, across = (_interpolation(new, old) for new, old in zip(grid, values.shape, strict=True))
+        return np.asarray(down @ values @ across.T, np.float32)
+    lying = covers.upright(values)
+    rows, columns = to.upright(np.empty(grid, np.float32)).shape
+    down = _resampling(rows, to.top, to.bottom, lying.shape[0], covers.top, covers.bottom)
+    across = _resampling(columns, to.left, to.right, lying.shape[1], covers.left, covers.right)
+    return np.ascontiguousarray(to.as_grid(down @ lying @ across.T), np.float32)
 
 
 def _interpolation(new: int, old: int) -> Array:
-    at = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
-    return np.asarray(np.maximum(0, 1 - np.abs(at[:, None] - np.arange(old))), np.float32)
+    return _linear((np.arange(new) + 0.5) * old / new - 0.5, old)
+
+
+def _resampling(new: int, first: float, last: float, old: int, low: float, high: float) -> Array:
+    """Return the weights of `old` cells that cover low..high for `new` cells that cover first..last, (new, old)."""
+    share = (first + (np.arange(new) + 0.5) * (last - first) / new - low) / (high - low)
+    seen = (share >= 0) & (share <= 1)
+    return np.asarray(_linear(share * old - 0.5, old) * seen[:, None], np.float32)
+
+
+def _linear(at: NDArray[np.floating], cells: int) -> Array:
+    """Return the weight of each cell for positions between their centres, (positions, cells)."""
+    clamped = np.clip(at, 0, cells - 1)
+    return np.asarray(np.maximum(0, 1 - np.abs(clamped[:, None] - np.arange(cells))), np.float32)
 
 
 def _relu(values: Array) -> Array:

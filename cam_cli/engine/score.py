@@ -7,9 +7,9 @@ from enum import StrEnum
 import keras
 import tensorflow as tf
 
-from cam_cli.engine.analysis import logits_of
+from cam_cli.engine.scores import Link, find_link, scores_of
 from cam_cli.errors import UsageError
-from cam_cli.models.calls import concrete_function, run_model
+from cam_cli.graph.trace import concrete_function, run_model, trace
 
 
 class ReluRule(StrEnum):
@@ -34,7 +34,7 @@ def _deconv(_op: tf.Operation, g: tf.Tensor) -> tf.Tensor:
 
 
 class LogitScore:
-    """The logit of one class for each image, also if the model ends in softmax or sigmoid.
+    """The score of one class for each image: the logit, also if the model ends in softmax or sigmoid (see `scores.Link`).
 
     The ReLU rule is applied to the operations of the traced graph. So it reaches every ReLU, however it was written and however
     deep it is nested, without a copy or a change of the model.
@@ -43,13 +43,21 @@ class LogitScore:
         model: any Keras 3 classifier; it is traced, never changed.
         input_shape: (H, W, C).
         rule: how gradients pass its ReLUs.
+        link: how the model's output is computed from its scores; found if None.
 
     Raises:
         ModelError: the model does not take a batch of such images, or gives no class scores.
         UsageError: a rule other than `TRUE` for a model whose ReLUs it cannot reach.
     """
 
-    def __init__(self, model: keras.Model, input_shape: tuple[int, int, int], rule: ReluRule = ReluRule.TRUE) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        input_shape: tuple[int, int, int],
+        rule: ReluRule = ReluRule.TRUE,
+        link: Link | None = None,
+    ) -> None:
+        link = link or find_link(trace(model, input_shape))
         overrides = dict.fromkeys(_RELUS, rule.value) if rule else {}
         self._model = model  # a traced function does not keep its variables
 
@@ -57,9 +65,8 @@ class LogitScore:
         def run(x: tf.Tensor, one_hot: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             with tf.compat.v1.get_default_graph().gradient_override_map(overrides):
                 output = run_model(model, x)
-            logits, _ = logits_of(output)
-            logits = tf.cast(logits, tf.float32)
-            return tf.reduce_sum(logits * one_hot, axis=-1), logits
+                all_scores = tf.cast(scores_of(output, link), tf.float32)
+            return tf.reduce_sum(all_scores * one_hot, axis=-1), all_scores
 
         images, scores = tf.TensorSpec((None, *input_shape), tf.float32), tf.TensorSpec((None, None), tf.float32)
         self._run = concrete_function(run, f"a batch of images of shape {input_shape}", images, scores)
@@ -75,6 +82,11 @@ class LogitScore:
             raise UsageError(
                 f"{name} changes how gradients pass ReLUs, and this model has none. Use integrated-gradients"
             )
+
+    @property
+    def graph(self) -> tf.Graph:
+        """The graph that computes the scores."""
+        return self._run.graph
 
     def __call__(self, _model: object, x: tf.Tensor, one_hot: tf.Tensor) -> tf.Tensor:
         """Return the scores, (N,) float32, of images (N, H, W, C) float32 for one-hot rows (N, classes) float32.

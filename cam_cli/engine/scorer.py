@@ -6,20 +6,20 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from cam_cli.engine.analysis import analyse, probabilities
+from cam_cli.engine.analysis import analyse
 from cam_cli.engine.explain import ROWS_IN_A_PASS
 from cam_cli.engine.runner import compile_pass
+from cam_cli.engine.scores import probabilities
 from cam_cli.engine.tracing import PassSpec
 from cam_cli.errors import UsageError
-from cam_cli.models.calls import trace
+from cam_cli.graph.trace import trace
 
 
 class Scorer:
     """Computes class probabilities with any Keras classifier, which is traced once and never changed.
 
     Args:
-        model: ends in softmax, in sigmoid, in a single sigmoid unit (two classes) or in logits, which are treated as those of
-            a softmax.
+        model: gives probabilities, or logits, which are treated as those of a softmax; a single unit means two classes.
         input_shape: (H, W, C).
         precision: `float32`, or `bfloat16` for products and convolutions.
 
@@ -32,7 +32,8 @@ class Scorer:
         analysis = analyse(trace(model, input_shape), ())
         self.classes = analysis.classes
         self._link = analysis.link
-        self._run = compile_pass(lambda: model, PassSpec(ROWS_IN_A_PASS, 1, 1, input_shape, clean=1), precision)
+        spec = PassSpec(ROWS_IN_A_PASS, 1, 1, input_shape, analysis.link, clean=1)
+        self._run = compile_pass(lambda: model, spec, precision)
 
     def __call__(self, x: NDArray[Any], target: int) -> NDArray[np.float64]:
         """Return the probability of a class for inputs (N, H, W, C), preprocessed: (N,), 0..1; NaN if a logit is not finite.

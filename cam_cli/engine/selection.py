@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from cam_cli.engine.checks import check_sequence, check_whole
 from cam_cli.engine.formulas import Array
 from cam_cli.errors import UsageError
 
@@ -26,6 +27,17 @@ class Selection:
     top: int | None = None
 
     def __post_init__(self) -> None:
+        if self.filters is not None:
+            for index in check_sequence("filters", self.filters, "feature maps", "(0, 3)"):
+                check_whole("a filter", index, 0)
+        if self.subset is not None:
+            for pair in check_sequence("subset", self.subset, "neurons", "((0, 10), (12, 12))"):
+                if len(check_sequence("a neuron", pair, "numbers", "(0, 10)")) != 2:
+                    raise UsageError(f"a neuron is {pair!r}; it must be a (row, column), such as (0, 10)")
+                for number in pair:
+                    check_whole("a row or column", number, 0)
+        if self.top is not None:
+            check_whole("top", self.top)
         if self.top is not None and (self.region or self.top < 1):
             raise UsageError("the top neurons are at least one, and no region")
         if self.region and (self.subset is None or len(self.subset) != 2):

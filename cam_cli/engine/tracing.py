@@ -13,13 +13,17 @@ import tensorflow as tf
 from tensorflow.core.protobuf import rewriter_config_pb2
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from cam_cli.engine.analysis import last_output, logits_of
+from cam_cli.engine.analysis import last_output
+from cam_cli.engine.checks import check_choice, check_number
 from cam_cli.engine.folding import GraphDef, folded, optimised
 from cam_cli.engine.gradients import mirror
 from cam_cli.engine.noise import noise, sigma
+from cam_cli.engine.scores import Link, scores_of
 from cam_cli.errors import UsageError
-from cam_cli.models.calls import run_model, walk, watching
-from cam_cli.models.grid import Grid
+from cam_cli.graph.grid import Grid
+from cam_cli.graph.grouped import runnable
+from cam_cli.graph.operations import part_of, random_operations
+from cam_cli.graph.trace import run_model, walk, watching
 from cam_cli.quiet import native_chatter_silenced
 
 INPUT = "input"
@@ -39,11 +43,15 @@ Forward = Callable[[tf.Tensor], tuple[tf.Tensor, Tensors]]
 @dataclass(frozen=True)
 class Noise:
     """The noise of the samples; `std_dev` is a share of each image's value range (scale `range`) or a number of preprocessed
-    units (scale `absolute`).
+    units (scale `absolute`). Raises UsageError for anything else.
     """
 
     std_dev: float = 0.15
     scale: str = "range"
+
+    def __post_init__(self) -> None:
+        check_number("std_dev", self.std_dev)
+        check_choice("the scale of the noise", self.scale, ("range", "absolute"))
 
 
 @dataclass(frozen=True)
@@ -51,15 +59,16 @@ class PassSpec:
     """What a pass computes, with all its sizes. Together with the model it decides the graph.
 
     images: in a pass. samples: of each image; the first `clean` of them never have noise. targets: of each image. input:
-    (H, W, C). grids: of the layers to explain, by path. noise: added to the samples marked live. exact: layers whose second
-    and third derivatives are computed too; they must be separable. to_input: also differentiate with respect to the image,
-    which then follows the layers under the name INPUT.
+    (H, W, C). link: from the model's output to the scores. grids: of the layers to explain, by path. noise: added to the
+    samples marked live. exact: layers whose second and third derivatives are computed too; they must be separable. to_input:
+    also differentiate with respect to the image, which then follows the layers under the name INPUT.
     """
 
     images: int
     samples: int
     targets: int
     input: tuple[int, int, int]
+    link: Link
     clean: int = 0
     grids: Mapping[str, Grid] = field(default_factory=dict)
     noise: Noise = field(default_factory=Noise)
@@ -122,8 +131,7 @@ class FrozenGraph:
             return list(tf.graph_util.import_graph_def(self.definition, given, list(self.outputs), name=""))
 
         with native_chatter_silenced():
-            called: PassFunction = run.get_concrete_function()
-        return called
+            return runnable(run.get_concrete_function())
 
 
 def trace_pass(model: keras.Model, spec: PassSpec) -> FrozenGraph | PassFunction:
@@ -148,8 +156,7 @@ def trace_pass(model: keras.Model, spec: PassSpec) -> FrozenGraph | PassFunction
             with suppress(ValueError):
                 concrete = convert_variables_to_constants_v2(concrete)
     if concrete.captured_inputs:
-        function: PassFunction = concrete
-        return function
+        return runnable(concrete)
     inputs, outputs = (tuple(tensor.name for tensor in tensors) for tensors in (concrete.inputs, concrete.outputs))
     return FrozenGraph(concrete.graph.as_graph_def(), inputs, outputs)
 
@@ -161,8 +168,8 @@ def _forward(model: keras.Model, spec: PassSpec) -> Forward:
     def run(rows: tf.Tensor) -> tuple[tf.Tensor, Tensors]:
         with watching(layers) as seen:
             output = run_model(model, rows)
-        logits, _ = logits_of(output)
-        return logits, [last_output(path, calls, logits.graph) for path, calls in seen.items()]
+        scores = scores_of(output, spec.link)
+        return scores, [last_output(path, calls, scores.graph) for path, calls in seen.items()]
 
     return run
 
@@ -171,7 +178,10 @@ def _frozen_forward(model: keras.Model, spec: PassSpec) -> Forward | None:
     if model.count_params() > MOST_FROZEN_PARAMETERS:
         return None
     run = tf.function(_forward(model, spec), autograph=False)
-    concrete = run.get_concrete_function(tf.TensorSpec((spec.images * spec.samples, *spec.input), tf.float32))
+    rows = tf.TensorSpec((spec.images * spec.samples, *spec.input), tf.float32)
+    concrete = run.get_concrete_function(rows)
+    if any(random_operations(output) for output in concrete.outputs):
+        concrete = part_of(concrete, concrete.outputs, rows)  # without what moves the seeds on
     with suppress(ValueError):
         frozen = convert_variables_to_constants_v2(concrete)
         operations = [op.type for op in frozen.graph.get_operations()]

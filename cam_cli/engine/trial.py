@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from cam_cli.engine.explain import Explainer, Explanation, Subject
+from cam_cli.engine.explain import Explainer
 from cam_cli.engine.maps import correlation
+from cam_cli.engine.request import Explanation, Subject
 from cam_cli.errors import UsageError
 
 LEAST_GAIN = 1.2

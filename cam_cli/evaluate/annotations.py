@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapt
 
 from cam_cli.errors import UsageError
 from cam_cli.evaluate.shapes import Box, Mask, Polygons, Runs, Shape, Size, check_size
-from cam_cli.images.formats import IMAGE_EXTENSIONS
+from cam_cli.images.formats import endings_read
 from cam_cli.images.pillow import strict_and_unlimited
 from cam_cli.results.manifest import TargetRecord
 from cam_cli.text import from_printable, one_line, shown
@@ -296,7 +296,7 @@ def _image_of_voc(data: bytes, name: Path, source: str) -> _Image:
         objects.append((_Class((element.findtext("name") or "").strip()), Box(left - 1, top - 1, right, bottom)))
     size = None if tree.find("size") is None else (int(_number(tree, "size/width")), int(_number(tree, "size/height")))
     file_name = _last_part((tree.findtext("filename") or "").strip())
-    has_ending = file_name.lower().endswith(tuple(f".{ending}" for ending in IMAGE_EXTENSIONS))
+    has_ending = file_name.lower().endswith(tuple(f".{ending}" for ending in endings_read()))
     return _Image((str(name.with_name(file_name)), str(name)) if has_ending else (str(name),), source, size, objects)
 
 

@@ -209,4 +209,4 @@ def _on_canvas(image: ImageResult, record: MapRecord) -> NDArray[np.float32] | N
     width, height = image.size
     if values is None or not width:
         return None
-    return image.upsampled(np.maximum(values, 0), picture_size(width, height, CANVAS, enlarge=True))
+    return image.upsampled(np.maximum(values, 0), record, picture_size(width, height, CANVAS, enlarge=True))

@@ -123,16 +123,16 @@ def _measured(
     found: list[Metrics] = [
         {metric.name: getattr(record, metric.name) for metric in NOISE_METRICS} for record in records
     ]
-    for metrics, grid in zip(found, values, strict=True):
+    for record, metrics, grid in zip(records, found, values, strict=True):
         if grid is not None:
-            metrics |= signals(grid, image.upsampled(grid, picture_size(*image.size, CANVAS)))
+            metrics |= signals(grid, image.upsampled(grid, record, picture_size(*image.size, CANVAS)))
     distances = _class_distances(image, found)
     for number, (record, metrics, grid) in enumerate(zip(records, found, values, strict=True)):
         if grid is not None:
             distance = distances.get((record.layer, record.method, record.target.index))
             metrics |= {} if distance is None else {"class_distance": distance}
             masks = annotations.instances(image.path, image.size, record.target) if annotations else None
-            metrics |= localise(image.upsampled(grid), masks) if masks else {}
+            metrics |= localise(image.upsampled(grid, record), masks) if masks else {}
             metrics |= further.get(number, {})
     return [MapMetrics(map=MapKey.of(r), metrics=metrics) for r, metrics in zip(records, found, strict=True)]
 

@@ -28,18 +28,23 @@ class OpenedModel:
 
     def cache(self) -> Cache:
         """Return where the run keeps its traced graphs, which are the same here."""
-        return Cache(cache_folder(os.environ) if self.config.cache else None, PlanInputs.of(self.config, Path()).key)
+        key = PlanInputs.of(self.config, Path()).network_key
+        return Cache(cache_folder(os.environ) if self.config.cache else None, key)
 
 
-def open_model_of(run: RunReader, model: str | None = None, *, unsafe_lambda: bool = False) -> OpenedModel:
+def open_model_of(
+    run: RunReader, model: str | None = None, *, unsafe_lambda: bool = False, imports: tuple[str, ...] = ()
+) -> OpenedModel:
     """Open the model of a finished run.
 
     A relative path is looked up from here and from the folder where the run was started; the file with the recorded sha256
-    counts. What run.json says of code in the model file does not count, as a run folder may come from anywhere.
+    counts. What run.json says of code in the model file and of modules to import does not count, as a run folder may come from
+    anywhere.
 
     Args:
         model: what to open instead of what run.json names, if the file has moved.
         unsafe_lambda: run code from the model file.
+        imports: installed modules whose layers the model has.
 
     Raises:
         UsageError: run.json does not say how the model was opened, its file is not there, or it is another one now.
@@ -49,7 +54,7 @@ def open_model_of(run: RunReader, model: str | None = None, *, unsafe_lambda: bo
         if run.record.model is None:
             raise ValueError("it does not name the model")
         recorded = run.record.model.sha256
-        config = RunConfig.model_validate({**run.record.config, "unsafe_lambda": unsafe_lambda})
+        config = RunConfig.model_validate({**run.record.config, "unsafe_lambda": unsafe_lambda, "imports": imports})
         precision, fed = str(run.record.settings["precision"]), run.record.settings["input"]
         started_in = Path(from_printable(run.record.cwd))
     except (KeyError, TypeError, ValueError) as error:

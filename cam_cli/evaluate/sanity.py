@@ -13,14 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cam_cli.engine.analysis import analyse
-from cam_cli.engine.explain import Explainer, Explanation, Request, Subject
+from cam_cli.engine.explain import Explainer
+from cam_cli.engine.request import Explanation, Request, Subject
+from cam_cli.engine.scores import find_link
 from cam_cli.errors import ModelError, UsageError
 from cam_cli.evaluate.records import Sanity, Survival
+from cam_cli.graph.layers import choose_scales, describe_layers
+from cam_cli.graph.tokens import Tokens
+from cam_cli.graph.trace import trace
 from cam_cli.methods import families
 from cam_cli.metrics.comparison import spearman
-from cam_cli.models.calls import trace
-from cam_cli.models.card import Tokens
-from cam_cli.models.layers import choose_scales, describe_layers
 from cam_cli.models.randomise import layers_with_weights, randomised
 
 Maps = dict[tuple[str, str, int], NDArray[np.float32]]
@@ -74,11 +76,14 @@ def sanity(
     if not paths:
         raise ModelError("the model has no weights that could be randomised; leave the sanity check out")
 
+    link = find_link(trace(model, shape))
+
     def maps(network: Any) -> list[Maps]:
         traced = trace(network, shape)
         scales = choose_scales(describe_layers(traced, tokens)) if "two layers" in families(request.methods) else None
         wanted = replace(request, selections=request.selections[:1])
-        explainer = Explainer(network, analyse(traced, layers, scales, tokens), wanted, len(targets[0]))
+        analysis = analyse(traced, layers, scales, tokens, link)
+        explainer = Explainer(network, analysis, wanted, len(targets[0]))
         subjects = [
             Subject(np.ascontiguousarray(one, np.float32), hashlib.sha256(one.tobytes()).hexdigest(), tuple(classes))
             for one, classes in zip(x, targets, strict=True)

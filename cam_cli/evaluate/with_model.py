@@ -12,23 +12,25 @@ from numpy.typing import NDArray
 from cam_cli.decoding.image import DecodedImage, DecodeSettings
 from cam_cli.decoding.pool import DecoderPool
 from cam_cli.engine.analysis import analyse
-from cam_cli.engine.explain import Explainer, Subject
+from cam_cli.engine.explain import Explainer
+from cam_cli.engine.request import Subject
 from cam_cli.engine.scorer import Scorer
 from cam_cli.errors import UsageError
 from cam_cli.evaluate.evaluation import Metrics, ModelMetrics
 from cam_cli.evaluate.opened import OpenedModel
 from cam_cli.evaluate.records import Sanity
 from cam_cli.evaluate.sanity import maps_of, sanity
-from cam_cli.images.decode import RgbImage
+from cam_cli.graph.trace import trace
 from cam_cli.images.fit import InputBox, fit
+from cam_cli.images.image import RgbImage
 from cam_cli.methods import METHODS
 from cam_cli.metrics.faithfulness import faithfulness
 from cam_cli.metrics.stability import stability
-from cam_cli.models.calls import trace
 from cam_cli.plan.resolve import request_of
 from cam_cli.render.upsample import upsample
 from cam_cli.results.manifest import MapRecord
 from cam_cli.results.reader import ImageResult, RunReader
+from cam_cli.window import WHOLE
 
 _DECODERS = 2
 _Array = NDArray[np.float32]
@@ -83,7 +85,8 @@ def explains_cells(record: MapRecord) -> bool:
 def _decoded(images: Iterable[ImageResult], opened: OpenedModel) -> Iterator[tuple[ImageResult, DecodedImage | None]]:
     """Yield each image as it is decoded now; None if its file is gone or another one by now."""
     network, config = opened.network, opened.config
-    how = DecodeSettings(network.input_shape[:2], network.preprocessing, None, config.max_pixels)
+    *size, channels = network.input_shape
+    how = DecodeSettings((size[0], size[1]), network.preprocessing, None, config.max_pixels, channels)
     with DecoderPool(_DECODERS, config.image_timeout) as decoders:
         for image, now in decoders.decode((image.decode_job for image in images), how):
             yield image, now.image if now.sha256 == image.manifest.image.sha256 else None
@@ -100,7 +103,8 @@ def _faithfulness(opened: OpenedModel, perturbation: str) -> _Measure:
         for number, record in maps.items():
             values = image.values(record)
             if values is not None:
-                heat = upsample(np.maximum(values, 0), (0, 0, columns, rows), (columns, rows))
+                window = record.window or WHOLE
+                heat = upsample(np.maximum(values, 0), (0, 0, columns, rows), (columns, rows), window)
                 alike[record.target.index].setdefault(heat.tobytes(), (heat, []))[1].append(number)
         for target, groups in alike.items():
             heats = [heat for heat, _ in groups.values()]
@@ -128,7 +132,7 @@ def _stability(opened: OpenedModel) -> _Measure:
     def measure(_image: ImageResult, decoded: DecodedImage, maps: dict[int, MapRecord]) -> _Found:
         # For maps that explain all cells of a layer; all of them share the passes.
         numbers = [n for n, record in maps.items() if record.selection.is_whole and explains_cells(record)]
-        if not numbers:
+        if not numbers or not decoded.is_picture:
             return
         keys = [(maps[n].layer, maps[n].method, maps[n].target.index) for n in numbers]
         layers, methods, targets = (tuple(dict.fromkeys(parts)) for parts in zip(*keys, strict=True))
@@ -139,6 +143,7 @@ def _stability(opened: OpenedModel) -> _Measure:
             return [[found[key] for key in keys] for found in map(maps_of, explained)]
 
         n = request.nsamples if any(METHODS[method].noise for method in methods) else 0
-        yield from zip(numbers, stability(decoded.picture, fitted, explain, request.seed, n), strict=True)
+        windows = [maps[number].window or WHOLE for number in numbers]
+        yield from zip(numbers, stability(decoded.picture, fitted, explain, request.seed, n, windows), strict=True)
 
     return measure

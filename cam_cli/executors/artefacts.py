@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from cam_cli.config import RunConfig
 from cam_cli.decoding.image import DecodedImage
-from cam_cli.engine.explain import Explanation
 from cam_cli.engine.head import Head
 from cam_cli.engine.maps import SaliencyMap
+from cam_cli.engine.request import Explanation
 from cam_cli.methods import METHODS
 from cam_cli.models.labels import Labels
 from cam_cli.render.encode import ENCODERS
@@ -21,6 +21,7 @@ from cam_cli.render.upsample import upsample
 from cam_cli.results.files import write_new
 from cam_cli.results.layout import PICTURE_FORMATS, file_name, stem
 from cam_cli.results.manifest import JointRecord, MapRecord, Prediction, TargetRecord
+from cam_cli.window import WHOLE
 
 encode = ENCODERS[PICTURE_FORMATS[0]]
 _WHY_NOT = {"blank": "blank map: nothing speaks for the class", "nonfinite": "no map: the numbers are not finite"}
@@ -42,6 +43,7 @@ def publish_map(
         saliency,
         target=_target(saliency.target, labels),
         grid=saliency.values.shape,
+        window=None if saliency.window == WHOLE else saliency.window,
         min=float(saliency.values.min()) if finite else None,
         max=float(saliency.values.max()) if finite else None,
         derivatives="exact" if saliency.exact else "approximate",
@@ -65,7 +67,7 @@ def publish_joint(
         shown = group[:MOST_CLASSES]
         if len(shown) < 2:
             continue
-        upsampled = [upsample(_drawn(m), image.box, (width, height)) for m in shown]
+        upsampled = [upsample(_drawn(m), image.box, (width, height), m.window) for m in shown]
         legend = [f"{labels[m.target].name} ({m.target})" for m in shown]
         file = file_name(name, "joint")
         write_new(folder / file, encode(joint(image.picture, upsampled, legend, config.opacity)))
@@ -100,7 +102,7 @@ def _files(saliency: SaliencyMap, image: DecodedImage, config: RunConfig) -> dic
             files[kind] = encode(placard(backgrounds[kind], _WHY_NOT[saliency.state]))
     elif pictures:
         height, width = image.picture.shape[:2]
-        values = upsample(_drawn(saliency), image.box, (width, height))
+        values = upsample(_drawn(saliency), image.box, (width, height), saliency.window)
         if "heatmap" in pictures:
             files["heatmap"] = encode(heatmap(values, config.colormap))
         if "overlay" in pictures:

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from statistics import median
 
-from cam_cli.engine.explain import Explainer, Explanation, Subject
+from cam_cli.engine.explain import Explainer
+from cam_cli.engine.request import Explanation, Subject
 from cam_cli.plan.cache import Cache
 
 BEFORE = 512

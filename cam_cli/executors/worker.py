@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from cam_cli.decoding.image import DecodeSettings
 from cam_cli.decoding.pool import DecoderPool
 from cam_cli.engine.device import choose_device
-from cam_cli.engine.explain import Explainer, Explanation, Subject
+from cam_cli.engine.explain import Explainer
+from cam_cli.engine.request import Explanation, Subject
 from cam_cli.errors import SmoothcamError
 from cam_cli.executors.batch_size import BatchSizeTuner
 from cam_cli.executors.executor import Ready, Result, Task
@@ -29,16 +30,21 @@ class Worker:
     def __init__(self, inputs: PlanInputs) -> None:
         config = inputs.config
         choose_device(config.device)
-        cache = Cache(cache_folder(os.environ) if config.cache else None, inputs.key)
+        folder = cache_folder(os.environ) if config.cache else None
+        cache, graphs = Cache(folder, inputs.key), Cache(folder, inputs.network_key)
         self.resolved = resolved = resolve(inputs, cache)
         plan, analysis = resolved.plan, resolved.analysis
         self._targets = plan.targets.count
         self._explainer = Explainer(
-            resolved.open_model, analysis, request_of(config), self._targets, config.batch, plan.precision, cache
+            resolved.open_model, analysis, request_of(config), self._targets, config.batch, plan.precision, graphs
         )
         self._tuner = BatchSizeTuner(self._explainer, cache, MOST_BYTES) if config.batch is None else None
         self._decode_settings = DecodeSettings(
-            analysis.input_shape[:2], resolved.preprocessing, config.picture_size, config.max_pixels
+            analysis.input_shape[:2],
+            resolved.preprocessing,
+            config.picture_size,
+            config.max_pixels,
+            analysis.input_shape[2],
         )
 
     @property

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 
 from cam_cli.config import RunConfig
-from cam_cli.engine.explain import Explanation
+from cam_cli.engine.request import Explanation
 from cam_cli.errors import ImageError
 from cam_cli.executors.artefacts import predictions, publish_joint, publish_map
 from cam_cli.executors.executor import Ready, Result

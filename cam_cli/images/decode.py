@@ -1,104 +1,158 @@
 """From the bytes of an image file to the upright RGB image a person sees, or one clear reason why not."""
 
+from __future__ import annotations
+
 import io
-from dataclasses import dataclass
+from dataclasses import replace
+from importlib import import_module
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError, features
 
 from cam_cli.errors import ImageError
-from cam_cli.images.formats import FORMATS
+from cam_cli.images.formats import installed
+from cam_cli.images.image import MAX_PIXELS, RgbImage, check_size, upright
+from cam_cli.images.kinds import Kind, kind_of, needs, unsupported
 from cam_cli.images.modes import to_rgb
 from cam_cli.images.pillow import strict_and_unlimited
 from cam_cli.text import one_line
 
-MAX_PIXELS = 200_000_000
 SMALL_SIDE = 16
 
-_PILLOW_NAMES = [name.upper() for name in FORMATS]
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What makes an image upright, by its EXIF orientation. From 5 on, width and height are swapped."""
+_PLUGINS: Final = {
+    "JPEG": ("Jpeg", "JPEG"), "PNG": ("Png", "PNG"), "WebP": ("WebP", "WEBP"), "GIF": ("Gif", "GIF"), "BMP": ("Bmp", "BMP"),
+    "TIFF": ("Tiff", "TIFF"), "AVIF": ("Avif", "AVIF"), "JPEG 2000": ("Jpeg2K", "JPEG2000"), "PPM": ("Ppm", "PPM"),
+}  # fmt: skip
+"""The module of Pillow that reads a format, and Pillow's name of it. It is loaded when a file needs it."""
+
+_BUILT_WITH: Final = {"AVIF": "avif", "JPEG 2000": "jpg_2000", "WebP": "webp"}
+_TURNED_ALREADY = ("HEIC",)
 
 
-@dataclass(frozen=True)
-class RgbImage:
-    """A decoded image.
+def decode(
+    data: bytes,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    enough: int | None = None,
+    bands: int | None = None,
+    ending: str = "",
+) -> RgbImage:
+    """Decode the bytes of a file to the RGB image a viewer would show, or to the values in it.
 
-    pixels: (rows, columns, 3) uint8, RGB, upright, read-only; fewer than the file holds where it was read at reduced size.
-    width, height: of the upright image at full size.
-    notes: one short sentence for every conversion that changed what the file holds.
-    """
-
-    pixels: NDArray[np.uint8]
-    width: int
-    height: int
-    notes: tuple[str, ...]
-
-
-def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, enough: int | None = None) -> RgbImage:
-    """Decode the bytes of a file in one of `FORMATS` to the RGB image a viewer would show.
-
-    The size is judged from the header, before any pixel is decoded. Messages do not name the file: the caller knows it.
+    The format is told from the content. The size is judged from the header, before any pixel is decoded. Messages do not name
+    the file: the caller knows it. Packages that a format needs are imported when the first file of that format comes.
 
     Args:
         data: the whole file.
         max_pixels: the most pixels (width x height) that are accepted.
         enough: a JPEG may be read at a half, a quarter or an eighth of its size, where both sides divide evenly and keep
             so many pixels; None: at its own.
+        bands: of a network that is fed the values in a TIFF, how many it takes; None for one that is fed pictures.
+        ending: of the file's name, for the message about one whose content says nothing; see `kind_of`.
 
     Raises:
-        ImageError: stage `decode`; empty, not an image, cut short, damaged, or larger than `max_pixels`.
+        ImageError: stage `decode`; empty, not an image, of a format that is not read, cut short, damaged, or larger than
+            `max_pixels`.
         MemoryError: as it came.
     """
     if not data:
         raise ImageError("the file is empty; fetch it again", stage="decode")
+    kind = kind_of(data, ending)
+    if kind.extra and not installed(kind.name):
+        raise needs(kind.called, kind.extra)
     try:
-        with strict_and_unlimited, Image.open(io.BytesIO(data), formats=_PILLOW_NAMES) as image:
-            width, height = image.size
-            if width * height > max_pixels:
-                raise ImageError(
-                    f"{width} x {height} = {width * height} pixels, more than max_pixels = {max_pixels}; "
-                    "shrink the image or raise max_pixels",
-                    stage="decode",
-                )
-            # The further images in a phone's JPEG (MPO) are previews and depth maps.
-            frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-            if enough is not None and image.format == "JPEG":
-                # No edge shifts only where the factor divides evenly.
-                even = (n for n in (8, 4, 2) if width % n == height % n == 0 and min(width, height) // n >= enough)
-                scale = next(even, 1)
-                image.draft(None, (width // scale, height // scale))
-            image.load()
-            rgb, notes = to_rgb(image)
-            orientation = _orientation(image)
-            pixels = np.asarray(rgb.transpose(_TURNS[orientation]) if orientation in _TURNS else rgb)
+        with strict_and_unlimited:
+            image = _read(kind, data, max_pixels, enough, bands)
     except (ImageError, MemoryError):
         raise
     except UnidentifiedImageError as error:
-        *names, last = FORMATS
-        raise ImageError(
-            f"not a {', '.join(names)} or {last} image, or one cut short in its header (the file begins with {data[:16]!r})",
-            stage="decode",
-        ) from error
+        named = f"{kind.called}, damaged or cut short in its header (the file begins with {data[:16]!r})"
+        raise ImageError(f"{named}; fetch the file again", stage="decode") from error
     except Exception as error:
         raise ImageError(f"damaged or cut short: {one_line(error)}; fetch the file again", stage="decode") from error
-    pixels.flags.writeable = False
-    if orientation in _TURNS and orientation >= 5:
+    image.pixels.flags.writeable = False
+    if min(image.width, image.height) < SMALL_SIDE and not image.prepared:
+        size = f"{image.width} x {image.height}"
+        note = f"only {size} pixels: enlarged for the network, a map can say little about where"
+        image = replace(image, notes=(*image.notes, note))
+    return image
+
+
+def _read(kind: Kind, data: bytes, max_pixels: int, enough: int | None, bands: int | None) -> RgbImage:
+    if kind.name == "NumPy":
+        from cam_cli.images.arrays import read_array
+
+        return read_array(data, max_pixels)
+    if kind.name == "DICOM":
+        from cam_cli.images.dicom import read_dicom
+
+        return read_dicom(data, max_pixels)
+    if kind.name == "JPEG XL":
+        from cam_cli.images.codecs import read_jpeg_xl
+
+        return read_jpeg_xl(data, max_pixels)
+    if kind.name == "TIFF":
+        return _read_tiff(kind, data, max_pixels, bands)
+    try:
+        return _read_by_pillow(kind, data, max_pixels, enough)
+    except (ImageError, MemoryError):
+        raise
+    except Exception:
+        if kind.name == "JPEG":
+            from cam_cli.images.codecs import odd_jpeg
+
+            if image := odd_jpeg(data, max_pixels):
+                return image
+        if (feature := _BUILT_WITH.get(kind.name)) and not features.check(feature):
+            raise unsupported(
+                kind.called, "this Pillow was built without it: pip install --force-reinstall pillow"
+            ) from None
+        raise
+
+
+def _read_tiff(kind: Kind, data: bytes, max_pixels: int, bands: int | None) -> RgbImage:
+    from cam_cli.images.tiff import read_tiff, tiff_facts
+
+    facts = tiff_facts(data)
+    if facts is not None and facts.raw:
+        raise unsupported("a camera's raw file", "develop it to JPEG or TIFF, with darktable-cli or dcraw -T")
+    if facts is not None and (bands is not None or facts.misread):
+        return read_tiff(data, facts, max_pixels, bands)
+    try:
+        return _read_by_pillow(kind, data, max_pixels, None)
+    except (ImageError, MemoryError):
+        raise
+    except Exception:
+        if facts is None or facts.common:
+            raise
+        return read_tiff(data, facts, max_pixels, None)
+
+
+def _read_by_pillow(kind: Kind, data: bytes, max_pixels: int, enough: int | None) -> RgbImage:
+    if kind.name == "HEIC":
+        import_module(installed("HEIC") or "").register_heif_opener()
+        name = "HEIF"
+    else:
+        module, name = _PLUGINS[kind.name]
+        import_module(f"PIL.{module}ImagePlugin")
+    with Image.open(io.BytesIO(data), formats=[name]) as image:
+        width, height = image.size
+        check_size(width, height, max_pixels)
+        # The further images in a phone's JPEG (MPO) or HEIC are previews and depth maps.
+        frames = 1 if image.format in {"MPO", "HEIF"} else getattr(image, "n_frames", 1)
+        if enough is not None and image.format == "JPEG":
+            # No edge shifts only where the factor divides evenly.
+            even = (n for n in (8, 4, 2) if width % n == height % n == 0 and min(width, height) // n >= enough)
+            scale = next(even, 1)
+            image.draft(None, (width // scale, height // scale))
+        image.load()
+        rgb, notes = to_rgb(image)
+        orientation = 1 if kind.name in _TURNED_ALREADY else _orientation(image)
+        pixels = np.ascontiguousarray(upright(np.asarray(rgb), orientation))
+    if orientation in {5, 6, 7, 8}:
         width, height = height, width
-    if frames > 1:
-        notes = (f"first of {frames} frames", *notes)
-    if min(width, height) < SMALL_SIDE:
-        notes = (*notes, f"only {width} x {height} pixels: enlarged for the network, a map can say little about where")
-    return RgbImage(pixels, width, height, notes)
+    return RgbImage(pixels, width, height, (f"first of {frames} frames", *notes) if frames > 1 else notes)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -32,6 +32,8 @@ def find_images(
     prune: Collection[Location] = (),
     prune_if: Callable[[Location], bool] = lambda _: False,
     on_error: Callable[[Location, OSError], None] = lambda *_: None,
+    lookalikes: Collection[str] = (),
+    on_left_out: Callable[[str], None] = lambda _: None,
 ) -> Iterator[ImageFile]:
     """Yield every image that `paths` name, each once, in the order given; then every image on the lists.
 
@@ -53,6 +55,8 @@ def find_images(
         prune: folders below those given that are not entered.
         prune_if: returns True for a folder that is not entered either.
         on_error: called with each folder that cannot be listed, which is then left out.
+        lookalikes: further endings of images, of files that are not taken.
+        on_left_out: called with the ending of each file that a folder would have given if it were one of `extensions`.
 
     Raises:
         UsageError: a path outside the root, or `..` after a wildcard.
@@ -61,6 +65,8 @@ def find_images(
         tree=tree or LocalTree(),
         root=_normalised(root),
         endings=tuple(f".{extension}" for extension in extensions),
+        lookalikes=tuple(f".{extension}" for extension in lookalikes),
+        on_left_out=on_left_out,
         exclude=exclusion(exclude),
         prune=frozenset(_resolved(path) for path in prune),
         prune_if=prune_if,
@@ -153,6 +159,8 @@ class _Walk:
     tree: FileTree
     root: Location
     endings: tuple[str, ...]
+    lookalikes: tuple[str, ...]
+    on_left_out: Callable[[str], None]
     exclude: Glob
     prune: frozenset[Location]
     prune_if: Callable[[Location], bool]
@@ -205,8 +213,10 @@ class _Walk:
                 for name, path in self.tree.children(folder.path):
                     if path is None:
                         names.append(name)
-                    elif self._takes(folder, name):
+                    elif self._takes(folder, name, self.endings):
                         yield ImageFile(path, folder.relative / name)
+                    elif self.lookalikes and self._takes(folder, name, self.lookalikes):
+                        self.on_left_out(name.rpartition(".")[2].lower())
             except OSError as error:
                 is_absent = isinstance(error, FileNotFoundError | NotADirectoryError)
                 if folder.above or not (start.pattern.parts and is_absent):
@@ -222,8 +232,9 @@ class _Walk:
             if not rivals_take_all and not folder.exclude.matches(name, folder=True):
                 yield _Folder(folder.path / name, relative, glob, rivals, folder.exclude.below(name), above)
 
-    def _takes(self, folder: _Folder, name: str) -> bool:
-        walked = not name.startswith(".") and name.lower().endswith(self.endings)
+    def _takes(self, folder: _Folder, name: str, endings: tuple[str, ...]) -> bool:
+        """Return True if a walk that takes files with these endings takes the file, and nothing else of the walk does."""
+        walked = not name.startswith(".") and name.lower().endswith(endings)
         return (
             ((walked and folder.glob.whole) or folder.glob.matches(name))
             and not folder.exclude.matches(name)

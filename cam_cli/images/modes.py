@@ -6,7 +6,11 @@ from contextlib import suppress
 import numpy as np
 from PIL import Image, ImageCms
 
-from cam_cli.errors import ImageError
+from cam_cli.images.image import Values
+from cam_cli.images.views import to_8_bits
+
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_WHITE_IS_ZERO = 0
 
 
 def to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
@@ -14,6 +18,9 @@ def to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
 
     Raises ImageError, stage `decode`, for a floating-point image without a finite value.
     """
+    if (values := _misread(image)) is not None:
+        grey, note = to_8_bits(values)
+        return Image.fromarray(grey).convert("RGB"), (note,)
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
         return _from_deep_grey(image)
     if image.mode == "CMYK":
@@ -23,20 +30,21 @@ def to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     return image.convert("RGB"), ()
 
 
+def _misread(image: Image.Image) -> Values | None:
+    """Return the values of a grey TIFF whose whole numbers Pillow takes for signed or unsigned ones, wrongly."""
+    tags = getattr(image, "tag_v2", None) or {}
+    held = image.mode, tags.get(_SAMPLE_FORMAT, (1,))[0], tags.get(_BITS_PER_SAMPLE, (1,))[0]
+    if held == ("I", 1, 32):
+        return np.asarray(image).view(np.uint32)
+    return np.asarray(image).view(np.int8) if held == ("L", 2, 8) else None
+
+
 def _from_deep_grey(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
-    values = np.asarray(image)
-    if image.mode != "F" and values.min() >= 0 and values.max() <= 65535:
-        grey = (values.astype(np.uint32) + 128) // 257
-        note = "16-bit grey reduced to 8 bits"
-    else:
-        finite = np.isfinite(values)
-        if not finite.any():
-            raise ImageError("no pixel has a finite value", stage="decode")
-        low, high = float(values[finite].min()), float(values[finite].max())
-        span = (high - low) or 1.0
-        grey = np.rint((np.where(finite, values, low).astype(np.float64) - low) * (255 / span))
-        note = f"grey scaled to 8 bits from its own range, {low:g} to {high:g}"
-    return Image.fromarray(grey.astype(np.uint8)).convert("RGB"), (note,)
+    grey, note = to_8_bits(np.asarray(image))
+    tags = getattr(image, "tag_v2", None) or {}
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # Pillow turns round 8 bits alone
+        grey = 255 - grey
+    return Image.fromarray(grey).convert("RGB"), (note,)
 
 
 def _from_cmyk(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:

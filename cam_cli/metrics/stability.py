@@ -12,6 +12,7 @@ from cam_cli.errors import UsageError
 from cam_cli.images.fit import InputBox
 from cam_cli.metrics.comparison import spearman
 from cam_cli.metrics.metric import Metric
+from cam_cli.window import WHOLE, Sides, Window
 
 METRICS: Final = (
     Metric("stability_seed", "rank correlation with the map of other noise, -1..1", "higher"),
@@ -28,7 +29,9 @@ Fit = Callable[[Pixels], tuple[Array, InputBox]]
 Explain = Callable[[Array, int, int], Sequence[Sequence[Array]]]
 
 
-def stability(pixels: Pixels, fit: Fit, explain: Explain, seed: int, n: int) -> list[dict[str, float | None]]:
+def stability(
+    pixels: Pixels, fit: Fit, explain: Explain, seed: int, n: int, windows: Sequence[Window] | None = None
+) -> list[dict[str, float | None]]:
     """Compare an image's maps with its maps after changes that should not matter.
 
     Args:
@@ -39,6 +42,7 @@ def stability(pixels: Pixels, fit: Fit, explain: Explain, seed: int, n: int) -> 
             image gets the same noise.
         seed: of the maps in question.
         n: their number of noisy samples. With 0 there is no noise: stability_seed and stability_n are 1.
+        windows: the part of the input that each map covers; None: all of it.
 
     Returns:
         For each map all of `METRICS`; None if one of the two maps has one value only. The map of the moved image, which is one
@@ -54,7 +58,11 @@ def stability(pixels: Pixels, fit: Fit, explain: Explain, seed: int, n: int) -> 
     twice = explain(x[None], seed, 2 * n)[0] if n else first
     if not len(first) == len(re_encoded) == len(moved) == len(other) == len(twice):
         raise UsageError("the maps of a changed image are not those of the image; ask for the same layers and targets")
-    back = [_moved_back(values, box) for values in moved]
+    windows = windows or [WHOLE] * len(moved)
+    back = [
+        window.as_grid(_moved_back(window.upright(values), window.within(box)))
+        for values, window in zip(moved, windows, strict=True)
+    ]
     changes = {"seed": other, "n": twice, "jpeg": re_encoded, "shift": back}
     return [
         {f"stability_{name}": spearman(values, maps[i]) for name, maps in changes.items()}
@@ -75,13 +83,14 @@ def shifted(pixels: Pixels) -> Pixels:
     return np.pad(pixels, ((1, 0), (1, 0), (0, 0)), mode="edge")[:-1, :-1]
 
 
-def _moved_back(values: Array, box: InputBox) -> NDArray[Any]:
+def _moved_back(values: Array, box: Sides) -> NDArray[Any]:
     """Return a map moved left and up by one pixel of the image, which is a fraction of a cell, between cells linearly.
 
     NaN where it would be read more than half a cell past the last centre, which is off the map.
     """
     moved = np.asarray(values, np.float64)
-    for side in (box.bottom - box.top, box.right - box.left):
+    left, top, right, bottom = box
+    for side in (bottom - top, right - left):
         last = len(moved) - 1
         wanted = np.arange(len(moved)) + len(moved) / side
         at = np.minimum(wanted, last)

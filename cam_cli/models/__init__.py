@@ -1,4 +1,4 @@
-"""Names to networks: find, load and describe a model; model cards; labels; the bundled models."""
+"""Names to networks: model cards, class names, the input and its preprocessing, the bundled models."""
 
 from cam_cli.quiet import prepare_environment
 

@@ -14,12 +14,12 @@ from typing import Literal
 import keras
 
 from cam_cli.errors import ModelError
+from cam_cli.model_files.open import load_weights
 from cam_cli.models.bundled import bundled_models
 from cam_cli.models.card import InputCard, ModelCard
-from cam_cli.models.files import load_weights
 from cam_cli.models.source import imagenet_labels
 from cam_cli.quiet import native_chatter_silenced
-from cam_cli.text import first_line
+from cam_cli.text import reason_of
 
 _CAFFE = InputCard(fit="crop", channels="bgr", mean=(103.939, 116.779, 123.68))
 _TORCH = InputCard(fit="crop", channels="rgb", mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
@@ -90,7 +90,7 @@ def _with_downloaded_weights(name: str) -> keras.Model:
     except Exception as error:
         cached = Path(os.environ.get("KERAS_HOME", "~/.keras"), "models").expanduser()
         raise ModelError(
-            f"no weights for {name!r}: Keras could not download and load them ({first_line(error)}); give a file with "
+            f"no weights for {name!r}: Keras could not download and load them ({reason_of(error)}); give a file with "
             f"--weights FILE, put it into Keras's cache folder '{cached}', or take a bundled model "
             f"({', '.join(bundled_models())})"
         ) from error

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from cam_cli.graph.tokens import Tokens
 from cam_cli.images.fit import Preprocessing
 from cam_cli.yaml_source import read_yaml
 
@@ -12,14 +13,15 @@ from cam_cli.yaml_source import read_yaml
 class InputCard(BaseModel):
     """How an image becomes the network's input: (x - mean) / std on values from 0 to 255, in `channels` order.
 
-    A card without `channels` means `grey` or `rgba` if the model takes 1 or 4 channels.
+    A card without `channels` means `grey`, `rgba` or `bands` if the model takes 1, 4 or another number of channels than 3.
+    `bands` are the values in a TIFF file, and mean and std are in their unit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: tuple[int, int] | None = Field(None, description="rows and columns; the model's own when left out")
     fit: Literal["stretch", "crop", "letterbox"] = "stretch"
-    channels: Literal["rgb", "bgr", "rgba", "grey"] = "rgb"
+    channels: Literal["rgb", "bgr", "rgba", "grey", "bands"] = "rgb"
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     resample: Literal["bilinear", "bicubic", "lanczos"] = "bicubic"
@@ -28,15 +30,6 @@ class InputCard(BaseModel):
     def preprocessing(self) -> Preprocessing:
         """Return the same without the size."""
         return Preprocessing(**self.model_dump(exclude={"size"}))
-
-
-class Tokens(BaseModel):
-    """How a transformer's tokens cover the image: `class_tokens` tokens of no position, then a grid of rows and columns."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    grid: tuple[int, int]
-    class_tokens: int = Field(1, ge=0)
 
 
 class ModelCard(BaseModel):

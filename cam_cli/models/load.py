@@ -3,20 +3,25 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 
 from cam_cli.errors import ModelError, UsageError
+from cam_cli.frozen_graphs.description import Choice, GraphDescription
+from cam_cli.frozen_graphs.model import GraphModel
+from cam_cli.graph.tokens import Tokens
+from cam_cli.graph.trace import Trace, choose_output, classes_of
 from cam_cli.images.fit import Preprocessing
+from cam_cli.model_files.open import open_model
 from cam_cli.models.applications import applications, load_application, sha256_of_weights
 from cam_cli.models.bundled import bundled_models
-from cam_cli.models.calls import choose_output
-from cam_cli.models.card import Tokens
-from cam_cli.models.files import open_model
+from cam_cli.models.card import InputCard, ModelCard
 from cam_cli.models.inputs import Overrides, settle_input
 from cam_cli.models.labels import Labels, read_labels
+from cam_cli.models.outputs import with_output
 from cam_cli.models.source import ModelSource, find_source
-from cam_cli.text import first_line
+from cam_cli.text import reason_of, shown
 
 __all__ = ["Network", "Overrides", "load_network"]
 
@@ -26,7 +31,7 @@ class Network:
     """A loaded model with everything that is known about it.
 
     input_shape: (H, W, C). tokens: of a transformer, if its card declares them. remarks: the assumptions that were made, for
-    the user.
+    the user. traced: the trace of the model, if its preprocessing was settled by it.
     """
 
     name: str
@@ -38,6 +43,7 @@ class Network:
     default_layer: str | None
     tokens: Tokens | None = None
     remarks: tuple[str, ...] = ()
+    traced: Trace | None = None
 
 
 def load_network(
@@ -47,13 +53,14 @@ def load_network(
 
     Args:
         source: what `find_source` returned, whose file is then not hashed again; or a bundled name, a keras.applications
-            name in any case, or a path to a `.keras` or `.h5` file. None takes the bundled model that has `layers`.
+            name in any case, or a path to a `.keras`, `.h5`, `.pb` or `.tflite` file or a SavedModel. None takes the bundled
+            model that has `layers`.
         layers: the layers to be explained; they only matter if `source` is None.
         overrides: values that count instead of the card's, and how to open the model.
 
     Raises:
-        UsageError: no such model, or not enough is known about its input.
-        ModelError: the file cannot be opened as a Keras model, there are no weights, or it does not take images.
+        UsageError: no such model, a module to import is not there, or not enough is known about its input.
+        ModelError: the file cannot be opened as a model, there are no weights, or it does not take images.
         ConfigError: a mistake in its card.
     """
     overrides = overrides or Overrides()
@@ -73,31 +80,76 @@ def load_network(
             f"`smoothcam models --applications`{hint}"
         )
     else:
-        model, name = open_model(found.path, unsafe_lambda=overrides.unsafe_lambda), found.path.name
+        model, name = _opened(found.path, card, overrides), found.path.name
     assert digest is not None
-    shape, preprocessing, assumptions = settle_input(model, card.input if card else None, overrides)
-    labels = overrides.labels or (card.labels if card else None)
+    graph = model.description if isinstance(model, GraphModel) else None
+    if graph is None:
+        model = _with_output(model, overrides)
+    fed = card.input if card else _input_of(graph)
+    shape, preprocessing, assumptions, traced = settle_input(model, fed, overrides)
+    classes, outputs = _outputs(model, shape)
+    labels, taken = _labels(found, overrides, card, classes)
     assumed = [] if found.named else [f"no model named: taking the bundled {found.chosen}"]
+    assumed += graph.remarks if graph else ()
+    if graph and graph.scaling_remark and card is None and overrides.mean is None is overrides.std:
+        assumed.append(graph.scaling_remark)
     return Network(
         name=card.name if card else name,
         sha256=digest,
         model=model,
         input_shape=shape,
         preprocessing=preprocessing,
-        labels=read_labels(labels) if labels else Labels(),
+        labels=labels,
         default_layer=card.layer if card else None,
         tokens=card.tokens if card else None,
-        remarks=(*assumed, *assumptions, *_output_remarks(model, shape)),
+        remarks=(*assumed, *assumptions, *outputs, *taken),
+        traced=traced,
     )
 
 
-def _output_remarks(model: keras.Model, input_shape: tuple[int, int, int]) -> list[str]:
+def _opened(path: Path, card: ModelCard | None, overrides: Overrides) -> keras.Model:
+    choice = Choice(overrides.signature, overrides.model_input, overrides.model_output)
+    size = overrides.input_size or (card.input.size if card else None)
+    return open_model(path, unsafe_lambda=overrides.unsafe_lambda, imports=overrides.imports, choice=choice, size=size)
+
+
+def _with_output(model: keras.Model, overrides: Overrides) -> keras.Model:
+    for flag, value in (("--signature", overrides.signature), ("--model-input", overrides.model_input)):
+        if value is not None:
+            raise UsageError(f"{flag} goes with a SavedModel or another graph of TensorFlow, not with a Keras model")
+    return with_output(model, overrides.model_output)
+
+
+def _input_of(graph: GraphDescription | None) -> InputCard | None:
+    """Return how a graph's file says its input is prepared, if it does."""
+    return InputCard(mean=graph.mean, std=graph.std) if graph and graph.mean and graph.std else None
+
+
+def _labels(
+    found: ModelSource, overrides: Overrides, card: ModelCard | None, classes: int | None
+) -> tuple[Labels, list[str]]:
+    named = overrides.labels or (card.labels if card else None)
+    if named is not None:
+        return read_labels(named), []
+    if not found.labels_beside or found.labels is None:
+        return Labels(), []
+    labels, where = read_labels(found.labels), shown(found.labels)
+    if len(labels.entries) != classes:
+        reason = f"it names {len(labels.entries)} classes and the model has {classes}"
+        return Labels(), [f"class names: {where} is left out, as {reason} (--labels names another file)"]
+    return labels, [f"class names: taking {where} (--labels says otherwise)"]
+
+
+def _outputs(model: keras.Model, input_shape: tuple[int, int, int]) -> tuple[int | None, list[str]]:
+    """Return how many classes a model has, and the remark on which of its outputs is taken."""
     outputs = getattr(model, "outputs", None)
     if outputs is None:
         try:
             outputs = model.compute_output_spec(keras.KerasTensor((1, *input_shape)))
         except Exception as error:
-            raise ModelError(f"the model does not take an image of shape {input_shape}: {first_line(error)}") from error
-    name, _ = choose_output(model, outputs)
+            raise ModelError(f"the model does not take an image of shape {input_shape}: {reason_of(error)}") from error
+    name, scores = choose_output(model, outputs)
+    units = classes_of(scores)
+    classes = 2 if units == 1 else units
     count = len(keras.tree.flatten(outputs))
-    return [] if count == 1 else [f"the model has {count} outputs: taking '{name}', the only row of scores"]
+    return classes, [] if count == 1 else [f"the model has {count} outputs: taking '{name}', the only row of scores"]

@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from cam_cli.errors import ModelError
-from cam_cli.models.calls import run_model, trace, walk
+from cam_cli.graph.trace import run_model, trace, walk
 from cam_cli.quiet import native_chatter_silenced
-from cam_cli.text import first_line
+from cam_cli.text import reason_of
 
 
 def randomised(model: keras.Model, input_shape: tuple[int, int, int], seed: int) -> Iterator[tuple[str, keras.Model]]:
@@ -76,7 +76,7 @@ def _copied(model: keras.Model, input_shape: tuple[int, int, int]) -> keras.Mode
             copied.name = own.name
     except Exception as error:
         raise ModelError(
-            f"the model cannot be copied, which randomising its weights needs ({first_line(error)}); leave the sanity check out"
+            f"the model cannot be copied, which randomising its weights needs ({reason_of(error)}); leave the sanity check out"
         ) from error
     return copy
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from cam_cli.errors import ModelError
 from cam_cli.models.bundled import bundled_models, choose_bundled
 from cam_cli.models.card import ModelCard, read_card
+from cam_cli.models.labels import labels_beside
 
 IMAGENET = "imagenet1k.csv"
 
@@ -18,7 +19,8 @@ class ModelSource:
 
     chosen: the name or path of the model. named: the user named it; False for the default. path: its file or folder; None if
     there is none, as for the networks of keras.applications. sha256: of the file. labels: the file of class names, if any.
-    weights: a weights file apart from the model.
+    weights: a weights file apart from the model. labels_beside: nobody names the labels, they were found beside the model or in
+    it; they count if there is one for each class.
     """
 
     chosen: str
@@ -28,6 +30,7 @@ class ModelSource:
     card: ModelCard | None
     labels: Path | None
     weights: Path | None
+    labels_beside: bool = False
 
     def identity(self) -> dict[str, str | None]:
         """Return the digests of all files that decide which model is loaded."""
@@ -62,7 +65,9 @@ def find_source(
         raise ModelError(
             f"'{path}' is not the file its card describes: its sha256 is {digest}, {card_file.name} says {card.sha256}"
         )
-    return ModelSource(chosen, bool(name), path, digest, card, labels or (card.labels if card else None), weights)
+    named = labels or (card.labels if card else None)
+    beside = None if named else labels_beside(path)
+    return ModelSource(chosen, bool(name), path, digest, card, named or beside, weights, beside is not None)
 
 
 def imagenet_labels() -> Path:

@@ -10,7 +10,6 @@ from PIL import Image
 
 from cam_cli.decoding.image import DecodedImage, DecodeSettings
 from cam_cli.decoding.pool import DecoderPool
-from cam_cli.images.fit import Preprocessing
 from cam_cli.render.encode import read_picture
 from cam_cli.render.sheet import Cell, contact_sheet
 from cam_cli.results.manifest import MapRow, Row
@@ -45,7 +44,7 @@ def write_sheet(
     several_layers = len({layer for _, layer, _, _ in columns}) > 1
     titles = ["image", *(_title(key, with_layer=several_layers) for key in columns)]
     paths = [root / from_printable(row["path"]) for row in rows]
-    settings = DecodeSettings((_CELL, _CELL), Preprocessing(), _CELL, max_pixels)
+    settings = DecodeSettings((_CELL, _CELL), None, _CELL, max_pixels)
     known = (row["sha256"] if row["status"] == "failed" else None for row in rows)
     jobs = zip(rows, paths, known, strict=True)
     decoded = [result.image for _, result in decoders.decode(jobs, settings, ahead=_AHEAD)]

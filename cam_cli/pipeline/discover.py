@@ -1,6 +1,7 @@
 """Where a run looks for images: what the person named, resolved and checked before anything is started."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +11,7 @@ from pathlib import Path
 from cam_cli.config import RunConfig
 from cam_cli.errors import NoImagesError, SmoothcamError, UsageError
 from cam_cli.images.find import ImageFile, common_root, find_images
-from cam_cli.images.formats import IMAGE_EXTENSIONS
+from cam_cli.images.formats import endings_left_out, endings_read, left_out_text
 from cam_cli.images.globs import is_glob
 from cam_cli.images.lists import listed
 from cam_cli.images.tree import FileTree, LocalTree, StoreTree
@@ -35,7 +36,7 @@ class Discovery:
     @property
     def extensions(self) -> Collection[str]:
         """Endings of the files that are taken from folders."""
-        return self.config.ext or IMAGE_EXTENSIONS
+        return self.config.ext or endings_read()
 
     @property
     def repeatable(self) -> bool:
@@ -46,10 +47,18 @@ class Discovery:
             return False
         return all(source != STDIN and source.is_file() for source in self.lists)
 
-    def images(self, on_error: Callable[[Location, OSError], None]) -> Iterator[ImageFile]:
-        """Yield the images, each folder's as it is reached; call `on_error` with each folder that cannot be listed.
+    def images(
+        self, on_error: Callable[[Location, OSError], None], on_left_out: Callable[[str], None] = lambda _: None
+    ) -> Iterator[ImageFile]:
+        """Yield the images, each folder's as it is reached.
 
-        Raises UsageError for a path outside the root, or a list that cannot be read.
+        Args:
+            on_error: called with each folder that cannot be listed.
+            on_left_out: called with the ending of each file that looks like an image and is left out of a folder, unless the
+                user has said which endings to take.
+
+        Raises:
+            UsageError: a path outside the root, or a list that cannot be read.
         """
         return find_images(
             self.paths,
@@ -64,12 +73,19 @@ class Discovery:
             prune=(self.config.output,),
             prune_if=partial(is_run_folder, self.tree),
             on_error=on_error,
+            lookalikes=() if self.config.ext else endings_left_out(),
+            on_left_out=on_left_out,
         )
 
-    def some_images(self, on_error: Callable[[Location, OSError], None]) -> Iterator[ImageFile]:
+    def some_images(self, on_error: Callable[[Location, OSError], None], left_out: Counter[str]) -> Iterator[ImageFile]:
         """Yield the images as `images` does, but look for the first at once: an empty folder should not cost a model's loading.
 
-        Raises NoImagesError if there is none, and no folder that could not be listed either.
+        Args:
+            on_error: as for `images`.
+            left_out: gets the number of files that look like images and are left out, by ending, as the images are yielded.
+
+        Raises:
+            NoImagesError: there is none, and no folder that could not be listed either.
         """
         trouble = False
 
@@ -78,11 +94,17 @@ class Discovery:
             trouble = True
             on_error(path, error)
 
-        images = self.images(noticed)
+        def note(ending: str) -> None:
+            left_out[ending] += 1
+
+        images = self.images(noticed, note)
         first = next(images, None)
         if first is None and not trouble:
             named = ", ".join(f"'{printable(path)}'" for path in (*self.paths, *self.lists))
-            raise NoImagesError(f"no images in {named} (looking for {', '.join(sorted(self.extensions))} files)")
+            besides = f"; {left_out_text(left_out)}" if left_out else ""
+            raise NoImagesError(
+                f"no images in {named} (looking for {', '.join(sorted(self.extensions))} files){besides}"
+            )
         return chain([first] if first else [], images)
 
 

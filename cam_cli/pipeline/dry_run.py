@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cam_cli.config import RunConfig
+from cam_cli.images.formats import left_out_text
 from cam_cli.pipeline.discover import discovery_for
 from cam_cli.pipeline.resume import FAILED, TOUCHED, Resume, Verdict
 from cam_cli.plan.plan import PlanInputs, plan_from
@@ -31,10 +32,11 @@ class Planned:
 def dry_run(paths: Sequence[Location], config: RunConfig, reporter: Reporter) -> Iterator[Planned]:
     """Yield what `explain_run` would do, in the order of the run, and report the totals at the end; raises the same errors."""
     counts: Counter[str] = Counter()
+    left_out: Counter[str] = Counter()
     shard = Shard.parse(config.shard)
     discovery = discovery_for(paths, config)
     images = discovery.some_images(
-        lambda path, error: reporter.warn(f"{printable(path)}: folder skipped: {error.strerror}")
+        lambda path, error: reporter.warn(f"{printable(path)}: folder skipped: {error.strerror}"), left_out
     )
     store = result_store_at(config.output, shard)
     store.check()
@@ -51,6 +53,8 @@ def dry_run(paths: Sequence[Location], config: RunConfig, reporter: Reporter) ->
             planned = Planned(path, "collide", obstacle) if obstacle else _planned(path, verdict)
             counts[planned.action] += 1
             yield planned
+    if left_out:
+        reporter.say(left_out_text(left_out))
     words = {"check": "to check", "skip": "to skip", "collide": "in the way of other files"}
     words["other shards"] = "left to other shards"
     parts = [

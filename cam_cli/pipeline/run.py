@@ -17,6 +17,7 @@ from cam_cli.errors import SmoothcamError
 from cam_cli.executors.executor import Executor
 from cam_cli.executors.local import LocalExecutor
 from cam_cli.executors.ray.cluster import check_installed
+from cam_cli.images.formats import left_out_text
 from cam_cli.interruption import Interruption
 from cam_cli.machine import cores
 from cam_cli.pipeline.contact_sheet import write_sheet
@@ -64,14 +65,16 @@ def explain_run(
         stats.unreadable_folders += 1
         reporter.warn(f"{printable(path)}: folder skipped: {error.strerror}")
 
-    images = discovery.some_images(on_unreadable)
+    images = discovery.some_images(on_unreadable, stats.left_out)
     store = result_store_at(config.output, shard)
     with ExitStack() as stack:
         in_use = f"'{printable(config.output)}' is in use; waiting up to {config.lock_wait:g} s"
         stack.enter_context(store.open_for_writing(config.lock_wait, lambda: reporter.say(in_use)))
         last_run = store.last_run()
         inputs = PlanInputs.of(config, discovery.root)
-        decoders = stack.enter_context(DecoderPool(config.workers or decoders_for(cores()), config.image_timeout))
+        decoders = stack.enter_context(
+            DecoderPool(config.workers or decoders_for(cores()), config.image_timeout, interruption.deferred)
+        )
         executor = stack.enter_context(_executor(inputs, store, decoders, reporter, interruption))
         known = plan_from(last_run, inputs)
 
@@ -120,15 +123,21 @@ def explain_run(
             loop.run(images)
             state = "finished"
         finally:
-            tell = reporter.warn if stats.exit_code else reporter.say  # cron mails only what a quiet run says
-            tell(f"{stats.summary(time.monotonic() - started)}; see {printable(config.output)}/")
-            with store.writing():
-                rows.sync()
-            ended = {"state": state, "finished": _now(), "totals": stats.totals()}
-            store.write_run_record(record.model_copy(update=ended))
-        if config.sheet:
-            root, rows_shown = discovery.root, stats.first_rows
-            reporter.say(write_sheet(store, root, rows_shown, stats.images, decoders, config.max_pixels))
+            seconds = time.monotonic() - started
+            try:
+                with store.writing():
+                    rows.sync()
+                ended = {"state": state, "finished": _now(), "totals": stats.totals()}
+                store.write_run_record(record.model_copy(update=ended))
+                if config.sheet and state == "finished":
+                    root, rows_shown = discovery.root, stats.first_rows
+                    reporter.say(write_sheet(store, root, rows_shown, stats.images, decoders, config.max_pixels))
+            finally:
+                reporter.finish()
+                if stats.left_out:
+                    reporter.say(left_out_text(stats.left_out))
+                tell = reporter.warn if stats.exit_code else reporter.say  # cron mails only what a quiet run says
+                tell(f"{stats.summary(seconds)}; see {printable(config.output)}/")
     return stats
 
 

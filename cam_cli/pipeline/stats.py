@@ -1,5 +1,6 @@
 """The count of what became of the images; it is what the command's exit code and last lines are made from."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from cam_cli.errors import ExitCode
@@ -12,7 +13,10 @@ MOST_ROWS = 60
 
 @dataclass
 class Stats:
-    """Counts of one run, added to as it goes on; `failed_before` is the part of `failed` that was not tried again."""
+    """Counts of one run, added to as it goes on; `failed_before` is the part of `failed` that was not tried again.
+
+    left_out: files that look like images and are left out of folders, by ending.
+    """
 
     explained: int = 0
     skipped: int = 0
@@ -23,6 +27,7 @@ class Stats:
     blank_maps: int = 0
     nonfinite_maps: int = 0
     unreadable_folders: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
     _first: dict[str, Row | None] = field(default_factory=dict)
 
     @property

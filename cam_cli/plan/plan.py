@@ -20,31 +20,42 @@ from cam_cli.storage.location import Location
 
 @dataclass(frozen=True)
 class PlanInputs:
-    """Everything that a plan follows from, the model's files hashed; the same key gives the same plan."""
+    """Everything that a plan follows from.
+
+    source: the files of the model, hashed. key: a digest of the settings, these files and the versions; the same key gives
+    the same plan. network_key: a digest of the network as it is opened, and of the versions, without settings such as the
+    seed; the same key gives the same graph of a pass.
+    """
 
     config: RunConfig
     root: Location
     source: ModelSource
     key: str
+    network_key: str
 
     @classmethod
     def of(cls, config: RunConfig, root: Location) -> PlanInputs:
         """Find and hash the files of the model that the settings name; raises UsageError, ModelError or ConfigError."""
         source = find_source(config.model, config.layers, config.labels, config.weights)
-        parts: dict[str, Any] = {
-            "settings": config.result_settings(),
-            "unsafe_lambda": config.unsafe_lambda,
-            "source": source.identity(),
-            "versions": versions(),
-            "engine": ENGINE_VERSION,
-        }
+        identity = source.identity()
+        code = {"unsafe_lambda": config.unsafe_lambda, "versions": versions(), "engine": ENGINE_VERSION}
+        parts: dict[str, Any] = {"settings": config.result_settings(), "source": identity, **code}
         if config.precision == "auto":
             parts["machine"] = processor()  # which decides on the precision
-        return cls(config, root, source, hashlib.sha256(to_json(parts).encode()).hexdigest())
+        opened = {key: value for key, value in config.model_settings().items() if key not in ("labels", "weights")}
+        network = {
+            "model": identity["model"] or identity["chosen"],
+            "weights": identity["weights"],
+            "card": source.card.model_dump_json(exclude={"labels"}) if source.card else None,
+            "settings": opened,
+            **code,
+        }
+        return cls(config, root, source, _digest(parts), _digest(network))
 
-    def labels(self) -> Labels:
-        """Read the class names of the model; raises UsageError if their file cannot be read."""
-        return read_labels(self.source.labels) if self.source.labels else Labels()
+    def labels(self, classes: int) -> Labels:
+        """Read the names of a model's classes; raises UsageError if their file cannot be read."""
+        found = read_labels(self.source.labels) if self.source.labels else Labels()
+        return Labels() if self.source.labels_beside and len(found.entries) != classes else found
 
 
 @dataclass(frozen=True)
@@ -100,7 +111,7 @@ def plan_from(last_run: RunRecord | None, inputs: PlanInputs) -> Plan | None:
     if last_run is None or last_run.plan is None or last_run.model is None or last_run.plan.key != inputs.key:
         return None
     classes = last_run.plan.classes
-    targets = targets_for(inputs, inputs.labels(), classes)
+    targets = targets_for(inputs, inputs.labels(classes), classes)
     return Plan(inputs.key, last_run.model, classes, last_run.settings, last_run.plan.remarks, targets)
 
 
@@ -109,7 +120,10 @@ def targets_for(inputs: PlanInputs, labels: Labels, classes: int) -> Targets:
     return read_targets(inputs.config.targets, inputs.config.targets_from, labels, classes, inputs.root)
 
 
+def _digest(parts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(to_json(parts).encode()).hexdigest()
+
+
 def digest_of(model_sha256: str, settings: Mapping[str, Any]) -> str:
     """Return one sha256 over a model, the settings in any order, and the version of the engine."""
-    parts = {"model": model_sha256, "settings": dict(settings), "engine": ENGINE_VERSION}
-    return hashlib.sha256(to_json(parts).encode()).hexdigest()
+    return _digest({"model": model_sha256, "settings": dict(settings), "engine": ENGINE_VERSION})

@@ -11,23 +11,29 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from cam_cli.config import RunConfig
-from cam_cli.engine.analysis import ModelAnalysis, analyse
-from cam_cli.engine.explain import Explainer, Request, Subject
+from cam_cli.engine.analysis import Link, ModelAnalysis, analyse
+from cam_cli.engine.explain import Explainer
 from cam_cli.engine.head import Head
+from cam_cli.engine.request import Request, Subject
 from cam_cli.engine.selection import Selection
 from cam_cli.engine.tracing import Noise
 from cam_cli.engine.trial import try_bfloat16
-from cam_cli.errors import UsageError
+from cam_cli.engine.verification import verify_predictions
+from cam_cli.errors import ModelError, UsageError
+from cam_cli.graph.layers import LayerInfo, choose_layer, choose_scales, describe_layers, find_layer
+from cam_cli.graph.operations import random_operations
+from cam_cli.graph.scaling import fitted_images
+from cam_cli.graph.trace import Trace, is_random_outside_predict
 from cam_cli.images.fit import Preprocessing, fit
 from cam_cli.images.natural_noise import natural_noise
 from cam_cli.methods import METHODS, families
-from cam_cli.models.calls import Trace, trace
+from cam_cli.models.inputs import contradictions, input_scaling, traced_within_memory
 from cam_cli.models.labels import Labels
-from cam_cli.models.layers import LayerInfo, choose_layer, choose_scales, describe_layers, find_layer
 from cam_cli.models.load import Network, Overrides, load_network
 from cam_cli.plan.cache import NO_CACHE, Cache
 from cam_cli.plan.plan import Plan, PlanInputs, targets_for
 from cam_cli.results.manifest import ModelRecord
+from cam_cli.window import WHOLE
 
 MOST_AUTO_SAMPLES = 200
 """With `nsamples: auto`, the noise stops here even if the tolerance is not met; the manifest has the error that remains."""
@@ -88,7 +94,8 @@ def resolve(inputs: PlanInputs, cache: Cache = NO_CACHE) -> Resolved:
     known = cache.load("plan")
     if known is not None:
         with suppress(ValidationError):
-            return resolved(_DECIDED.validate_json(known), inputs.labels())
+            decided = _DECIDED.validate_json(known)
+            return resolved(decided, inputs.labels(decided.analysis.classes))
     network = load()
     decided = _decide(network, config)
     result = resolved(decided, network.labels)
@@ -100,11 +107,13 @@ def resolve(inputs: PlanInputs, cache: Cache = NO_CACHE) -> Resolved:
 
 
 def _decide(network: Network, config: RunConfig) -> _Decided:
-    traced = trace(network.model, network.input_shape)
+    traced = network.traced or traced_within_memory(network.model, network.input_shape)
     infos = describe_layers(traced, network.tokens)
     paths, remarks = _layers(network, config, traced, infos)
     scales = choose_scales(infos) if "two layers" in families(config.methods) else None
     analysis = analyse(traced, paths, scales, network.tokens)
+    if is_random_outside_predict(network.model):
+        analysis = replace(analysis, random=True)
     if network.labels.entries and len(network.labels.entries) != analysis.classes:
         count = len(network.labels.entries)
         raise UsageError(f"there are {count} class names and the model has {analysis.classes} classes; they must match")
@@ -114,14 +123,49 @@ def _decide(network: Network, config: RunConfig) -> _Decided:
         "layers": paths,
         "labels": network.labels.digest(),
         "input": {"size": list(network.input_shape[:2]), **asdict(network.preprocessing)},
+        **_found_since_0_1(analysis),
     }
     return _Decided(
         analysis,
-        ModelRecord(name=network.name, sha256=network.sha256, input_size=network.input_shape[:2]),
+        ModelRecord(
+            name=network.name, sha256=network.sha256, input_size=network.input_shape[:2], score=analysis.link.score
+        ),
         settings,
         network.preprocessing,
-        (*network.remarks, *remarks, *_noise_remarks(config, analysis)),
+        (*network.remarks, *remarks, *_checked(network, config, traced, analysis), *_noise_remarks(config, analysis)),
     )
+
+
+def _checked(network: Network, config: RunConfig, traced: Trace, analysis: ModelAnalysis) -> list[str]:
+    """Check what was found against the model itself, and return what the user should know of it.
+
+    Raises:
+        ModelError: the scores that are explained do not lead to what the model predicts.
+    """
+    settled_by_graph = network.traced is not None and not (config.mean or config.std)
+    remarks = [] if settled_by_graph else contradictions(input_scaling(network.model, traced), network.preprocessing)
+    if analysis.link is Link.LOG_PROBABILITY:
+        remarks.append(
+            "no logit gives the model's output: the score is the logarithm of the probability it gives itself"
+        )
+    if random_operations(traced.output):
+        remarks.append("the model draws random numbers when it predicts: one draw of its randomness is explained")
+    else:
+        if analysis.random:
+            remarks.append(
+                "the model has dropout or noise with training=True: one draw of its randomness is explained, the one without "
+                "it, as model.predict leaves it out"
+            )
+        images = fitted_images(network.input_shape, network.preprocessing)
+        verify_predictions(network.model, traced, analysis.link, images)
+    return remarks
+
+
+def _found_since_0_1(analysis: ModelAnalysis) -> dict[str, Any]:
+    """Return what version 0.1 did not find out and took otherwise; results of such networks are made anew."""
+    windows = {path: asdict(grid.window) for path, grid in analysis.grids.items() if grid.window != WHOLE}
+    found: dict[str, Any] = {"windows": windows} if windows else {}
+    return found | ({"score": analysis.link.score} if analysis.link is Link.LOG_PROBABILITY else {})
 
 
 def _with_precision(decided: _Decided, config: RunConfig, resolved: Resolved) -> _Decided:
@@ -131,8 +175,10 @@ def _with_precision(decided: _Decided, config: RunConfig, resolved: Resolved) ->
     def build(precision: str) -> Explainer:
         return Explainer(resolved.open_model, decided.analysis, request_of(config), count, precision=precision)
 
-    rows, columns, _ = decided.analysis.input_shape
-    inputs = (fit(image, (rows, columns), decided.preprocessing)[0] for image in natural_noise(rows, columns))
+    rows, columns, channels = decided.analysis.input_shape
+    how = decided.preprocessing
+    images = natural_noise(rows, columns, channels if how.channels == "bands" else 3)
+    inputs = (fit(image, (rows, columns), how, channels)[0] for image in images)
     ranks = tuple(range(-1, -count - 1, -1))
     trial = try_bfloat16(build, [Subject(x, str(number), ranks) for number, x in enumerate(inputs)])
     remark = (
@@ -172,16 +218,27 @@ def _layers(
 ) -> tuple[list[str], list[str]]:
     paths: list[str] = []
     remarks = []
+    by_layer = any(METHODS[name].needs_layer for name in config.methods)
     for name in config.layers:
         if name == "auto":
-            name = network.default_layer or choose_layer(infos).path
-            remarks.append(f"layer auto: taking {name}")
+            try:
+                name = network.default_layer or choose_layer(infos).path
+            except ModelError:
+                if by_layer:
+                    raise
+                continue
+            remarks.append(f"layer auto: taking {name}{_of_a_part(name, infos)}")
         paths.append(find_layer(traced.layers, name))
     for info in infos:
         if info.path in paths and info.signed:
             advice = f"; '{info.better}', the activation after it, is the better choice" if info.better else ""
             remarks.append(f"layer '{info.path}' has values of both signs, where Grad-CAM++ is unstable{advice}")
     return list(dict.fromkeys(paths)), remarks
+
+
+def _of_a_part(name: str, infos: Sequence[LayerInfo]) -> str:
+    whole = not any(info.path == name and not info.bottleneck for info in infos)
+    return "" if whole else ", which sees only a part: no layer has all information about the image"
 
 
 def _noise_remarks(config: RunConfig, analysis: ModelAnalysis) -> list[str]:

@@ -16,7 +16,7 @@ from PIL import Image
 from cam_cli.decoding.image import Decoded, DecodeSettings
 from cam_cli.decoding.pool import DecoderPool
 from cam_cli.evaluate.records import Evaluation, finite
-from cam_cli.images.fit import Preprocessing, input_box
+from cam_cli.images.fit import input_box
 from cam_cli.methods import drawing_of
 from cam_cli.metrics.signals import NOISE_METRICS
 from cam_cli.metrics.table import METRICS, SUSPICIOUS
@@ -64,7 +64,7 @@ class Gathering:
     def entries(self, decoders: DecoderPool, max_pixels: int, on_image: Callable[[], None]) -> Iterator[Entry]:
         """Yield the images in the order of their paths, decoded up to `max_pixels`; call `on_image` after each."""
         half = max(1, self._detail.side // 2)
-        how = DecodeSettings((half, half), Preprocessing(), self._detail.side, max_pixels)
+        how = DecodeSettings((half, half), None, self._detail.side, max_pixels)
         for image, decoded in decoders.decode((image.decode_job for image in self._run.images()), how):
             self.shown += 1
             yield self._entry(image, decoded)

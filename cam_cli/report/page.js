@@ -396,15 +396,41 @@
     if (stage.over) stage.over.style.opacity = grid ? 0 : at("fade").value / 100;
     if (stage.canvas) stage.canvas.style.opacity = at("fade").value / 100;
   }
-  /** Position an element over cells: from a row and column on, so many of each. */
+  /** Left, top, right and bottom of a map, as shares of the image; `box` is those of the network's input. */
+  function mapBox(map, [left, top, right, bottom]) {
+    const { window } = map;
+    if (!window) return [left, top, right, bottom];
+    const [across, down] = [right - left, bottom - top];
+    return [left + across * window.left, top + down * window.top, left + across * window.right, top + down * window.bottom];
+  }
+  /** Rows and columns of a map as it lies on the image. */
+  const lyingGrid = (map) => (map.window && map.window.transposed ? [map.grid[1], map.grid[0]] : map.grid);
+  function flipped(map, [row, column], rowCount, columnCount) {
+    const [rows, columns] = lyingGrid(map);
+    const { upside_down: upsideDown, mirrored } = map.window || {};
+    return [upsideDown ? rows - row - rowCount : row, mirrored ? columns - column - columnCount : column];
+  }
+  /** Where a neuron of the grid lies on the image, as row and column there; `neuronAt` is the inverse. */
+  function lyingAt(map, row, column) {
+    return flipped(map, map.window && map.window.transposed ? [column, row] : [row, column], 1, 1);
+  }
+  function neuronAt(map, row, column) {
+    const found = flipped(map, [row, column], 1, 1);
+    return map.window && map.window.transposed ? [found[1], found[0]] : found;
+  }
+  /** Position an element over cells: from a row and column of the grid on, so many of each. */
   function overCells(element, row, column, rowCount, columnCount) {
-    const [left, top, right, bottom] = stage.detail.box;
-    const [gridRows, gridColumns] = stage.map.grid;
+    const { map, detail } = stage;
+    const [left, top, right, bottom] = mapBox(map, detail.box);
+    const [gridRows, gridColumns] = lyingGrid(map);
+    const swapped = map.window && map.window.transposed;
+    const [high, wide] = swapped ? [columnCount, rowCount] : [rowCount, columnCount];
+    const [first, start] = flipped(map, swapped ? [column, row] : [row, column], high, wide);
     const percentOf = (share) => `${100 * share}%`;
-    element.style.left = percentOf(left + ((right - left) * column) / gridColumns);
-    element.style.top = percentOf(top + ((bottom - top) * row) / gridRows);
-    element.style.width = percentOf(((right - left) * columnCount) / gridColumns);
-    element.style.height = percentOf(((bottom - top) * rowCount) / gridRows);
+    element.style.left = percentOf(left + ((right - left) * start) / gridColumns);
+    element.style.top = percentOf(top + ((bottom - top) * first) / gridRows);
+    element.style.width = percentOf(((right - left) * wide) / gridColumns);
+    element.style.height = percentOf(((bottom - top) * high) / gridRows);
     return element;
   }
   function decodeCells(map) {
@@ -418,14 +444,15 @@
     });
   }
   function drawCells(map, cells) {
-    const [height, width] = map.grid;
+    const [height, width] = lyingGrid(map);
     const canvas = make("canvas", { width, height, "aria-hidden": "true" });
     const image = new ImageData(width, height);
     const { floor, ceiling, power } = map.cells;
     cells.forEach((held, i) => {
       const share = Number.isNaN(held) || ceiling <= floor ? 0 : Math.min(1, Math.max(0, (held - floor) / (ceiling - floor))) ** power;
       const colour = Number.isNaN(held) ? [255, 0, 200, 255] : [30 + 225 * share, 20 + 190 * share ** 2, 60 + 60 * share * (1 - share), 235];
-      image.data.set(colour, 4 * i);
+      const [row, column] = lyingAt(map, Math.floor(i / map.grid[1]), i % map.grid[1]);
+      image.data.set(colour, 4 * (row * width + column));
     });
     canvas.getContext("2d").putImageData(image, 0, 0);
     return canvas;
@@ -451,13 +478,14 @@
   function follow(event) {
     if (!stage.map || !stage.detail.box) return;
     const area = at("stage").getBoundingClientRect();
-    const [left, top, right, bottom] = stage.detail.box;
+    const [left, top, right, bottom] = mapBox(stage.map, stage.detail.box);
+    const [gridRows, gridColumns] = lyingGrid(stage.map);
     const across = ((event.clientX - area.left) / area.width - left) / (right - left);
     const down = ((event.clientY - area.top) / area.height - top) / (bottom - top);
     if (across < 0 || across >= 1 || down < 0 || down >= 1) {
       stage.cursor.hidden = true;
       at("neuron").textContent = "The network did not look here.";
-    } else pointAt(Math.floor(down * stage.map.grid[0]), Math.floor(across * stage.map.grid[1]));
+    } else pointAt(...neuronAt(stage.map, Math.floor(down * gridRows), Math.floor(across * gridColumns)));
   }
   const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
   function step(event) {
@@ -465,11 +493,12 @@
     if (!by || !stage.map || !stage.detail.box) return;
     event.preventDefault();
     event.stopPropagation();
-    const [gridRows, gridColumns] = stage.map.grid;
+    const [gridRows, gridColumns] = lyingGrid(stage.map);
     const peak = stage.cells ? stage.cells.reduce((best, held, i) => (held > stage.cells[best] ? i : best), 0) : 0;
-    const [row, column] = stage.cell || [Math.floor(peak / gridColumns), peak % gridColumns];
+    const [row, column] = lyingAt(stage.map, ...(stage.cell || [Math.floor(peak / stage.map.grid[1]), peak % stage.map.grid[1]]));
     const [down, across] = stage.cell ? by : [0, 0];
-    pointAt(Math.min(gridRows - 1, Math.max(0, row + down)), Math.min(gridColumns - 1, Math.max(0, column + across)));
+    const next = [Math.min(gridRows - 1, Math.max(0, row + down)), Math.min(gridColumns - 1, Math.max(0, column + across))];
+    pointAt(...neuronAt(stage.map, ...next));
   }
   function showFacts(row, detail, map, measures) {
     const section = (title, ...content) => make("section", {}, make("h3", {}, title), ...content);

@@ -65,7 +65,8 @@ def map_thumbnail(image: ImageResult, record: MapRecord, pixels: NDArray[np.uint
         return None
     settings = image.manifest.settings
     try:
-        upsampled = image.upsampled(drawn(values, drawing_of(record.method)), (pixels.shape[1], pixels.shape[0]))
+        size = (pixels.shape[1], pixels.shape[0])
+        upsampled = image.upsampled(drawn(values, drawing_of(record.method)), record, size)
         return thumbnail(overlay(pixels, upsampled, settings["colormap"], settings["opacity"]), side)
     except (ArithmeticError, LookupError, TypeError, ValueError):  # settings and maps from anywhere
         return None

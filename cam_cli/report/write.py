@@ -8,7 +8,7 @@ from typing import Any
 from cam_cli.decoding.pool import DecoderPool
 from cam_cli.errors import SmoothcamError, UsageError
 from cam_cli.evaluate.records import read_evaluation
-from cam_cli.images.decode import MAX_PIXELS
+from cam_cli.images.image import MAX_PIXELS
 from cam_cli.report.gather import Gathering
 from cam_cli.report.page import MARK, write_page
 from cam_cli.report.thumbnails import detail_for

@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 
 from cam_cli.results.files import to_json, write_new
 from cam_cli.results.layout import MANIFEST
+from cam_cli.window import Window
 
 ENGINE_VERSION = 3
 """Raised whenever the same settings give other numbers; part of the fingerprint."""
@@ -53,6 +54,9 @@ class ModelRecord(_Record):
     name: str
     sha256: str
     input_size: tuple[int, int] = Field(description="rows, columns")
+    score: Literal["logit", "log probability"] = Field(
+        "logit", description="what is differentiated: the logit, or the logarithm of the output where no logit gives it"
+    )
 
 
 class TargetRecord(_Record):
@@ -67,7 +71,7 @@ class Prediction(TargetRecord):
     """One of the classes the network finds most likely."""
 
     probability: float
-    logit: float
+    logit: float = Field(description="the score: the logit, or the log probability where model.score says so")
 
 
 class SelectionRecord(_Record):
@@ -107,6 +111,9 @@ class MapRecord(_Record):
     selection: SelectionRecord
     state: Literal["ok", "blank", "nonfinite"]
     grid: tuple[int, int] = Field(description="rows, columns")
+    window: Window | None = Field(
+        None, description="the part of the network's input that the grid covers; null: all of it, as it is"
+    )
     min: float | None
     max: float | None
     derivatives: Literal["exact", "approximate"] = Field(

@@ -22,6 +22,7 @@ from cam_cli.results.shard import Shard
 from cam_cli.results.stores import result_store_at
 from cam_cli.storage.location import Location, location
 from cam_cli.text import from_printable
+from cam_cli.window import WHOLE
 
 Array = NDArray[np.float32]
 
@@ -67,12 +68,15 @@ class ImageResult:
             return None
         return np.asarray(values, np.float32) if values.shape == record.grid else None
 
-    def upsampled(self, values: Array, size: tuple[int, int] | None = None) -> Array:
-        """Return a map at width and height `size`, by default the image's, (height, width) float32; NaN outside the input."""
+    def upsampled(self, values: Array, record: MapRecord, size: tuple[int, int] | None = None) -> Array:
+        """Return the values (h, w) of a map at the width and height of `size`, by default the image's own.
+
+        The result is (height, width) float32. It is NaN where the network did not look.
+        """
         (width, height), rows_columns = self.size, self.manifest.model.input_size
         box = input_box(width, height, rows_columns, self.preprocessing)
         columns, rows = size or self.size
-        return upsample(values, box.scaled(columns / width, rows / height), (columns, rows))
+        return upsample(values, box.scaled(columns / width, rows / height), (columns, rows), record.window or WHOLE)
 
 
 class RunReader:
@@ -96,7 +100,10 @@ class RunReader:
         if not record.root:
             raise UsageError(f"'{folder / run_file(shard)}' cannot be read; run `smoothcam explain` again")
         self.record = record
-        self.root = location(record.root)
+        try:
+            self.root = location(record.root)
+        except ValueError as error:
+            raise UsageError(f"'{folder / run_file(shard)}' names a root that {error}") from None
 
     def images(self) -> Iterator[ImageResult]:
         """Yield all images in the order of their paths, but none whose manifest is unreadable or outside the run."""

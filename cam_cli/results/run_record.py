@@ -43,7 +43,8 @@ class Totals(_Record):
     """What became of the images of a run.
 
     outside_shard: images that belong to other shards. skipped: finished before. maps, blank_maps, nonfinite_maps: of all images
-    that are not failed. unreadable_folders: folders that could not be listed.
+    that are not failed. unreadable_folders: folders that could not be listed. left_out: files that look like images and were
+    left out of folders, by ending.
     """
 
     images: int = 0
@@ -52,6 +53,7 @@ class Totals(_Record):
     skipped: int = 0
     failed: int = 0
     unreadable_folders: int = 0
+    left_out: dict[str, int] = {}
     maps: int = 0
     blank_maps: int = 0
     nonfinite_maps: int = 0

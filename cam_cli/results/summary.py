@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar, get_args
 
 from cam_cli.errors import ExitCode, UsageError
+from cam_cli.images.formats import left_out_text
 from cam_cli.results.index import Index
 from cam_cli.results.run_record import RunRecord
 from cam_cli.results.shard import Shard
@@ -105,7 +106,7 @@ class Summary:
     ok, failed: images. failures: the most frequent first. maps: by layer and method. classes: the ten most frequent. divisions:
     the current ones first. unreadable_folders: the most that a run could not read, as every shard meets the same ones.
     unreadable_lines: of the index. rows_missing: images that the runs counted and the index does not have, as when an index
-    file was not copied.
+    file was not copied. left_out: files that look like images and that no run took from its folders, by ending.
     """
 
     ok: int
@@ -117,11 +118,17 @@ class Summary:
     unreadable_folders: int
     unreadable_lines: int
     rows_missing: int
+    left_out: dict[str, int]
 
     @property
     def current(self) -> tuple[Division, ...]:
         """How the folders were last run: one division, unless they hold several datasets or half of two divisions."""
         return tuple(division for division in self.divisions if division.current)
+
+    @property
+    def left_out_text(self) -> str:
+        """What a user is told of `left_out`; empty if there are none."""
+        return left_out_text(self.left_out) if self.left_out else ""
 
     @property
     def complete(self) -> bool:
@@ -181,7 +188,21 @@ def summarize(folders: Sequence[Location]) -> Summary:
         unreadable_folders=max((total.unreadable_folders for total in totals), default=0),
         unreadable_lines=index.skipped_lines,
         rows_missing=max(0, sum(total.images for total in totals) - states.total()),
+        left_out=_left_out(records),
     )
+
+
+def _left_out(records: Sequence[RunRecord]) -> dict[str, int]:
+    """Return the files that were left out, by ending; all shards of a division meet the same ones."""
+    counts: Counter[str] = Counter()
+    of_shards: Counter[str] = Counter()
+    for record in records:
+        found = Counter(record.totals.left_out if record.totals else {})
+        if record.shard is None:
+            counts += found
+        else:
+            of_shards |= found
+    return dict(sorted((counts + of_shards).items()))
 
 
 def _by_frequency(counts: Counter[Kind]) -> list[tuple[Kind, int]]:

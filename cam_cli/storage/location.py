@@ -11,6 +11,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 PROTOCOLS = ("s3", "gs")
 _URL = re.compile(rf"({'|'.join(PROTOCOLS)})://([^/]*)(?:/(.*))?", re.DOTALL)
+_OTHER_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _ODD = re.compile("\\A~|\\A\\.{0,2}\\Z|[\0-\x1f\x7f\udc80-\udcff]|\\?versionId=")
 """Parts of a key that are no file name, and parts of a path that no key should have."""
 
@@ -96,17 +97,28 @@ Location = Path | Url
 def location(text: str | os.PathLike[str]) -> Location:
     """Return the URL that a text such as `s3://bucket/key` or `gs://bucket/key` names; any other text is a path.
 
-    One slash at the end of a URL is no part of its name. Raises ValueError for a URL without a bucket.
+    One slash at the end of a URL is no part of its name. Raises ValueError for one without a bucket, or of an unknown scheme.
     """
     if isinstance(text, Url):
         return text
     match = _URL.fullmatch(os.fspath(text))
     if match is None:
+        if scheme := _OTHER_SCHEME.match(os.fspath(text)):
+            raise ValueError(_not_read(scheme[1].lower()))
         return Path(text)
     protocol, bucket, key = match.groups()
     if not bucket:
         raise ValueError(f"names no bucket: '{protocol}://BUCKET/KEY' is expected")
     return Url(protocol, bucket, key.removesuffix("/") if key else None)
+
+
+def _not_read(scheme: str) -> str:
+    known = " and ".join(f"{protocol}://" for protocol in PROTOCOLS)
+    if scheme in PROTOCOLS:
+        return f"is no URL that is read: write {scheme}:// in lower case"
+    advice = {"http": "fetch it first, as with curl -O URL", "https": "fetch it first, as with curl -O URL"}
+    advice["file"] = "give the path alone"
+    return f"is a URL of the scheme {scheme}, which is not read: {advice.get(scheme, 'copy it here first')}; {known} are read"
 
 
 def quoted(part: str) -> str:

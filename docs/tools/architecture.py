@@ -27,8 +27,11 @@ PACKAGES = {
     "plan": (40, 450, "what a run asks, resolved"),
     "engine": (375, 450, "arrays to maps"),
     "render": (710, 450, "maps to pictures"),
-    "images": (40, 590, "find, decode, fit"),
+    "images": (40, 730, "find, decode, fit"),
     "models": (375, 590, "names to networks"),
+    "model_files": (40, 590, "files to networks"),
+    "graph": (710, 730, "what a traced graph tells"),
+    "frozen_graphs": (375, 730, "graphs of TensorFlow"),
     "storage": (710, 590, "objects of a store"),
 }
 """Left and top corner, and what a package is for."""
@@ -54,14 +57,16 @@ COMMON = (
     "methods",
     "quiet",
     "reporter",
+    "settings",
     "text",
     "version",
+    "window",
     "yaml_source",
 )
 """Modules that many packages use; their arrows would hide the others."""
 
 _WIDTH, _HEIGHT = 250, 76
-_SHEET = (1335, 696)
+_SHEET = (1335, 836)
 _STYLE = """
   text { font: 14px system-ui, sans-serif; fill: #1f2328; } .name { font-weight: 600; font-size: 17px; }
   .package { fill: #f6f8fa; stroke: #8c959f; } .use { stroke: #8c959f; fill: none; } .use-head { fill: #8c959f; }

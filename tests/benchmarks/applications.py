@@ -12,10 +12,11 @@ import keras
 import numpy as np
 
 from cam_cli.engine.analysis import analyse
-from cam_cli.engine.explain import Explainer, Request, Subject
+from cam_cli.engine.explain import Explainer
+from cam_cli.engine.request import Request, Subject
+from cam_cli.graph.layers import choose_layer, choose_scales, describe_layers
+from cam_cli.graph.trace import trace
 from cam_cli.models.applications import applications, load_application
-from cam_cli.models.calls import trace
-from cam_cli.models.layers import choose_layer, choose_scales, describe_layers
 
 
 def row(name: str) -> str:

@@ -32,12 +32,13 @@ with native_chatter_silenced():
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     from cam_cli.engine.analysis import analyse
-    from cam_cli.engine.explain import Explainer, Request, Subject
+    from cam_cli.engine.explain import Explainer
+    from cam_cli.engine.request import Request, Subject
     from cam_cli.engine.selection import Selection
+    from cam_cli.graph.trace import run_model, trace
     from cam_cli.images.decode import decode
     from cam_cli.images.fit import fit
     from cam_cli.models.bundled import bundled_models
-    from cam_cli.models.calls import run_model, trace
     from cam_cli.models.load import load_network
 
 ROOT = Path(__file__).parent.parent.parent

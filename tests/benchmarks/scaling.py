@@ -32,9 +32,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from cam_cli.engine.analysis import analyse
-from cam_cli.engine.explain import Explainer, Request
+from cam_cli.engine.explain import Explainer
+from cam_cli.engine.request import Request
 from cam_cli.engine.selection import Selection
-from cam_cli.models.calls import trace
+from cam_cli.graph.trace import trace
 from cam_cli.models.load import load_network
 
 EFFICIENTNET = ("efficientnet-lite0", "block6a_expand_activation")

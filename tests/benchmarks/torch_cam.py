@@ -65,17 +65,17 @@ def export(target: Path) -> None:
         import keras
         import tensorflow as tf
 
-        from cam_cli.engine.analysis import logits_of
+        from cam_cli.engine.scores import Link, scores_of
+        from cam_cli.graph.trace import run_model
         from cam_cli.images.decode import decode
         from cam_cli.images.fit import fit
-        from cam_cli.models.calls import run_model
         from cam_cli.models.load import load_network
 
         network = load_network("efficientnet-lite0")
         photos = sorted((HERE.parent.parent / "sample_images").glob("*.jpg"))[: max(BATCHES)]
         size = network.input_shape[:2]
         x = np.stack([fit(decode(photo.read_bytes()), size, network.preprocessing)[0] for photo in photos])
-        traced = tf.function(lambda batch: logits_of(run_model(network.model, batch))[0], autograph=False)
+        traced = tf.function(lambda batch: scores_of(run_model(network.model, batch), Link.SOFTMAX), autograph=False)
         logits = traced(tf.constant(x)).numpy()
 
     def in_torch_order(layer: keras.Layer, values: Array) -> Array:

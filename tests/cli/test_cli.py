@@ -330,6 +330,52 @@ def test_a_folder_of_bad_images_fails_only_the_bad_ones(explain: Explain, tmp_pa
     assert done_again(explain("--json", "--retry-failed")) == bad - {"text.jpg"}
 
 
+def test_images_that_are_left_out_are_told_before_the_summary_which_is_last(explain: Explain, tmp_path: Path) -> None:
+    photo(tmp_path / "in" / "a.jfif")
+    (tmp_path / "in" / "b.dng").write_bytes(b"II*\0")
+    for number in (1, 2):
+        ended = explain("--sheet") if number == 1 else explain("--sheet", "--shard", "1/2")
+        lines = ended.err.splitlines()
+        assert ended.code == 0
+        assert lines[-2] == "smoothcam: 1 file looks like an image and was left out: 1 .dng"
+        assert lines[-1].endswith(f"; see {tmp_path / 'out'}/")
+        assert any("contact sheet" in line for line in lines[:-2])
+    totals = json.loads((tmp_path / "out" / "run.json").read_text())["totals"]
+    assert totals["left_out"] == {"dng": 1}
+
+
+@pytest.mark.filterwarnings("ignore:__array__")
+def test_the_values_in_files_are_fed_to_a_model_of_many_bands(smoothcam: Command, tmp_path: Path) -> None:
+    import keras
+
+    tifffile = pytest.importorskip("tifffile")
+    layers = [
+        keras.layers.Conv2D(4, 3, activation="relu"),
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(3),
+    ]
+    model = keras.Sequential([keras.Input((16, 16, 5)), *layers])
+    model.save(tmp_path / "five.keras")
+    values = np.random.default_rng(0).normal(0, 3, (16, 16, 5)).astype(np.float32)
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "a.npy", values)
+    tifffile.imwrite(tmp_path / "in" / "b.tif", values, photometric="minisblack", planarconfig="contig")
+    np.save(tmp_path / "in" / "c.npy", values[:8])
+    photo(tmp_path / "in" / "d.jpg")
+    settings = ["--model", tmp_path / "five.keras", "-o", tmp_path / "out", "--ext", "npy,tif,jpg"]
+    ended = smoothcam("explain", tmp_path / "in", *settings)
+    found = manifests(tmp_path / "out")
+    wanted = keras.ops.convert_to_numpy(model(values[None]))[0]
+    for name in ("a.npy", "b.tif"):
+        logits = {entry["index"]: entry["logit"] for entry in found[name]["predictions"]}
+        np.testing.assert_allclose(
+            [logits[index] for index in sorted(logits)], wanted[sorted(logits)], rtol=1e-4, atol=1e-5
+        )
+    assert "8 x 16 x 5, and the network takes 16 x 16 x 5" in found["c.npy"]["error"]["message"]
+    assert "3 bands, and the network takes 5" in found["d.jpg"]["error"]["message"]
+    assert ended.code == 3
+
+
 def test_quiet_still_names_the_images_that_failed(explain: Explain, tmp_path: Path) -> None:
     several(tmp_path / "in", 1)
     assert explain("-q") == Ended(0, "", "")

@@ -275,6 +275,31 @@ with Console(progress_every=0.2) as console:
     assert "\r" not in done.stderr
 
 
+@pytest.mark.parametrize("live", [True, False])
+def test_the_summary_is_the_last_that_is_shown(live: bool) -> None:
+    body = """
+with Console(progress_every=0.05, verbose=True) as console:
+    console.image(row("a"), skipped=False)
+    time.sleep(1.5)
+    console.finish()
+    console.say("1 explained")
+    time.sleep(0.4)
+"""
+    drawn = on_terminal(body, 80)[0] if live else script(body).stderr
+    lines = [line for line in screen(drawn) if line]
+    assert lines[-1] == "smoothcam: 1 explained"
+    assert lines.count("smoothcam: 1 explained") == 1
+
+
+def test_an_error_after_the_summary_is_followed_by_no_progress(capfd: pytest.CaptureFixture[str]) -> None:
+    with suppress(SmoothcamError), Console(verbose=True) as console:
+        console.image(row("a"), skipped=True)
+        console.finish()
+        console.say("1 explained")
+        raise SmoothcamError("stopped")
+    assert capfd.readouterr().err.splitlines()[-1] == "smoothcam: 1 explained"
+
+
 def test_lines_arrive_while_tensorflow_is_silenced() -> None:
     body = """
 with Console(progress_every=0.2) as console:

@@ -26,6 +26,7 @@ from cam_cli.decoding.image import Decoded, DecodeSettings, decode_image, stat_o
 from cam_cli.decoding.pool import DecoderPool, _Process
 from cam_cli.errors import SmoothcamError
 from cam_cli.images.fit import Preprocessing
+from cam_cli.interruption import Interrupted, Interruption
 
 ROOT = Path(__file__).parent.parent.parent
 PHOTOS = sorted((ROOT / "sample_images").glob("*.jpg"))
@@ -131,7 +132,7 @@ def test_images_are_opened_while_the_caller_works() -> None:
         next(results)
         waiting = results.gi_frame.f_locals["waiting"]  # type: ignore[attr-defined]
         assert len(waiting) == 4
-        wait_until(lambda: all(future.done() for _, future in waiting))
+        wait_until(lambda: all(future.done() for *_, future in waiting))
 
 
 @pytest.mark.parametrize("signum", [signal.SIGSEGV, signal.SIGKILL, signal.SIGABRT])
@@ -409,3 +410,27 @@ def test_processes_vanish_when_their_parent_is_killed(slow: Path) -> None:
         parent.kill()
     assert len(left) == 2
     wait_until(lambda: [state(pid) for pid in left] == ["gone", "gone"])
+
+
+def test_a_signal_that_comes_while_a_job_is_submitted_waits_until_it_is() -> None:
+    """An exception inside `submit` could leave a lock of the thread pool taken, and then the pool would never close."""
+    interruption, order = Interruption(), []
+    before = signal.signal(
+        signal.SIGTERM, lambda *_: interruption.stop(Interrupted(signal.SIGTERM)) or interruption._check()
+    )
+    try:
+        with DecoderPool(1, AMPLE, interruption.deferred) as decoders:
+            submit = decoders._threads.submit
+
+            def submit_under_fire(*job: Any) -> Any:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(0.01)
+                order.append("submitted")
+                return submit(*job)
+
+            decoders._threads.submit = submit_under_fire  # type: ignore[method-assign]
+            with pytest.raises(Interrupted):
+                list(decoders.decode([(0, PHOTOS[0], None)], HOW, 0))
+            assert order == ["submitted"]
+    finally:
+        signal.signal(signal.SIGTERM, before)

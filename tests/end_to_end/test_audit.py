@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
 import shutil
 import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -16,15 +13,16 @@ import pytest
 from conftest import Command, write_card
 from hypothesis import given
 from hypothesis import strategies as st
-from launcher import COMMAND
+from launcher import CommandServer
 from PIL import Image
 
 from cam_cli.cli.audits import crossed
-from cam_cli.config import RunConfig, resolve
+from cam_cli.config import RunConfig
 from cam_cli.errors import ConfigError
 from cam_cli.evaluate.compare import compare
 from cam_cli.metrics.table import BOUNDED
 from cam_cli.results.reader import RunReader
+from cam_cli.settings import resolve
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 SIDE = 48
@@ -119,13 +117,11 @@ def images(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def bin_folder(tmp_path: Path) -> Path:
+def bin_folder(tmp_path: Path, command_server: CommandServer) -> Path:
     """A folder with the command, as a crontab's PATH has it."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    command = folder / "smoothcam"
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -c {shlex.quote(COMMAND)} "$@"\n')
-    command.chmod(0o755)
+    command_server.install(folder / "smoothcam")
     return folder
 
 
@@ -140,7 +136,6 @@ def test_a_model_swapped_overnight_ends_the_second_night_with_5_and_a_page_that_
         write_card(model, input={"size": [SIDE, SIDE]})
         environment = {
             "PATH": f"{bin_folder}:/usr/bin:/bin",
-            "PYTHONPATH": os.pathsep.join([str(CONFIGS.parent), *filter(None, [os.environ.get("PYTHONPATH")])]),
             "HOME": str(tmp_path),
             "IMAGES": str(images),
             "NIGHTS": str(nights),

@@ -13,14 +13,13 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from launcher import COMMAND
+from launcher import CommandServer
 from PIL import Image
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -48,8 +47,11 @@ class Site:
         return re.sub(r"(?<![\w/])/(opt|srv|etc)/(?!systemd)", rf"{self.root}/\1/", (CONFIGS / file).read_text())
 
     def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
-        """What cron or systemd leaves of an environment, and what the config file adds to it."""
-        return {"HOME": str(self.root), "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin", **variables}
+        """What cron or systemd leaves of an environment, and what the config file adds to it; and the cache of the tests."""
+        cache = {
+            "XDG_CACHE_HOME": os.environ["XDG_CACHE_HOME"]
+        }  # where it is empty, a network is traced, which takes longest
+        return {"HOME": str(self.root), "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin", **cache, **variables}
 
     def start(self, command: list[str], variables: Mapping[str, str]) -> subprocess.Popen[str]:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -75,18 +77,13 @@ def ended(process: subprocess.Popen[str]) -> Ended:
 
 
 @pytest.fixture
-def site(tmp_path: Path, model_file: Path) -> Site:
+def site(tmp_path: Path, model_file: Path, command_server: CommandServer) -> Site:
     """A site with small images, and with `smoothcam` and `nightly.sh` installed."""
     site = Site(tmp_path)
     programs = tmp_path / "opt" / "smoothcam" / "bin"
     for folder in (programs, site.images, site.out.parent, tmp_path / "etc" / "smoothcam"):
         folder.mkdir(parents=True)
-    command = programs / "smoothcam"
-    python = shlex.quote(sys.executable)
-    command.write_text(
-        f'#!/bin/sh\nPYTHONPATH={shlex.quote(str(REPOSITORY))} exec {python} -c {shlex.quote(COMMAND)} "$@"\n'
-    )
-    command.chmod(0o755)
+    command_server.install(programs / "smoothcam")
     shutil.copy(CONFIGS / "nightly.sh", programs)
     config = f"model: {model_file}\nlayers: conv1\nwrite: raw\n"
     for folder in (tmp_path / "etc" / "smoothcam", site.out.parent):

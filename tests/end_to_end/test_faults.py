@@ -28,11 +28,12 @@ from PIL import Image
 
 from cam_cli.config import RunConfig
 from cam_cli.engine.analysis import analyse
-from cam_cli.engine.explain import Explainer, Request, Subject
+from cam_cli.engine.explain import Explainer
+from cam_cli.engine.request import Request, Subject
 from cam_cli.errors import SmoothcamError
 from cam_cli.executors import worker
+from cam_cli.graph.trace import trace
 from cam_cli.interruption import Interruption
-from cam_cli.models.calls import trace
 from cam_cli.pipeline.run import explain_run
 from cam_cli.plan.plan import PlanInputs
 from cam_cli.results.layout import LOCK
@@ -67,6 +68,9 @@ class Witness:
         pass
 
     def expect(self, total: int) -> None:
+        pass
+
+    def finish(self) -> None:
         pass
 
     def image(self, row: dict[str, Any], *, skipped: bool) -> None:
@@ -507,7 +511,7 @@ def test_a_run_folder_that_may_no_longer_be_written_to_ends_the_run(
     run: Runs, tmp_path: Path, powerless: Launcher
 ) -> None:
     out = tmp_path / "out"
-    slow = 400  # noisy copies, so that the run is still at work when its folder is closed
+    slow = 200  # noisy copies, so that the run is still at work when its folder is closed
     command = powerless.start("explain", run.photos, "--model", run.model, "-o", out, *FLAGS, "--nsamples", slow)
     while not (out / "index.jsonl").exists() or not index_rows(out):
         time.sleep(0.002)

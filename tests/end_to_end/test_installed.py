@@ -16,6 +16,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from launcher import ALONE
 
 ROOT = Path(__file__).parent.parent.parent
 PACKAGE = ROOT / "cam_cli"
@@ -58,7 +59,7 @@ def commands(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("environment")
     found = installed(wheel, folder, "--no-deps", "--no-index", "--no-compile")
     (site,) = folder.glob("lib/python*/site-packages")
-    (site / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    (site / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n{ALONE}\n")
     return found
 
 

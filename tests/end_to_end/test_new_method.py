@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from launcher import ALONE
 from PIL import Image
 
 from cam_cli.engine import baselines, methods
@@ -57,7 +58,8 @@ ENCODERS: Final[dict[str, Callable[[Image.Image], bytes]]] = {"tiff": tiff, """,
     ("report/page.js", '["state", {', '["lit", number(map.lit)], ["state", {'),
 ]
 
-WITH_ONE_MORE = """
+WITH_ONE_MORE = f"""
+{ALONE}
 from cam_cli.methods import METHODS, Drawing, Method
 
 METHODS["peak"] = Method("peak", "layer", "", "The largest feature map, cell by cell.", Drawing(from_minimum=True, power=0.5))

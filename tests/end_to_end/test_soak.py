@@ -29,7 +29,7 @@ def soaked(tmp_path: Path, images: int) -> Figures:
 
 
 def test_a_small_dataset_is_recognised_without_the_model(tmp_path: Path) -> None:
-    soaked(tmp_path, 300)
+    soaked(tmp_path, 90)
 
 
 @pytest.mark.long

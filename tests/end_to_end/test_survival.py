@@ -284,9 +284,10 @@ def test_a_killed_and_resumed_run_makes_the_same_maps_in_other_passes(
 
 def test_passes_of_one_image_and_of_sixteen_make_the_same_maps(model_file: Path) -> None:
     from cam_cli.engine.analysis import analyse
-    from cam_cli.engine.explain import Explainer, Request, Subject
+    from cam_cli.engine.explain import Explainer
+    from cam_cli.engine.request import Request, Subject
     from cam_cli.engine.tracing import Noise
-    from cam_cli.models.calls import trace
+    from cam_cli.graph.trace import trace
     from cam_cli.models.load import load_network
 
     network = load_network(str(model_file))
@@ -295,16 +296,15 @@ def test_passes_of_one_image_and_of_sixteen_make_the_same_maps(model_file: Path)
     subjects = [Subject(draw.uniform(-1, 1, network.input_shape).astype(np.float32), f"photo {i}") for i in range(7)]
 
     def maps(images_in_a_pass: int, seed: int = 0) -> list[np.ndarray]:
-        request = Request(nsamples=3, noise=Noise(0.5), seed=seed)
+        request = Request(nsamples=1, noise=Noise(0.5), seed=seed)
         explainer = Explainer(network.model, analysis, request, images=images_in_a_pass)
         return [explanation.maps[0].values for explanation in explainer.explain(subjects)]
 
     ones, otherwise = maps(1), maps(1, seed=1)
-    for images_in_a_pass in (3, 16):
-        for one, other, noisier in zip(ones, maps(images_in_a_pass), otherwise, strict=True):
-            peak = np.abs(one).max()
-            assert np.abs(one - other).max() <= 1e-5 * peak
-            assert np.abs(one - noisier).max() > 1e-2 * peak
+    for one, other, noisier in zip(ones, maps(16), otherwise, strict=True):
+        peak = np.abs(one).max()
+        assert np.abs(one - other).max() <= 1e-5 * peak
+        assert np.abs(one - noisier).max() > 1e-2 * peak
 
 
 SLOW = ("--nsamples", 1000)

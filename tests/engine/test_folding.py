@@ -13,11 +13,12 @@ from conftest import NO_BFLOAT16
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from cam_cli.engine.analysis import analyse
-from cam_cli.engine.explain import Explainer, Request, Subject
+from cam_cli.engine.explain import Explainer
 from cam_cli.engine.folding import folded
 from cam_cli.engine.gradients import mirror
+from cam_cli.engine.request import Request, Subject
 from cam_cli.engine.tracing import FrozenGraph, trace_pass
-from cam_cli.models.calls import trace
+from cam_cli.graph.trace import trace
 
 RNG = np.random.default_rng(3)
 SHAPE = (11, 9, 4)

@@ -158,3 +158,35 @@ def test_a_sheet_shows_the_images_of_its_run_alone(smoothcam: Command, image: Pa
     assert smoothcam("explain", image, *run).code == 0
     assert Image.open(tmp_path / "out" / "sheet.jpg").size == one
     assert two[1] > one[1]
+
+
+def test_an_ensemble_is_explained_by_its_log_probability_at_a_layer_of_one_part(
+    smoothcam: Command, image: Path, tmp_path: Path
+) -> None:
+    inputs = keras.Input((32, 32, 3))
+    left, right = network(), network("tanh")
+    left.name, right.name = "left", "right"
+    ensemble = keras.Model(inputs, keras.layers.Average()([left(inputs), right(inputs)]))
+    ended = smoothcam(
+        "explain", image, "--model", saved(ensemble, tmp_path, layer=None), "-o", tmp_path / "out", "--json"
+    )
+    assert ended.code == 0, ended.err
+    assert "layer auto: taking right/active, which sees only a part" in ended.err
+    assert "the score is the logarithm of the probability" in ended.err
+    manifest = json.loads((tmp_path / "out" / "image.png" / "manifest.json").read_text())
+    assert manifest["model"]["score"] == "log probability"
+    best = manifest["predictions"][0]
+    assert best["probability"] == pytest.approx(np.exp(best["logit"]), rel=1e-4)
+
+
+def test_dropout_that_stays_on_is_said_and_nothing_is_called_exact(
+    smoothcam: Command, image: Path, tmp_path: Path
+) -> None:
+    inputs = keras.Input((32, 32, 3))
+    maps = keras.layers.Conv2D(6, 3, strides=4, activation="relu", name="maps")(inputs)
+    dropped = keras.layers.Dropout(0.5)(keras.layers.GlobalAveragePooling2D()(maps), training=True)
+    model = keras.Model(inputs, keras.layers.Dense(5, activation="softmax")(dropped))
+    ended = smoothcam("explain", image, "--model", saved(model, tmp_path, layer=None), "-o", tmp_path / "out", "--json")
+    assert ended.code == 0, ended.err
+    assert "one draw of its randomness is explained" in ended.err
+    assert {entry["derivatives"] for entry in ended.rows[0]["maps"]} == {"approximate"}

@@ -20,7 +20,7 @@ from oracle import SmallNetwork
 
 import cam_cli
 from cam_cli.engine import formulas
-from cam_cli.engine.explain import Request
+from cam_cli.engine.request import Explanation, Request
 from cam_cli.images.decode import decode
 from cam_cli.images.fit import fit
 from cam_cli.models.load import load_network
@@ -63,6 +63,13 @@ def lite() -> tuple[Any, Any, Array]:
     twin.set_weights(loaded.model.get_weights())
     twin.layers[-1].activation = keras.activations.linear
     return loaded.model, twin, np.stack(images)
+
+
+@cache
+def explained() -> list[Explanation]:
+    """Our maps of these images, of both methods."""
+    model, _, images = lite()
+    return cam_cli.explain(model, images, ["top_activation"], (-1,), BOTH)
 
 
 def theirs(method: str, model: Any, layer: str, images: Array, targets: list[int]) -> Array:
@@ -112,8 +119,8 @@ def test_grad_cam_is_theirs_on_a_small_net(layer: str) -> None:
 
 
 def test_grad_cam_is_theirs_on_images() -> None:
-    model, twin, images = lite()
-    ours = cam_cli.explain(model, images, ["top_activation"], (-1,), BOTH)
+    _, twin, images = lite()
+    ours = explained()
     targets = [found.targets[0] for found in ours]
     peer = theirs("GradCAM", twin, "top_activation", images, targets)
     assert len(set(targets)) == len(IMAGES)
@@ -147,8 +154,8 @@ def test_their_grad_cam_pp_is_ours_with_the_mean_of_the_activations() -> None:
 
 
 def test_their_grad_cam_pp_on_images_is_ours_with_the_mean() -> None:
-    model, twin, images = lite()
-    ours = cam_cli.explain(model, images, ["top_activation"], (-1,), BOTH)
+    _, twin, images = lite()
+    ours = explained()
     targets = [found.targets[0] for found in ours]
     peer = theirs("GradCAMPP", twin, "top_activation", images, targets)
     bottom = keras.Model(twin.inputs[0], twin.get_layer("top_activation").output)

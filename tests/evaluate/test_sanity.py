@@ -14,15 +14,16 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from cam_cli.engine.analysis import analyse
-from cam_cli.engine.explain import Explainer, Request, Subject
+from cam_cli.engine.explain import Explainer
+from cam_cli.engine.request import Request, Subject
 from cam_cli.errors import ModelError, UsageError
 from cam_cli.evaluate.records import Sanity
 from cam_cli.evaluate.sanity import sanity
-from cam_cli.images.decode import RgbImage
+from cam_cli.graph.trace import trace, walk
 from cam_cli.images.fit import InputBox, Preprocessing, fit
+from cam_cli.images.image import RgbImage
 from cam_cli.metrics.comparison import spearman
 from cam_cli.metrics.stability import jpeg, shifted, stability
-from cam_cli.models.calls import trace, walk
 from cam_cli.models.randomise import layers_with_weights, randomised
 
 Array = NDArray[Any]

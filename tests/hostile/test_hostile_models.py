@@ -8,6 +8,7 @@ import pickle
 import shutil
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ import keras
 import numpy as np
 import pytest
 from conftest import Command
+from fuzzing import mutated
 
 from cam_cli.errors import ConfigError, ModelError, UsageError
+from cam_cli.model_files.description import MOST_BYTES, code_runners, strangers
+from cam_cli.model_files.formats import recognise
+from cam_cli.model_files.open import load_weights, open_model
 from cam_cli.models.card import read_card
-from cam_cli.models.description import MOST_BYTES, code_runners, strangers
-from cam_cli.models.files import load_weights, open_model
 from cam_cli.models.labels import MOST_BYTES as MOST_LABELS
 from cam_cli.models.labels import read_labels
 
@@ -191,7 +194,8 @@ def test_what_no_network_consists_of_is_refused_before_keras_sees_it(
     stranger, entry = STRANGE[kind]
     where = "layer" if "Keras 2" in kind or "class" in kind else "activation"
     path = rewritten(Path(shutil.copy(plain / name, tmp_path)), lambda config: inside(config, entry, where))
-    assert f"{stranger!r}, which no network of Keras consists of" in refusal(path)
+    reason = "needs keras_hub" if "another package" in kind else "no network of Keras consists of"
+    assert f"{stranger!r}, which {reason}" in refusal(path)
 
 
 @pytest.mark.parametrize("where", ["layer", "wrapped", "activation", "kernel_initializer", "name"])
@@ -263,9 +267,9 @@ def secret_file(folder: Path) -> Path:
     return secret
 
 
-def first_kernel(file: h5py.File) -> str:
+def first_kernel(file: h5py.File, shape: tuple[int, ...] = (3, 3, 3, 2)) -> str:
     found: list[str] = []
-    file.visititems(lambda name, item: found.append(name) if getattr(item, "shape", ()) == (3, 3, 3, 2) else None)
+    file.visititems(lambda name, item: found.append(name) if getattr(item, "shape", ()) == shape else None)
     return found[0]
 
 
@@ -334,6 +338,29 @@ def test_weights_are_read_from_the_model_file_alone(
     np.testing.assert_array_equal(model.layers[0].get_weights()[0], before)
 
 
+@pytest.mark.parametrize("plant", [external, soft, virtual, raw, bomb], ids=lambda plant: plant.__name__)
+@pytest.mark.parametrize("kind", ["func.h5", "func.keras"])
+def test_weights_of_keras_2_are_read_from_the_model_file_alone(
+    plant: Callable[[h5py.File, str, Path], None], kind: str, tmp_path: Path
+) -> None:
+    secret = secret_file(tmp_path)
+    path = Path(shutil.copy(Path(__file__).parent.parent / "data" / "keras2" / kind, tmp_path))
+    path.chmod(0o600)
+    weights = path
+    if kind.endswith(".keras"):
+        weights = tmp_path / "weights.h5"
+        with zipfile.ZipFile(path) as archive:
+            weights.write_bytes(archive.read("model.weights.h5"))
+    with h5py.File(weights, "r+") as file:
+        name = first_kernel(file, (3, 3, 3, 8))
+        del file[name]
+        plant(file, name, secret)
+    if weights is not path:
+        wrapped_in(path, weights)
+    message = refusal(path)
+    assert "in the file itself" in message or "has shape" in message
+
+
 def test_no_list_of_words_is_read_from_elsewhere(tmp_path: Path) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text("password")
@@ -398,6 +425,7 @@ def test_a_card_names_files_of_its_own_folder_alone(labels: str, tmp_path: Path)
         "? !!python/object/new:os.system [touch marker]\n: 1",
         "!!python/module:os\nname: x",
         "name: x\nunsafe_lambda: true",
+        "name: x\nimports: [antigravity]",
     ],
 )
 def test_a_card_runs_nothing_and_allows_nothing(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -415,7 +443,7 @@ def test_a_card_runs_nothing_and_allows_nothing(text: str, tmp_path: Path, monke
         (b"x" * (MOST_LABELS + 1), "larger than"),
         (b"index,name\n0,a\n\xc2\xb2,b\n", "not a whole number"),
         (b"name\n" + b"x" * 200_000, "field larger than"),
-        (b"name\n\xff", "cannot be read"),
+        (b"name\n\xff", "not UTF-8 text"),
     ],
     ids=["large", "superscript", "long field", "no text"],
 )
@@ -443,3 +471,16 @@ def test_names_in_a_model_steer_no_terminal(smoothcam: Command, tmp_path: Path) 
         assert ended.code == 1
         assert "Evil\\x1b[31m\\x07\\u202e\\n" in ended.err
         assert all(line.isprintable() for line in ended.err.splitlines())
+
+
+def test_a_damaged_hdf5_file_is_recognised_or_refused_in_one_line(tmp_path: Path) -> None:
+    """HDF5 raises OSError, KeyError or RuntimeError, as the damage is."""
+    contents, random = saved(tmp_path, "model.h5").read_bytes(), np.random.default_rng(5)
+    refused = 0
+    for _ in range(60):
+        (tmp_path / "damaged.h5").write_bytes(mutated(contents, random))
+        with suppress(ModelError):
+            recognise(tmp_path / "damaged.h5")
+            continue
+        refused += 1
+    assert refused > 5

@@ -69,7 +69,7 @@ def test_every_line_of_the_lock_has_hashes_and_none_an_address() -> None:
 
 
 def test_every_extra_but_those_for_users_is_locked() -> None:
-    assert set(PROJECT["optional-dependencies"]) - {"baselines", "ray", "remote"} <= set(EXTRAS), (
+    assert set(PROJECT["optional-dependencies"]) - {"baselines", "images", "medical", "ray", "remote"} <= set(EXTRAS), (
         "add it to EXTRAS and to `make lock`, or here"
     )
     makefile = (ROOT / "Makefile").read_text("utf-8")

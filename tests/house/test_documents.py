@@ -23,6 +23,7 @@ TOOLS = ROOT / "docs" / "tools"
 sys.path.insert(0, str(TOOLS))
 
 import architecture  # noqa: E402
+import kinds  # noqa: E402
 import reference  # noqa: E402
 
 
@@ -83,3 +84,18 @@ def test_links_between_the_documents_lead_somewhere(page: Path) -> None:
                 headings = re.findall(r"^#+ (.+)$", found.read_text("utf-8"), re.MULTILINE)
                 anchors = [re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in headings]
                 assert heading in anchors, f"{page.name}: {target}"
+
+
+def test_the_table_of_the_kinds_of_models_is_the_one_that_is_printed() -> None:
+    assert kinds.table() in (ROOT / "README.md").read_text("utf-8"), "make kinds"
+
+
+@pytest.mark.parametrize("row", kinds.ROWS, ids=lambda row: row.kind[:30])
+def test_each_kind_of_model_has_tests_that_exist(row: kinds.Row) -> None:
+    assert row.tests
+    for test in row.tests:
+        file, _, name = test.partition("::")
+        text = (ROOT / file).read_text("utf-8")
+        function, _, case = name.removesuffix("]").partition("[")
+        assert f"def {function}(" in text or not name
+        assert case in text

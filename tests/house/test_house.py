@@ -19,37 +19,42 @@ LONGEST_FILE = 400
 
 # A package is a folder or a module of `cam_cli`. Every package may use `GROUND`; an entry with a dot allows one module of
 # another package.
-GROUND = {"errors", "machine", "methods", "quiet", "text", "version", "storage.location"}
+GROUND = {"errors", "machine", "methods", "quiet", "text", "version", "window", "storage.location"}
 MAY_USE: dict[str, set[str]] = {
     "": {"api", "engine", "models"},
     "__main__": {"cli"},
-    "api": {"engine", "models", "render"},
-    "cli": {"pipeline", "results", "evaluate", "report", "models", "config", "interruption", "yaml_source"},
+    "api": {"engine", "models", "graph", "render"},
+    "cli": {"pipeline", "results", "evaluate", "report", "models", "graph", "config", "settings", "interruption",
+        "yaml_source"},
     "config": {"config_values", "yaml_source"},
     "config_values": {"metrics.table"},
     "decoding": {"images", "render", "results.manifest", "storage"},
-    "engine": {"models"},
-    "evaluate": {"metrics", "results", "plan", "decoding", "images", "engine", "models", "render", "config"},
+    "engine": {"graph"},
+    "evaluate": {"metrics", "results", "plan", "decoding", "images", "engine", "models", "graph", "render", "config"},
     "executors": {
         "plan", "decoding", "results", "images", "engine", "models", "render", "config", "interruption", "reporter",
     },
     "images": {"storage"},
     "interruption": set(),
     "metrics": {"images.fit"},
-    "models": {"images", "yaml_source"},
+    "frozen_graphs": {"graph"},
+    "graph": {"images"},
+    "model_files": {"frozen_graphs"},
+    "models": {"graph", "model_files", "frozen_graphs", "images", "yaml_source"},
     "pipeline": {
         "executors", "plan", "decoding", "results", "images", "render", "models", "config", "interruption", "reporter",
         "storage",
     },
-    "plan": {"results", "engine", "models", "images", "config"},
+    "plan": {"results", "engine", "models", "graph", "images", "config"},
     "render": set(),
     "report": {"evaluate", "metrics", "results", "decoding", "render", "images"},
     "reporter": {"results.manifest"},
     "results": {"images", "engine", "models", "render", "storage"},
+    "settings": {"config", "yaml_source"},
     "storage": set(),
     "yaml_source": set(),
 } | {name: set() for name in GROUND if "." not in name}  # fmt: skip
-MAY_USE_TENSORFLOW = {"engine", "models", "api"}
+MAY_USE_TENSORFLOW = {"engine", "models", "graph", "model_files", "frozen_graphs", "api"}
 TENSORFLOW = {"tensorflow", "keras", "tf_keras"}
 
 

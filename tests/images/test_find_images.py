@@ -8,6 +8,7 @@ import itertools
 import os
 import sys
 import tracemalloc
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -53,6 +54,28 @@ def test_other_endings_and_hidden_things_are_left_out_unless_named(tmp_path: Pat
     assert names([tmp_path], tmp_path) == ["a.jpg"]
     asked = [tmp_path / "odd.raw", tmp_path, tmp_path / ".git", tmp_path / "missing.jpg"]
     assert names(asked, tmp_path) == ["odd.raw", "a.jpg", ".git/b.jpg", "missing.jpg"]
+
+
+def test_files_that_look_like_images_are_told_once_each_and_only_where_a_walk_would_take_them(tmp_path: Path) -> None:
+    plant(
+        tmp_path,
+        "a.jpg",
+        "b.HEIC",
+        "c.dng",
+        "notes.txt",
+        ".d.dng",
+        "s/e.heic",
+        "drafts/f.heic",
+        "out/g.heic",
+        "n.dng",
+        "heic",
+    )
+    told: Counter[str] = Counter()
+    how = {"lookalikes": ("heic", "dng"), "on_left_out": lambda ending: told.update([ending]), "exclude": ["drafts"]}
+    paths = [tmp_path, tmp_path / "s", tmp_path / "n.dng", tmp_path / "*.txt"]
+    found = names(paths, tmp_path, prune=[tmp_path / "out"], **how)
+    assert sorted(found) == ["a.jpg", "n.dng", "notes.txt"]
+    assert told == {"heic": 2, "dng": 1}
 
 
 def test_overlapping_paths_yield_each_image_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,15 +15,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from cam_cli.api import explain
 from cam_cli.engine.analysis import analyse
-from cam_cli.engine.explain import Explainer, Request, Subject
+from cam_cli.engine.explain import Explainer
+from cam_cli.engine.request import Request, Subject
 from cam_cli.errors import ModelError, UsageError
-from cam_cli.images.decode import RgbImage
+from cam_cli.graph.layers import choose_layer, describe_layers
+from cam_cli.graph.trace import trace
 from cam_cli.images.fit import fit
-from cam_cli.models.calls import trace
-from cam_cli.models.files import open_model
+from cam_cli.images.image import RgbImage
+from cam_cli.model_files.open import open_model
 from cam_cli.models.inputs import Overrides
-from cam_cli.models.layers import choose_layer, describe_layers
 from cam_cli.models.load import Network, load_network
 from cam_cli.models.source import sha256_of
 
@@ -64,8 +66,8 @@ def outputs(model: keras.Model, x: Array) -> Array:
 
 # --- files of Keras 2, written with h5py ------------------ ----------------------------------------------------------
 
-ZEROS, ONES = {"class_name": "Zeros", "config": {}}, {"class_name": "Ones", "config": {}}
-GLOROT = {"class_name": "GlorotUniform", "config": {"seed": None}}
+ZEROS, ONES = ({"class_name": kind, "config": {"dtype": "float32"}} for kind in ("Zeros", "Ones"))
+GLOROT = {"class_name": "GlorotUniform", "config": {"seed": None, "dtype": "float32"}}
 
 
 def keras2(kind: str, name: str, **config: Any) -> dict[str, Any]:
@@ -203,13 +205,6 @@ def test_a_keras_2_file_gives_what_keras_2_computed(form: str, tmp_path: Path) -
     assert path.read_bytes() == before
 
 
-def test_operations_recorded_by_keras_2_are_refused_by_name(tmp_path: Path) -> None:
-    config = keras2_functional([*keras2_layers(), keras2("TFOpLambda", "tf.math.add", function="math.add")])
-    message = refusal(keras2_file(tmp_path / "ops.h5", config, {}))
-    assert "'TFOpLambda'" in message
-    assert "Keras 2" in message
-
-
 # --- formats of Keras 3 --------------------------------------------------------------------------------------------
 
 
@@ -261,7 +256,7 @@ def test_unknown_code_is_named(
 ) -> None:
     path = saved(classifier((8, 8, 3), make()), tmp_path, name)
     if word == "Unregistered":
-        assert "register_keras_serializable" in refusal(path)
+        assert "--import MODULE" in refusal(path)
     assert f"{word}" in refusal(path)
 
 
@@ -282,7 +277,13 @@ WRONG: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "pickle": (lambda _: pickle.dumps({"a": 1}), "is a Python pickle, which can run any code"),
     "git-lfs": (lambda _: b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
     "html": (lambda _: b"<!DOCTYPE html><p>not found", "is a web page"),
-    "tflite": (lambda _: b"\x1c\0\0\0TFL3\0\0", "is a TensorFlow Lite file"),
+    "cut tflite": (lambda _: b"\x1c\0\0\0TFL3\0\0", "is damaged"),
+    "onnx": (lambda _: b"\x08\x08\x12\x07pytorch\x3a\x02\x0a\0\x42\x02\x10\x11", "is an ONNX model; convert it"),
+    "graph of a SavedModel": (lambda _: b"\x08\x01\x12\x02\x0a\0", "its name must be saved_model.pb"),
+    "zipped model": (
+        lambda d: zip_of(d / "z", **{"a__keras_model.h5": "x"}),
+        "holds a model, 'a/keras_model.h5'; unpack it",
+    ),
     "text": (lambda _: b"hello, world", "begins with b'hello, world'"),
     "zip": (lambda d: zip_of(d / "z", notes="x"), "is a zip file but no Keras model"),
     "pytorch": (
@@ -305,10 +306,11 @@ def test_what_is_no_model_is_told_for_what_it_is(kind: str, tmp_path: Path) -> N
 
 def test_folders_and_weights_alone_are_told_for_what_they_are(tmp_path: Path) -> None:
     model = classifier()
-    model.export(tmp_path / "exported", verbose=False)
-    message = refusal(tmp_path / "exported")
-    assert "is a SavedModel" in message
-    assert "model.save('model.keras')" in message
+    (tmp_path / "ckpt").mkdir()
+    for name in ("model.ckpt-1.index", "model.ckpt-1.data-00000-of-00001"):
+        (tmp_path / "ckpt" / name).write_bytes(b"\0" * 64)
+        assert "is a TensorFlow checkpoint" in refusal(tmp_path / "ckpt" / name)
+    assert "is a TensorFlow checkpoint" in refusal(tmp_path / "ckpt")
     (tmp_path / "folder").mkdir()
     assert "is a folder without a Keras model" in refusal(tmp_path / "folder")
     model.save_weights(tmp_path / "a.weights.h5")
@@ -336,8 +338,25 @@ def test_the_models_channels_decide_the_order(count: int, order: str, card: str,
         np.testing.assert_allclose(x[..., :3], (pixels - 10.0) / 5 if card else pixels / 255.0, atol=1e-5)
 
 
+@pytest.mark.parametrize(("count", "card"), [(2, ""), (5, ""), (13, "name: mine\ninput: {mean: [10], std: [5]}\n")])
+def test_a_model_of_any_other_number_of_channels_takes_the_bands_of_a_file(
+    count: int, card: str, tmp_path: Path
+) -> None:
+    network = load(saved(classifier((8, 8, count)), tmp_path, card=card))
+    assert network.preprocessing.channels == "bands"
+    assert network.input_shape == (8, 8, count)
+    assert any(f"{count} bands as they are" in remark for remark in network.remarks) == (not card)
+    values = RNG.random((8, 8, count)).astype(np.float32) * 1000
+    image = RgbImage(np.zeros((8, 8, 3), np.uint8), 8, 8, (), values)
+    x, _ = fit(image, (8, 8), network.preprocessing, count)
+    np.testing.assert_allclose(x, (values - 10) / 5 if card else values, rtol=1e-5)
+    assert outputs(network.model, x[None]).shape == (1, 3)
+
+
 def test_other_inputs_are_refused_with_a_way_on(tmp_path: Path) -> None:
-    assert "cam_cli.explain(model, images)" in refusal(saved(classifier((8, 8, 6)), tmp_path))
+    six = saved(classifier((8, 8, 6)), tmp_path, "six.keras")
+    assert "set channels to bands" in refusal(six, UsageError, channels="rgb")
+    assert "mean and std must have 1 or 6 values for bands input" in refusal(six, UsageError, mean=(1.0, 2.0))
     assert "channels to rgb or bgr" in refusal(saved(classifier(), tmp_path), UsageError, channels="grey")
     first = layers.Permute((2, 3, 1))
     inside = layers.Conv2D(2, 1, data_format="channels_first")
@@ -345,10 +364,25 @@ def test_other_inputs_are_refused_with_a_way_on(tmp_path: Path) -> None:
         config_only = keras.Sequential([keras.Input(shape), *extra, layers.GlobalAveragePooling2D(), layers.Dense(2)])
         assert "channels_last" in refusal(saved(config_only, tmp_path, "first.keras"))
     flat = keras.Sequential([keras.Input((64,)), layers.Dense(2)])
-    assert "shape (64,), not (rows, columns, channels)" in refusal(saved(flat, tmp_path, "flat.keras"))
+    message = refusal(saved(flat, tmp_path, "flat.keras"))
+    assert "shape (64,), not (rows, columns, channels)" in message
+    assert "keras.layers.Reshape((64,))" in message
     a, b = keras.Input((8, 8, 3), name="left"), keras.Input((8, 8, 3), name="right")
     two = keras.Model([a, b], layers.Flatten()(layers.Add()([a, b])))
     assert "2 inputs ('left' (8, 8, 3), 'right' (8, 8, 3))" in refusal(saved(two, tmp_path, "two.keras"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_an_input_without_an_axis_of_channels_takes_grey_images(dtype: str, tmp_path: Path) -> None:
+    convolved = [layers.Rescaling(0.5), layers.Reshape((8, 10, 1)), layers.Conv2D(4, 3, activation="relu", name="conv")]
+    model = keras.Sequential([keras.Input((8, 10), dtype=dtype), *convolved, layers.Flatten(), layers.Dense(3)])
+    network = load(saved(model, tmp_path))
+    assert network.input_shape == (8, 10, 1)
+    assert network.preprocessing.channels == "grey"
+    image = np.random.default_rng(4).integers(0, 9, (1, 8, 10)).astype(np.float32)
+    (found,) = explain(network.model, image[..., None], request=Request(methods=("gradcam", "gradient"), nsamples=0))
+    np.testing.assert_allclose(found.logits, np.asarray(model(image))[0], rtol=1e-4, atol=1e-5)
+    assert [m.values.shape for m in found.maps] == [(6, 8), (8, 10)]
 
 
 @pytest.mark.parametrize("values", [{"mean": (1.0, 2.0)}, {"std": (1.0, 2.0, 3.0, 4.0)}])
@@ -370,6 +404,23 @@ def test_a_free_size_is_taken_aloud_or_as_told(tmp_path: Path) -> None:
     assert not any("--input-size" in remark for remark in told.remarks)
     half = load(saved(classifier((None, 40, 3), kernel=1), tmp_path, "half.keras"))
     assert half.input_shape == (224, 40, 3)
+
+
+@pytest.mark.parametrize("values", [{}, {"mean": (0.0,), "std": (255.0,)}])
+def test_a_size_that_the_model_does_not_take_is_refused_with_the_one_it_takes(
+    values: dict[str, Any], tmp_path: Path
+) -> None:
+    flat = keras.Sequential([keras.Input((8, 6, 3)), layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(3)])
+    path = saved(flat, tmp_path)
+    message = refusal(path, UsageError, input_size=(16, 16), **values)
+    assert message == "--input-size 16x16: this model takes 8x6 only; leave --input-size out"
+    assert load(path, input_size=(8, 6), **values).input_shape == (8, 6, 3)
+    path.with_suffix(".yaml").write_text("name: mine\ninput: {size: [16, 16]}\n")
+    assert refusal(path, UsageError) == "the model's card says size 16x16: this model takes 8x6 only; correct the card"
+    pooled = saved(classifier(), tmp_path, "pooled.keras")
+    assert load(pooled, input_size=(16, 16), **values).input_shape == (16, 16, 3), (
+        "it takes any size, whatever it declares"
+    )
 
 
 @pytest.mark.parametrize("how", ["stretch", "crop", "letterbox"])
@@ -442,6 +493,19 @@ def test_the_only_row_of_scores_is_taken_aloud(tmp_path: Path) -> None:
 def test_outputs_that_cannot_be_told_apart_are_listed(tmp_path: Path) -> None:
     message = refusal(saved(with_outputs(row("kind"), row("colour")), tmp_path))
     assert "2 outputs ('kind' (3,), 'colour' (3,))" in message
+
+
+def squeezed(x: Any) -> Any:
+    return keras.ops.squeeze(layers.Dense(1)(layers.Flatten()(x)), -1)
+
+
+@pytest.mark.parametrize(("head", "units"), [(lambda x: layers.Conv2D(3, 6)(x), 3), (squeezed, 1)])
+def test_scores_of_one_cell_and_a_single_score_are_rows(head: Any, units: int, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join("abc"[: max(2, units)]), "utf-8")
+    network = load(saved(with_outputs(layers.Conv2D(1, 1, name="mask"), head), tmp_path))
+    assert any("taking" in remark and "labels.txt" in remark for remark in network.remarks)
+    assert trace(network.model, network.input_shape).output.shape == (1, units)
 
 
 @keras.saving.register_keras_serializable("tests")

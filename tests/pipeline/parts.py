@@ -57,6 +57,8 @@ class Listener:
 
     def expect(self, total: int) -> None: ...
 
+    def finish(self) -> None: ...
+
     def image(self, row: Row, *, skipped: bool) -> None:
         self.rows.append((row, skipped))
         self.on_image(row)

@@ -11,7 +11,8 @@ import pytest
 from conftest import NO_BFLOAT16, Command
 from PIL import Image
 
-from cam_cli.engine.explain import Explainer, Explanation, Request, Subject
+from cam_cli.engine.explain import Explainer
+from cam_cli.engine.request import Explanation, Request, Subject
 from cam_cli.executors.batch_size import BEFORE, MOST_IMAGES, PASSES, BatchSizeTuner
 from cam_cli.plan import cache as cache_module
 from cam_cli.plan.cache import NO_CACHE, Cache, cache_folder
@@ -135,17 +136,19 @@ def test_the_second_start_opens_no_model_and_gives_the_same(
 
 
 @pytest.mark.parametrize(
-    "flags", [["--std-dev", "0.3"], ["--layer", "conv2"], ["--mean", "10"], ["--precision", "bfloat16"]]
+    "flags",
+    [
+        ["--std-dev", "0.3"],
+        ["--noise-scale", "absolute"],
+        ["--seed", "3"],
+        ["--layer", "conv2"],
+        ["--mean", "10"],
+        ["--precision", "bfloat16"],
+    ],
 )
 def test_other_settings_are_not_taken_for_those_that_were_kept(
-    flags: list[str],
-    smoothcam: Command,
-    model_file: Path,
-    photos: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    flags: list[str], smoothcam: Command, model_file: Path, photos: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     command = ["explain", photos, "--model", model_file, "--layer", "conv1"]
     assert smoothcam(*command, "-o", tmp_path / "first").code == 0
     assert smoothcam(*command, *flags, "-o", tmp_path / "kept").code == 0
@@ -263,14 +266,14 @@ def test_passes_do_not_grow_past_the_memory_that_their_images_may_take(
 
 def test_maps_do_not_depend_on_how_many_images_share_a_pass(model_file: Path) -> None:
     from cam_cli.engine.analysis import analyse
-    from cam_cli.models.calls import trace
+    from cam_cli.graph.trace import trace
     from cam_cli.models.load import load_network
 
     network = load_network(str(model_file))
     analysis = analyse(trace(network.model, network.input_shape), ["conv1"])
     draw = np.random.default_rng(0)
     subjects = [Subject(draw.normal(size=network.input_shape).astype(np.float32), str(i)) for i in range(7)]
-    engine = Explainer(network.model, analysis, Request(), images=1)
+    engine = Explainer(network.model, analysis, Request(nsamples=2), images=1)
     alone = engine.explain(subjects)
     for images in (2, 5):
         engine.share_passes(images)

@@ -49,6 +49,28 @@ def test_the_key_follows_the_settings_that_decide_a_result_and_no_others() -> No
     assert inputs_of(unsafe_lambda=True).key != key, "another model may come of the same file"
 
 
+def test_graphs_are_shared_by_all_settings_of_one_network(tmp_path: Path) -> None:
+    """Each of the others opens another network, or feeds it otherwise."""
+    key = inputs_of().network_key
+    shared = {
+        "seed": 1,
+        "std_dev": 0.3,
+        "layers": "block4_conv3",
+        "colormap": "jet",
+        "methods": "gradcam",
+        "targets": "top2",
+    }
+    assert {inputs_of(**{name: value}).network_key for name, value in shared.items()} == {key}
+    assert inputs_of(unsafe_lambda=True).network_key != key
+    assert inputs_of(input_size="96").network_key != key
+    keys = {PlanInputs.of(RunConfig(model=name), Path("root")).network_key for name in ("mobilenet", "mobilenetv2")}
+    for contents in (b"a", b"b"):
+        (tmp_path / "weights.h5").write_bytes(contents)
+        config = RunConfig(model="mobilenet", weights=tmp_path / "weights.h5")
+        keys.add(PlanInputs.of(config, Path("root")).network_key)
+    assert len(keys | {key}) == 5
+
+
 def test_a_target_that_is_no_class_is_told_though_the_plan_is_known() -> None:
     inputs = inputs_of(targets="no such animal")
     with pytest.raises(UsageError, match="no such animal"):

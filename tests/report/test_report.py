@@ -23,6 +23,7 @@ import pytest
 from conftest import Command
 from hypothesis import given
 from hypothesis import strategies as st
+from launcher import Launcher
 from PIL import Image
 from run_trees import read_manifest
 from webdriver import MISSING, Browser, browser
@@ -92,7 +93,7 @@ FLAGS = [
 
 
 @pytest.fixture(scope="module")
-def finished(model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(model_file: Path, tmp_path_factory: pytest.TempPathFactory, launcher: Launcher) -> Path:
     """A folder with images in `in` and a run of them in `out`: two methods; an image that failed; maps that are blank."""
     top = tmp_path_factory.mktemp("run")
     for seed in range(4):
@@ -101,20 +102,8 @@ def finished(model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     image(top / "in" / MOSTLY_HARMLESS, seed=6)
     Image.new("RGB", (30, 30)).save(top / "in" / "black.png")
     (top / "in" / "broken.jpg").write_bytes(b"</script><script>alert(2)</script>")
-    command: list[str | Path] = [
-        sys.executable,
-        "-m",
-        "cam_cli",
-        "explain",
-        *FLAGS,
-        "--model",
-        model_file,
-        "-o",
-        top / "out",
-        top / "in",
-        "-q",
-    ]
-    assert subprocess.run(command, check=False, capture_output=True).returncode == 3
+    command = launcher.run("explain", *FLAGS, "--model", model_file, "-o", top / "out", top / "in", "-q")
+    assert command.ended() == 3
     return top
 
 

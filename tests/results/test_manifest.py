@@ -118,6 +118,7 @@ def test_the_fingerprint_follows_exactly_what_decides_a_result(model_file: Path,
     base = {"model": str(model_file), "filters": "0,1", "subset": "1,1 2,2", "std_dev": 0.2}
     changes: dict[str, Any] = {
         "model": str(other),
+        "imports": "json",
         "layers": "conv2",
         "methods": "gradcam",
         "targets": "top2",
@@ -145,6 +146,7 @@ def test_the_fingerprint_follows_exactly_what_decides_a_result(model_file: Path,
         "derivatives": "exact",
         "precision": "bfloat16",
     }
+    of_other_files = {"signature": "serving", "model_input": "image", "model_output": "age"}
     neutral = {
         **{"output": "elsewhere", "sheet": True, "max_pixels": 10, "unsafe_lambda": True},
         **{"root": "a", "files_from": "b", "files_from0": "c", "ext": "png", "exclude": "d", "shard": "1/2"},
@@ -154,10 +156,12 @@ def test_the_fingerprint_follows_exactly_what_decides_a_result(model_file: Path,
         **{"on": "ray", "actors": 2},
     }
     counted_otherwise = {"weights", "targets_from"}  # by the model's sha256, and by each image's targets
-    said = {*changes, *neutral, *counted_otherwise}
+    said = {*changes, *of_other_files, *neutral, *counted_otherwise}
     assert said == set(RunConfig.model_fields), "say here what a new setting does"
     prints = {"as it is": print_of(base)} | {key: print_of({**base, key: value}) for key, value in changes.items()}
     assert len(set(prints.values())) == len(prints), "two settings share a fingerprint"
+    for key, value in of_other_files.items():
+        assert RunConfig(**base, **{key: value}).result_settings()[key] == value
     for key, value in neutral.items():
         assert RunConfig(**base, **{key: value}).result_settings() == RunConfig(**base).result_settings(), key
 

@@ -121,6 +121,7 @@ def test_the_numbers_are_those_counted_by_hand(dataset: list[Path], smoothcam: C
         "unreadable_folders": 0,
         "unreadable_lines": 0,
         "rows_missing": 0,
+        "left_out": {},
     }
     assert ended.out.count("\n") == 1
     assert ended.out == json.dumps(json.loads(ended.out), sort_keys=True) + "\n"

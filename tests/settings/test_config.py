@@ -24,8 +24,9 @@ import cam_cli
 from cam_cli.cli.config import config as config_group
 from cam_cli.cli.config import shown_yaml, starter_yaml
 from cam_cli.cli.options import RunCommand, run_options
-from cam_cli.config import NOT_IN_FINGERPRINT, SETTINGS, RunConfig, flag_name, resolve
+from cam_cli.config import NOT_IN_FINGERPRINT, SETTINGS, RunConfig, flag_name
 from cam_cli.errors import ConfigError, UsageError
+from cam_cli.settings import resolve
 from cam_cli.yaml_source import read_tree, read_yaml
 
 pytestmark = pytest.mark.pure
@@ -36,7 +37,11 @@ CONFIGS = Path(__file__).parent.parent.parent / "configs"
 TEXTS = {
     "model": ("a.keras", "vgg16", "no"),
     "weights": ("a.h5", "b.h5", "c.h5"),
+    "signature": ("classify", "predict", "default"),
+    "model_input": ("image", "input:0", "a/b"),
+    "model_output": ("gender", "scores:0", "a/b"),
     "unsafe_lambda": ("false", "yes", "on"),
+    "imports": ("keras_hub", "mypackage.layers", "json"),
     "layers": ("conv1", "conv2", "a/b"),
     "methods": ("gradcam", "cam", "gradcam++"),
     "targets": ("top5", "281", "n02123045"),
