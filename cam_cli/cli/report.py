@@ -5,22 +5,23 @@ from pathlib import Path
 
 import click
 
-from cam_cli.cli.locations import LocalRun
+from cam_cli.cli.locations import LocationParam
 from cam_cli.cli.progress import Bar, Progress
 from cam_cli.cli.table import remark
+from cam_cli.storage.location import Location
 
 
 @click.command()
-@click.argument("run", type=LocalRun(), metavar="RUN")
+@click.argument("run", type=LocationParam(), metavar="RUN")
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path, readable=False),
     metavar="FILE",
-    help="The file to write.  [default: RUN/report.html]",
+    help="The file to write.  [default: RUN/report.html; report.html here for a run in a store]",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Write only errors to stderr.")
-def report(run: Path, output: Path | None, quiet: bool) -> int:
+def report(run: Location, output: Path | None, quiet: bool) -> int:
     """Show the output folder RUN as one HTML page, to be opened in a browser, also without a network.
 
     Images with a slider to their overlays; failures, empty and suspicious maps first. Sorted and filtered by class, confidence,

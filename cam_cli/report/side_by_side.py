@@ -1,6 +1,7 @@
 """Two runs side by side on one page: the images that changed most, with both overlays."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from html import escape
 from pathlib import Path
 
@@ -16,6 +17,9 @@ MOST_IMAGES = 200
 """So many of the worst are shown, or the page would not open."""
 
 _SIDE = 320
+
+_Read = Callable[[str], bytes]
+"""Gives the bytes of a file of an image."""
 
 
 def write_comparison(comparison: Comparison, before: RunReader, after: RunReader, path: Path) -> None:
@@ -42,11 +46,11 @@ def _page(comparison: Comparison, before: RunReader, after: RunReader) -> Iterat
     shown = comparison.images[:MOST_IMAGES]
     yield f"<p>Worst first{'' if len(shown) == len(comparison.images) else f'; the first {MOST_IMAGES} are shown'}.</p>\n"
     for image in shown:
-        yield from _image(image, before.folder_of(image.path), after.folder_of(image.path))
+        yield from _image(image, partial(before.read_of, image.path), partial(after.read_of, image.path))
     yield foot
 
 
-def _image(image: ImageChange, before: Path, after: Path) -> Iterator[str]:
+def _image(image: ImageChange, before: _Read, after: _Read) -> Iterator[str]:
     changes = ", ".join(image.changes())
     yield f"<section><h2>{escape(image.path)}{f' <strong>{changes}</strong>' if changes else ''}</h2>\n"
     predicted = _then(_label(image.predicted_before), _label(image.predicted_after))
@@ -62,9 +66,9 @@ def _image(image: ImageChange, before: Path, after: Path) -> Iterator[str]:
     yield "</section>\n"
 
 
-def _figure(side: str, folder: Path, name: str | None, state: str, target: TargetRecord) -> str:
+def _figure(side: str, read: _Read, name: str | None, state: str, target: TargetRecord) -> str:
     caption = f"{side}: {_label(target)}{'' if state == 'ok' else f', {state}'}"
-    data = file_thumbnail(folder / name, _SIDE) if name else None
+    data = file_thumbnail(read, name, _SIDE) if name else None
     overlay = f'<img loading="lazy" alt="overlay of {caption}" src="data:image/webp;base64,{data}">'
     return f"<figure>{overlay if data else '<p>no overlay</p>'}<figcaption>{caption}</figcaption></figure>"
 

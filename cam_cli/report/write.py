@@ -13,9 +13,9 @@ from cam_cli.report.gather import Gathering
 from cam_cli.report.page import MARK, write_page
 from cam_cli.report.thumbnails import detail_for
 from cam_cli.results.files import whole
-from cam_cli.results.index import Index
 from cam_cli.results.layout import REPORT
 from cam_cli.results.reader import RunReader
+from cam_cli.storage.location import Location, Url
 from cam_cli.text import shown
 
 _DECODERS = 2
@@ -34,24 +34,23 @@ class Report:
 
 
 def write_report(
-    folder: Path, output: Path | None = None, on_progress: Callable[[int], None] = lambda _: None
+    folder: Location, output: Path | None = None, on_progress: Callable[[int], None] = lambda _: None
 ) -> Report:
     """Write one HTML file that shows a run; images and maps in full size are linked.
 
     Args:
-        output: the file; report.html in the run's folder if left out.
+        output: the file; report.html in the run's folder if left out, or for a run in a store here.
         on_progress: called after each image with the number of all images.
 
     Raises UsageError if there is no such run, or `output` is another file or cannot be used, and SmoothcamError if the report
     cannot be written.
     """
     run = RunReader(folder)
-    path = output or folder / REPORT
+    path = output or (Path(REPORT) if isinstance(folder, Url) else folder / REPORT)
     _check_output(path)
-    with Index(folder) as index:
-        total = len(index)
+    total = run.count()
     gathering = Gathering(run, read_evaluation(folder), path.absolute().parent, detail_for(total))
-    about: dict[str, Any] = {"root": run.root.name, "folder": run.folder.resolve().name, "expected": total}
+    about: dict[str, Any] = {"root": run.root.name, "folder": run.name, "expected": total}
     about |= run.record.model_dump(mode="json", include=_OF_A_RUN, exclude_unset=True)
     max_pixels = run.record.config.get("max_pixels", MAX_PIXELS)
     try:
