@@ -13,6 +13,7 @@ GROUPS: Final[dict[str, tuple[Metric, ...]]] = {
     "run shares": RUN_SHARES,
     "localisation": localisation.METRICS,
     "signals": signals.METRICS,
+    "classes": signals.CLASS_METRICS,
     "noise": signals.NOISE_METRICS,
     "faithfulness": faithfulness.METRICS,
     "stability": stability.METRICS,

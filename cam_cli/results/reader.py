@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,11 +32,12 @@ _PREPROCESSING: TypeAdapter[Preprocessing] = TypeAdapter(Preprocessing)
 
 @dataclass(frozen=True)
 class ImageResult:
-    """An image of a run, with the folder of its results, and with its file when the run read it."""
+    """An image of a run, with the folder of its results, its file, and the root that its path is relative to."""
 
     manifest: Manifest
     folder: Path
     image_file: Location
+    root: Location
 
     @property
     def path(self) -> str:
@@ -82,7 +84,8 @@ class ImageResult:
 class RunReader:
     """A run folder, whole or in shards, for reading only; raises UsageError if the folder holds no run.
 
-    record: the run record of its first shard. root: the folder that paths of images are relative to.
+    record: the run record of its first shard. root: the folder that paths of images are relative to, unless an
+    earlier run had another one.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -102,6 +105,7 @@ class RunReader:
         self.record = record
         try:
             self.root = location(record.root)
+            self._mixed = bool(record.earlier_roots) or any(other.root != record.root for _, other in records)
         except ValueError as error:
             raise UsageError(f"'{folder / run_file(shard)}' names a root that {error}") from None
 
@@ -112,7 +116,15 @@ class RunReader:
         for path in (path for path in paths if ".." not in path.split("/")):
             manifest = self._store.manifest(self._store.key(from_printable(path)))
             if manifest is not None:
-                yield ImageResult(manifest, self.folder_of(path), self.root / from_printable(path))
+                root = self._root_of(manifest)
+                yield ImageResult(manifest, self.folder_of(path), root / from_printable(path), root)
+
+    def _root_of(self, manifest: Manifest) -> Location:
+        """Return what the path of an image is relative to; its own root counts if the run's images are of several."""
+        if self._mixed and manifest.image.root is not None:
+            with suppress(ValueError):
+                return location(manifest.image.root)
+        return self.root
 
     def folder_of(self, path: str) -> Path:
         """Return where the manifest and the maps of an image are, by its path as manifests have it."""
