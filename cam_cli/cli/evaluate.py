@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from cam_cli.evaluate.records import ClassStrategies, Evaluation, Sanity, StrategyAnalysis
     from cam_cli.metrics.localisation import Tolerance
 
+Grid = Sequence[Sequence[float]]
 _MIDDLE = (0.42, 0.58)
-"""Centres of attention between these shares of a side are in the middle."""
+"""What lies between these shares of a side is in the middle."""
 _WIDE = 0.6
 """A mean map with a larger mean, as a share of its peak, looks everywhere."""
 _PROGRESS_EVERY = 10.0
@@ -178,9 +179,9 @@ def _strategies(analysis: StrategyAnalysis) -> Iterator[str]:
             right = "" if way.accuracy is None else f"{way.accuracy:.0%}"
             gap = "" if way.gap is None else f"{way.gap:.2f}"
             odd = "ODD" if way.odd else ""
-            looks = looks_at(way.mean_map)
+            looks = looks_at(way.mean_map, of_class.mean_map)
             rows.append((_name(of_class), f"{way.number + 1}", f"{way.size}", right, looks, gap, odd, way.typical[0]))
-    head = ("class", "way", "images", "right", "looks at", "gap", "", "most typical")
+    head = ("class", "way", "images", "right", "looks more at", "gap", "", "most typical")
     yield f"ways of looking, {analysis.layer}, {analysis.method}\n"
     if rows:
         yield f"{table(head, rows)}\n"
@@ -196,14 +197,18 @@ def _name(of_class: ClassStrategies) -> str:
     return "all together" if of_class.target is None else of_class.target.label or str(of_class.target.index)
 
 
-def looks_at(mean_map: Sequence[Sequence[float]]) -> str:
-    """Return in a few words where a mean map (square, its peak is 1) has its centre, or that it is wide."""
-    total = sum(map(sum, mean_map))
-    side = len(mean_map)
+def looks_at(mean_map: Grid, usual: Grid) -> str:
+    """Return in a few words where a mean map (square, its peak is 1) has more than the usual one, or that it is wide."""
+    side, total, whole = len(mean_map), sum(map(sum, mean_map)), sum(map(sum, usual))
     if total / side**2 > _WIDE:
         return "everywhere"
-    down = sum((n + 0.5) * sum(row) for n, row in enumerate(mean_map)) / total / side
-    across = sum((n + 0.5) * value for row in mean_map for n, value in enumerate(row)) / total / side
+    more = [
+        [max(0.0, own / total - other / whole) for own, other in zip(row, others, strict=True)]
+        for row, others in zip(mean_map, usual, strict=True)
+    ]
+    excess = sum(map(sum, more)) or 1.0
+    down = sum((n + 0.5) * sum(row) for n, row in enumerate(more)) / excess / side
+    across = sum((n + 0.5) * value for row in more for n, value in enumerate(row)) / excess / side
     names = [
         near if at < _MIDDLE[0] else far if at > _MIDDLE[1] else ""
         for at, near, far in ((down, "top", "bottom"), (across, "left", "right"))

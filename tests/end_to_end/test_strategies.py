@@ -13,7 +13,7 @@ from conftest import Command
 from numpy.typing import NDArray
 from PIL import Image
 
-SIDE, OF_EACH, MARKED = 32, 100, 15
+SIDE, OF_EACH, MARKED = 32, 60, 9
 COLOURS = np.array([(45, -22, -22), (-22, 45, -22), (-22, -22, 45)])
 CLASS = 2
 """The class with the mark."""
