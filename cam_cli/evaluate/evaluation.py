@@ -111,6 +111,12 @@ def evaluate(
                     f"'{annotations}' has no object for any map of '{run.folder}': images are matched by path or file "
                     "name, and classes by index, WordNet id or name"
                 )
+            if annotations is not None:
+                stream.write(b'},\n"baselines":{')
+                drafts.seek(0)
+                known_ones = filter(lambda draft: draft.baselines, map(_Draft.model_validate_json, drafts))
+                lines = (to_json({draft.path: draft.baselines})[1:-1] for draft in known_ones)
+                stream.writelines(f"{',' * (n > 0)}\n{line}".encode() for n, line in enumerate(lines))
             described = {"annotations": annotations and str(annotations), **(what or {})}
             described |= {"pointing_tolerance": tolerance} if annotations else {}
             found = sums.evaluation(described, sanity, looked.analyses)
