@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -17,7 +17,6 @@ from cam_cli.quiet import native_chatter_silenced
 if TYPE_CHECKING:
     from cam_cli.evaluate.evaluation import ModelMetrics
     from cam_cli.evaluate.records import ClassStrategies, Evaluation, Sanity, StrategyAnalysis
-    from cam_cli.metrics.localisation import Tolerance
 
 Grid = Sequence[Sequence[float]]
 _MIDDLE = (0.42, 0.58)
@@ -81,7 +80,7 @@ _PROGRESS_EVERY = 10.0
 def evaluate(
     run: Path,
     annotations: Path | None,
-    tolerance: Tolerance,
+    tolerance: Literal["share", "pixels"],
     strategies: bool,
     faithfulness: str | None,
     stability: bool,

@@ -20,7 +20,7 @@ def finite(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-NO_LAYER = "-"
+NO_LAYER = "none"
 """The layer of the totals of maps that are of no network."""
 
 NOT_SAVED = "no saved map"

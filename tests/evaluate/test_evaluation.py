@@ -1,4 +1,4 @@
-"""A run's evaluation, of runs that no network made: which map judges which class, what is missing, and what is odd in a class."""
+"""Evaluations of runs that no network made: which map judges which class, what is missing, and what is odd in a class."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def write_run(folder: Path, images: Sequence[Explained], **record: Any) -> Path:
                     "model": MODEL,
                     "settings": SETTINGS,
                     "predictions": [
-                        {"index": c, "label": f"class {c}", "probability": 0.5**n, "logit": 0.0} for n, c in enumerate(ranked, 1)
+                        {"index": c, "label": f"class {c}", "probability": 1 / n, "logit": 0.0} for n, c in enumerate(ranked, 1)
                     ],
                     "maps": [
                         {
@@ -138,7 +138,7 @@ def test_each_annotated_class_is_judged_by_its_own_map(tmp_path: Path) -> None:
 def test_maps_that_cost_nothing_stand_beside_the_methods(tmp_path: Path) -> None:
     run = RunReader(write_run(tmp_path / "out", [Explained("a.png", {1: spot(2, 2)})]))
     found = evaluate(run, write_boxes(tmp_path / "boxes.json", {"a.png": {1: (6, 6, 4, 4)}}))
-    free = means(found, layer="-")
+    free = means(found, layer="none")
     assert {method for method, _ in free} == {"centred gaussian", "flat"}
     assert free["centred gaussian", "pointing_game"] == 1
     assert free["flat", "energy_inside"] == free["flat", "iou_half"] == pytest.approx(16 / 256)
@@ -146,7 +146,7 @@ def test_maps_that_cost_nothing_stand_beside_the_methods(tmp_path: Path) -> None
     assert free["centred gaussian", "energy_inside"] > 16 / 256
     record = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert record["baselines"]["a.png"]["flat"]["energy_inside"] == free["flat", "energy_inside"]
-    assert not any(layer == "-" for layer in (t.layer for t in evaluate(run).totals)), (
+    assert not any(layer == "none" for layer in (t.layer for t in evaluate(run).totals)), (
         "there is nothing to compare with"
     )
 
@@ -241,7 +241,7 @@ def around(draw: np.random.Generator, row: float, column: float) -> NDArray[np.f
 
 @pytest.fixture(scope="module")
 def looked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Evaluation, Any]:
-    """60 images of class 1, of which 12 are looked at in a corner, one in reverse; class 2 has 31, copies of one; class 3 has 5."""
+    """Class 1: 60 images, 12 looked at in a corner, one in reverse. Class 2: 12 copies of one file. Class 3: 5 images."""
     draw = np.random.default_rng(4)
     images = [Explained(f"1/{n:02}.png", {1: around(draw, 7, 7)}) for n in range(47)]
     images += [Explained(f"1/corner {n:02}.png", {1: around(draw, 14, 14)}) for n in range(12)]
