@@ -102,14 +102,14 @@ class RunConfig(BaseModel):
         flag="method",
         many="commas",
     )
-    targets: values.Names = _maps(
+    targets: values.TargetNames = _maps(
         ("predicted",),
         "Class to explain: index, name, WordNet id, predicted, topN, e.g. top5, truth: the true classes, or folder: the class "
-        "that the image's folder is named for.",
+        "that the image's folder is named for; none: only those of --targets-from.",
         "CLASS",
         flag="target",
         many="lines",
-        words=("predicted", "truth", "folder", "top5"),
+        words=("predicted", "truth", "folder", "top5", "none"),
     )
     targets_from: values.FilePath | None = _maps(
         None,

@@ -34,6 +34,12 @@ def _listed(value: object) -> object:
     return (value,) if isinstance(value, str | Path) else value
 
 
+def _target_names(value: object) -> object:
+    """Return the names of classes; `none` alone is no class."""
+    names = _listed(value)
+    return () if isinstance(names, list | tuple) and [*names] == [NO_TARGETS] else names
+
+
 def _words(value: object) -> list[object]:
     """Split text at commas, alone or inside a list."""
     words: list[object] = []
@@ -167,6 +173,8 @@ def _matching(pattern: str, wanted: str) -> BeforeValidator:
 
 Text = Annotated[str, Field(min_length=1)]
 Names = Annotated[tuple[Text, ...], Field(min_length=1), BeforeValidator(_listed), AfterValidator(_unique)]
+NO_TARGETS = "none"
+TargetNames = Annotated[tuple[Text, ...], BeforeValidator(_target_names), AfterValidator(_unique)]
 Modules = Annotated[
     tuple[Annotated[Text, BeforeValidator(_module)], ...], BeforeValidator(_listed), AfterValidator(_unique)
 ]
@@ -213,6 +221,8 @@ def conflict(config: Any) -> tuple[str, str] | None:
         return "subset", f"must be exactly two corners, as region is set, not {count} pairs"
     if "truth" in config.targets and config.truth_source is None:
         return "targets", "'truth' needs truth, such as --truth folder"
+    if not config.targets and config.targets_from is None:
+        return "targets", "'none' needs targets_from, a file with the classes of each image"
     if config.fail_fast and config.max_failures:
         return "fail_fast", f"contradicts max_failures {config.max_failures}; leave one of them out"
     if config.on and not isinstance(config.output, Path):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -18,9 +18,14 @@ from cam_cli.storage.location import Location
 
 if TYPE_CHECKING:
     from cam_cli.evaluate.evaluation import ModelMetrics
-    from cam_cli.evaluate.records import Evaluation, Sanity
+    from cam_cli.evaluate.records import ClassStrategies, Evaluation, Sanity, StrategyAnalysis
     from cam_cli.results.truth import TruthSource
 
+Grid = Sequence[Sequence[float]]
+_MIDDLE = (0.42, 0.58)
+"""What lies between these shares of a side is in the middle."""
+_WIDE = 0.6
+"""A mean map with a larger mean, as a share of its peak, looks everywhere."""
 _PROGRESS_EVERY = 10.0
 """Seconds between two lines of progress."""
 
@@ -32,6 +37,18 @@ _PROGRESS_EVERY = 10.0
     type=click.Path(path_type=Path, readable=False),
     metavar="PATH",
     help="Where the objects are: COCO JSON, a folder of Pascal VOC XML or masks, or boxes as in sample_images/boxes.json.",
+)
+@click.option(
+    "--tolerance",
+    type=click.Choice(["share", "pixels"]),
+    default="share",
+    show_default=True,
+    help="How far beside an object a peak is a hit: 15/224 of the image's sides, or 15 of its pixels, as published.",
+)
+@click.option(
+    "--strategies",
+    is_flag=True,
+    help="Also group the maps of each class, and flag a class that is looked at in an odd way.",
 )
 @click.option(
     "--faithfulness",
@@ -67,6 +84,8 @@ _PROGRESS_EVERY = 10.0
 def evaluate(
     run: Location,
     annotations: Path | None,
+    tolerance: Literal["share", "pixels"],
+    strategies: bool,
     faithfulness: str | None,
     stability: bool,
     sanity: bool,
@@ -108,7 +127,11 @@ def evaluate(
         if faithfulness or stability:
             metrics = model_metrics(opened, faithfulness, with_stability=stability)
     what = {"faithfulness": faithfulness, "stability": stability, "truth": truth and str(truth)}
-    evaluation = evaluate_run(saved, annotations, metrics, what, checked, _progress(quiet=quiet))
+    evaluation = evaluate_run(
+        saved, annotations, metrics, what, checked, _progress(quiet=quiet), tolerance=tolerance, strategies=strategies
+    )
+    for missing in evaluation.remarks():
+        remark(missing)
     if form == "json":
         click.echo(saved.read(EVALUATION), nl=False)
     elif not quiet:
@@ -159,3 +182,50 @@ def _tables(evaluation: Evaluation) -> Iterator[str]:
         )
         stages = (f"down to {stage}" for stage in sanity.stages)
         yield f"{table(('layer', 'method', *stages, ''), survivals)}\n"
+    for analysis in evaluation.strategies:
+        yield from _strategies(analysis)
+
+
+def _strategies(analysis: StrategyAnalysis) -> Iterator[str]:
+    rows = []
+    classes = [*analysis.classes, *([analysis.together] if analysis.together else [])]
+    for of_class in classes:
+        for way in of_class.strategies if len(of_class.strategies) > 1 else ():
+            right = "" if way.accuracy is None else f"{way.accuracy:.0%}"
+            gap = "" if way.gap is None else f"{way.gap:.2f}"
+            odd = "ODD" if way.odd else ""
+            looks = looks_at(way.mean_map, of_class.mean_map)
+            rows.append((_name(of_class), f"{way.number + 1}", f"{way.size}", right, looks, gap, odd, way.typical[0]))
+    head = ("class", "way", "images", "right", "looks more at", "gap", "", "most typical")
+    yield f"ways of looking, {analysis.layer}, {analysis.method}\n"
+    if rows:
+        yield f"{table(head, rows)}\n"
+    one_way = sum(len(of_class.strategies) == 1 for of_class in classes)
+    flagged = sum(of_class.flagged for of_class in analysis.classes)
+    yield (
+        f"flagged classes: {flagged} of {len(analysis.classes)}; with one way of looking: {one_way}; with fewer than "
+        f"{analysis.fewest} images, not grouped: {analysis.left_out}\n"
+    )
+
+
+def _name(of_class: ClassStrategies) -> str:
+    return "all together" if of_class.target is None else of_class.target.label or str(of_class.target.index)
+
+
+def looks_at(mean_map: Grid, usual: Grid) -> str:
+    """Return in a few words where a mean map (square, its peak is 1) has more than the usual one, or that it is wide."""
+    side, total, whole = len(mean_map), sum(map(sum, mean_map)), sum(map(sum, usual))
+    if total / side**2 > _WIDE:
+        return "everywhere"
+    more = [
+        [max(0.0, own / total - other / whole) for own, other in zip(row, others, strict=True)]
+        for row, others in zip(mean_map, usual, strict=True)
+    ]
+    excess = sum(map(sum, more)) or 1.0
+    down = sum((n + 0.5) * sum(row) for n, row in enumerate(more)) / excess / side
+    across = sum((n + 0.5) * value for row in more for n, value in enumerate(row)) / excess / side
+    names = [
+        near if at < _MIDDLE[0] else far if at > _MIDDLE[1] else ""
+        for at, near, far in ((down, "top", "bottom"), (across, "left", "right"))
+    ]
+    return " ".join(filter(None, names)) or "middle"

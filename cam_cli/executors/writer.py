@@ -47,7 +47,7 @@ class Writer:
         joint = publish_joint(explanation.maps, image, self.labels, staged, self.config)
         timing = {"read": ready.decoded.seconds, "explain": seconds, "write": time.perf_counter() - started}
         manifest = self.plan.manifest(
-            ImageRecord.of(image, path=printable(task.image.relative)),
+            ImageRecord.of(image, path=printable(task.image.relative), root=printable(task.image.root)),
             task.targets,
             task.truth,
             true_classes(explanation, task.truth, self.labels),

@@ -23,6 +23,7 @@ GROUPS: Final[dict[str, tuple[Metric, ...]]] = {
     "several labels": several_labels.METRICS,
     "localisation": localisation.METRICS,
     "signals": signals.METRICS,
+    "classes": signals.CLASS_METRICS,
     "noise": signals.NOISE_METRICS,
     "faithfulness": faithfulness.METRICS,
     "stability": stability.METRICS,

@@ -96,6 +96,7 @@ def explain_run(
         stats.truth.multi_label = plan.model.multi_label
         record = RunRecord(
             root=printable(discovery.root),
+            earlier_roots=_earlier_roots(last_run, printable(discovery.root)),
             cwd=printable(Path.cwd()),
             paths=tuple(printable(path) for path in paths),
             config=config.model_dump(mode="json"),
@@ -172,6 +173,12 @@ def _count_in_background(discovery: Discovery, shard: Shard, reporter: Reporter)
 
     if discovery.repeatable:
         threading.Thread(target=count, name="count", daemon=True).start()
+
+
+def _earlier_roots(last: RunRecord | None, root: str) -> tuple[str, ...]:
+    """Return the roots of earlier runs into the same folder that are other ones."""
+    roots = (*last.earlier_roots, last.root) if last else ()
+    return tuple(one for one in dict.fromkeys(roots) if one and one != root)
 
 
 def _difference(last: RunRecord | None, record: RunRecord) -> str | None:

@@ -39,9 +39,13 @@ class Failure(_Record):
 
 
 class ImageRecord(_Record):
-    """The image file; `path` is POSIX, relative to the root in run.json, with bytes that are not UTF-8 as `\\xNN`."""
+    """The image file; `path` is POSIX, relative to the root, with bytes that are not UTF-8 as `\\xNN`."""
 
     path: str
+    root: str | None = Field(
+        None,
+        description="the folder or URL that path is relative to; it counts where run.json has earlier roots, null: root there",
+    )
     sha256: str | None = None
     width: int | None = Field(None, description="pixels, upright")
     height: int | None = Field(None, description="pixels, upright")

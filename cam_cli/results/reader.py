@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,12 +38,13 @@ _PREPROCESSING: TypeAdapter[Preprocessing] = TypeAdapter(Preprocessing)
 
 @dataclass(frozen=True)
 class ImageResult:
-    """An image of a run, with the folder of its results, and with its file when the run read it."""
+    """An image of a run, with the folder of its results, its file, and the root that its path is relative to."""
 
     manifest: Manifest
     folder: Location
     image_file: Location
     store: ResultStore
+    root: Location
 
     @property
     def path(self) -> str:
@@ -94,7 +95,8 @@ class ImageResult:
 class RunReader:
     """A run, whole or in shards, in a folder or an object store, for reading; raises UsageError if there is no run.
 
-    record: the run record of its first shard. root: the folder that paths of images are relative to.
+    record: the run record of its first shard. root: the folder that paths of images are relative to, unless an
+    earlier run had another one.
 
     Args:
         folder: of the run.
@@ -118,6 +120,7 @@ class RunReader:
         self.record = record
         try:
             self.root = location(record.root)
+            self._mixed = bool(record.earlier_roots) or any(other.root != record.root for _, other in records)
         except ValueError as error:
             raise UsageError(f"{self.shown(run_file(shard))} names a root that {error}") from None
         self._truth = None if truth is None else truth_of_run(truth, record, folder)
@@ -135,7 +138,15 @@ class RunReader:
             manifest = self._store.manifest(self._store.key(from_printable(path)))
             if manifest is not None:
                 manifest = self._truth.over_manifest(manifest) if self._truth else manifest
-                yield ImageResult(manifest, self.folder_of(path), self.root / from_printable(path), self._store)
+                root = self._root_of(manifest)
+                yield ImageResult(manifest, self.folder_of(path), root / from_printable(path), self._store, root)
+
+    def _root_of(self, manifest: Manifest) -> Location:
+        """Return what the path of an image is relative to; its own root counts if the run's images are of several."""
+        if self._mixed and manifest.image.root is not None:
+            with suppress(ValueError):
+                return location(manifest.image.root)
+        return self.root
 
     def folder_of(self, path: str) -> Location:
         """Return where the manifest and the maps of an image are, by its path as manifests have it."""

@@ -96,6 +96,7 @@ class RunRecord(_Record):
     """`run.json`: how a run was started, and how it ended.
 
     root: the folder that paths of images are relative to, and paths: what was asked for, both as `printable` writes them.
+    earlier_roots: those of earlier runs into the same folder; if there are any, each image's own one counts.
     cwd: the working directory. config: every setting; origin: where each came from. versions: of the packages that compute.
     shard: None for a run of all images. started, finished: ISO 8601. model, settings: what decides the results, as in every
     manifest. finished and totals are None while the run goes on.
@@ -103,6 +104,7 @@ class RunRecord(_Record):
 
     schema_version: int = 1
     root: str = ""
+    earlier_roots: tuple[str, ...] = ()
     cwd: str = "."
     paths: tuple[str, ...] = ()
     config: dict[str, Any] = {}
@@ -130,6 +132,7 @@ class RunRecord(_Record):
     def to_json(self) -> bytes:
         """Return the bytes of run.json."""
         absent = {name for name in _ONLY_AT_THE_END if getattr(self, name) is None}
+        absent |= set() if self.earlier_roots else {"earlier_roots"}
         return f"{to_json(self.model_dump(exclude=absent), indent=1)}\n".encode()
 
     @property

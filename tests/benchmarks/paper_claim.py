@@ -30,6 +30,7 @@ from typing import Any
 from scenes import Known, composites, mosaics
 
 from cam_cli.evaluate.bootstrap import interval
+from cam_cli.evaluate.records import NO_LAYER
 
 SAMPLES = Path(__file__).parent.parent.parent / "sample_images"
 NETWORKS = {
@@ -127,7 +128,8 @@ def measured(case: Case, model: str, layers: Sequence[str], methods: Sequence[st
         images = map(str, case.images)
         root = ("--root", str(case.root))
         run("explain", *images, *root, "--model", model, *asked, *case.flags, *flags, "--write", "raw", "-o", out, "-q")
-        annotated = ("--annotations", str(case.annotations)) if case.annotations else ("--faithfulness", PERTURBATION)
+        annotated = ("--annotations", str(case.annotations), "--tolerance", "pixels")
+        annotated = annotated if case.annotations else ("--faithfulness", PERTURBATION)
         record = json.loads(run("evaluate", out, *annotated, "--format", "json"))
     values: Values = defaultdict(lambda: defaultdict(dict))
     for image, maps in record["images"].items():
@@ -135,6 +137,10 @@ def measured(case: Case, model: str, layers: Sequence[str], methods: Sequence[st
             for metric in case.metrics:
                 if (value := one["metrics"].get(metric)) is not None:
                     values[one["map"]["layer"], one["map"]["method"]][metric].setdefault(image, value)
+    for image, free in record.get("baselines", {}).items():
+        for name, metrics in free.items():
+            for metric in case.metrics:
+                values[NO_LAYER, name][metric][image] = metrics[metric]
     return values
 
 
