@@ -19,7 +19,7 @@ TOP = 5
 """An image counts for the top-5 accuracy if a true class is among the five most likely ones."""
 
 MOST_WRONG = 10
-"""So many wrong images of each class are kept in mind, and named beside a bound that is crossed."""
+"""So many wrong images are named beside a bound that is crossed; of each class one more is kept in mind."""
 
 
 class LikelyClass(BaseModel):
@@ -90,7 +90,7 @@ class TruthTally:
             wrong = WrongImage(path=row["path"], predicted=_likely(predicted), truth=_likely(truth))
             of_class = self._wrong[truth[0]["index"] if truth else -1]
             insort(of_class, wrong, key=lambda one: (-one.confidence, one.path))
-            del of_class[MOST_WRONG:]
+            del of_class[MOST_WRONG + 1 :]
         if self.multi_label:
             self.labels.add([one["index"] for one in truth], [one["index"] for one in predicted])
             return
@@ -119,7 +119,7 @@ class TruthTally:
         return self._tally.result()
 
     def wrong_images(self) -> list[WrongImage]:
-        """Return the wrong images of each class, at most `MOST_WRONG`; those with the most confidence first."""
+        """Return the wrong images, of each class `MOST_WRONG` + 1 at the most; those with the most confidence first."""
         return sorted(
             (one for some in self._wrong.values() for one in some), key=lambda one: (-one.confidence, one.path)
         )
