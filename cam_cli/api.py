@@ -19,7 +19,8 @@ from cam_cli.engine.request import Explanation, Request, Subject
 from cam_cli.engine.selection import Selection
 from cam_cli.engine.tracing import Noise
 from cam_cli.errors import ModelError, UsageError
-from cam_cli.graph.layers import choose_layer, choose_scales, describe_layers, find_layer
+from cam_cli.graph.layer_names import find_layer
+from cam_cli.graph.layers import choose_layer, choose_scales, describe_layers
 from cam_cli.graph.tokens import Tokens
 from cam_cli.graph.trace import trace
 from cam_cli.methods import METHODS, families

@@ -1,6 +1,5 @@
 """Load a model by name, with its input, preprocessing and class names."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from cam_cli.models.card import InputCard, ModelCard
 from cam_cli.models.inputs import Overrides, settle_input
 from cam_cli.models.labels import Labels, read_labels
 from cam_cli.models.outputs import with_output
-from cam_cli.models.source import ModelSource, find_source
+from cam_cli.models.source import ModelSource, find_source, no_such_model
 from cam_cli.text import reason_of, shown
 
 __all__ = ["Network", "Overrides", "load_network"]
@@ -72,13 +71,7 @@ def load_network(
     elif overrides.weights is not None:
         raise UsageError(f"--weights goes with a keras.applications name such as resnet50, not with '{found.chosen}'")
     elif found.path is None:
-        bundled = bundled_models()
-        near = difflib.get_close_matches(name, [*bundled, *applications()], n=3)
-        hint = f"; near it: {', '.join(near)}" if near else ""
-        raise UsageError(
-            f"no model '{found.chosen}': neither a file, nor a bundled model ({', '.join(bundled)}), nor one of "
-            f"`smoothcam models --applications`{hint}"
-        )
+        raise no_such_model(found.chosen)
     else:
         model, name = _opened(found.path, card, overrides), found.path.name
     assert digest is not None

@@ -26,6 +26,7 @@ from cam_cli.pipeline.loop import Loop
 from cam_cli.pipeline.recorder import Recorder
 from cam_cli.pipeline.resume import Resume
 from cam_cli.pipeline.stats import Stats
+from cam_cli.plan.early import check_early
 from cam_cli.plan.plan import Plan, PlanInputs, plan_from
 from cam_cli.reporter import Reporter
 from cam_cli.results.index import Index, hash64
@@ -66,12 +67,13 @@ def explain_run(
         reporter.warn(f"{printable(path)}: folder skipped: {error.strerror}")
 
     images = discovery.some_images(on_unreadable, stats.left_out)
+    inputs = PlanInputs.of(config, discovery.root)
+    check_early(inputs)
     store = result_store_at(config.output, shard)
     with ExitStack() as stack:
         in_use = f"'{printable(config.output)}' is in use; waiting up to {config.lock_wait:g} s"
         stack.enter_context(store.open_for_writing(config.lock_wait, lambda: reporter.say(in_use)))
         last_run = store.last_run()
-        inputs = PlanInputs.of(config, discovery.root)
         decoders = stack.enter_context(
             DecoderPool(config.workers or decoders_for(cores()), config.image_timeout, interruption.deferred)
         )
