@@ -30,8 +30,8 @@ _MODULES = {
     "Request": "engine.explain",
     "SaliencyMap": "engine.maps",
     "Selection": "engine.selection",
-    "explain": "api",
-    "grad_cam_plus_smooth": "api",
+    "explain": "api.arrays",
+    "grad_cam_plus_smooth": "api.arrays",
     "load_network": "models.load",
 }
 

@@ -60,7 +60,9 @@ _NO_NAME = re.compile(r"predicted|folder|truth|top\d+|\d+|n\d{8}")
 
 def _paths(value: object) -> list[object]:
     """Split a list of files at commas, unless it is the name of one file."""
-    items = value if isinstance(value, list | tuple) else [value]
+    if isinstance(value, list):
+        return value
+    items = value if isinstance(value, tuple) else (value,)
     return [path for item in items for path in ([item] if _is_one_file(item) else _split(item))]
 
 

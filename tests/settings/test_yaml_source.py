@@ -154,7 +154,7 @@ def test_nested_values_have_positions(tmp_path: Path) -> None:
         ("count: 1\ncount: 2", None),
         ("- count", "run.yaml:1:1: the file must hold `key: value` lines at its top level"),
         ("count: 1\n---\ncount: 2", "run.yaml:2:1: not valid YAML: expected a single document"),
-        ("a: !!python/object/apply:os.getcwd []", "run.yaml:1:4: tag '!!python/object/apply:os.getcwd'"),
+        ("name: !!python/object/apply:os.getcwd []", "run.yaml:1:7: tag '!!python/object/apply:os.getcwd'"),
         ("name: !own x", "run.yaml:1:7: tag '!own' is not read"),
         ("names: !!set {a, b}", "run.yaml:1:8: tag '!!set' is not read"),
         ("!own {a: b}", "run.yaml:1:1: tag '!own' is not read"),
