@@ -12,6 +12,7 @@ the paper's own call. `load_network` opens a model as the command does. TensorFl
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cam_cli.machine import unsupported
 from cam_cli.quiet import native_chatter_silenced
 from cam_cli.version import __version__
 
@@ -44,6 +45,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'smoothcam' has no attribute '{name}'")
+    if why_not := unsupported():
+        raise ImportError(why_not)
     with native_chatter_silenced():
         return getattr(import_module(f"cam_cli.{_MODULES[name]}"), name)
 

@@ -43,6 +43,8 @@ _ARGUMENTS = {
 }
 """The settings that are arguments, and what each is called: `layers` is `layer`."""
 
+_GUESS = re.compile(r"\b(assuming|taking|taken for)\b")
+
 _opened: OrderedDict[str, Network] = OrderedDict()
 
 
@@ -218,7 +220,8 @@ def _network(model: Any, config: RunConfig) -> tuple[keras.Model, _Fed, KeptMode
 
 
 def _warn(remarks: Sequence[str]) -> None:
-    for remark in remarks:
+    """Warn of what is a guess; what the model itself tells is among the `remarks` alone."""
+    for remark in filter(_GUESS.search, remarks):
         words = re.sub(
             r"--([a-z][a-z-]*)", lambda flag: flag[1].replace("-", "_"), remark
         )  # arguments instead of flags

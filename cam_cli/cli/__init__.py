@@ -11,8 +11,9 @@ from typing import NoReturn
 
 import click
 
-from cam_cli.errors import ConfigError, SmoothcamError, UsageError
+from cam_cli.errors import ConfigError, ExitCode, SmoothcamError, UsageError
 from cam_cli.interruption import Interrupted, Interruption
+from cam_cli.machine import unsupported
 from cam_cli.quiet import leave_the_cores_to_tensorflow
 from cam_cli.text import escaped, near, one_line
 from cam_cli.version import __version__
@@ -75,6 +76,9 @@ def smoothcam() -> None:
 
 def main() -> NoReturn:
     """Run the command line; every error ends as one line on stderr and an exit code, never as a traceback."""
+    if why_not := unsupported():
+        click.echo(why_not, err=True)
+        sys.exit(ExitCode.FATAL)
     warnings.simplefilter("ignore")
     leave_the_cores_to_tensorflow()
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -60,7 +60,7 @@ def explain_run(
         check_installed()
     shard = Shard.parse(config.shard)
     discovery = discovery_for(paths, config)
-    started, stats = time.monotonic(), Stats()
+    start_of_run, started, stats = datetime.now(UTC), time.monotonic(), Stats()
 
     def on_unreadable(path: Location, error: OSError) -> None:
         stats.unreadable_folders += 1
@@ -83,7 +83,9 @@ def explain_run(
         @cache
         def start() -> Plan:  # when it is first needed: for the plan or for an image
             _count_in_background(discovery, shard, reporter)
+            reporter.doing("loading the model")
             plan = executor.start(known)
+            reporter.doing("")
             if known is not None and known.digest != plan.digest:
                 raise SmoothcamError(
                     f"run.json in '{config.output}' does not describe this model any more, though nothing it was made from has "
@@ -102,7 +104,7 @@ def explain_run(
             shard=shard if shard.count > 1 else None,
             host=socket.gethostname(),
             pid=os.getpid(),
-            started=_now(),
+            started=_iso(start_of_run),
             state="running",
             model=plan.model,
             settings=dict(plan.settings),
@@ -129,7 +131,8 @@ def explain_run(
             try:
                 with store.writing():
                     rows.sync()
-                ended = {"state": state, "finished": _now(), "totals": stats.totals()}
+                finished = _iso(start_of_run + timedelta(seconds=seconds))
+                ended = {"state": state, "finished": finished, "totals": stats.totals()}
                 store.write_run_record(record.model_copy(update=ended))
                 if config.sheet and state == "finished":
                     root, rows_shown = discovery.root, stats.first_rows
@@ -176,5 +179,5 @@ def _difference(last: RunRecord | None, record: RunRecord) -> str | None:
     return " and ".join(text for name, text in words.items() if getattr(last, name) != getattr(now, name)) or None
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _iso(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds")

@@ -23,7 +23,10 @@ GROUND = {"errors", "machine", "methods", "quiet", "text", "version", "window", 
 MAY_USE: dict[str, set[str]] = {
     "": {"api", "engine", "models"},
     "__main__": {"cli"},
-    "api": {"engine", "models", "graph", "render"},
+    "api": {
+        "engine", "models", "graph", "render", "images", "decoding", "config", "yaml_source", "plan", "executors.artefacts",
+        "results.manifest",
+    },
     "cli": {"pipeline", "results", "evaluate", "report", "models", "graph", "config", "settings", "interruption",
         "yaml_source"},
     "config": {"config_values", "yaml_source"},
