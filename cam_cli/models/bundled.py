@@ -27,8 +27,8 @@ def choose_bundled(layers: Sequence[str]) -> str:
         if set(named) <= (layer_names(path) or set()):
             return name
     known = sorted({layer for path in bundled_models().values() for layer in layer_names(path) or ()})
-    absent = [layer for layer in named if layer not in known] or named
-    listed, near = ", ".join(map(repr, absent)), near_layers(absent[0], known)
+    absent = [layer for layer in named if layer not in known]
+    listed, near = ", ".join(map(repr, absent or named)), near_layers(absent[0], known) if absent else ""
     raise UsageError(
         f"no bundled model has the layer {listed}{near}; name the model with --model, or list layers with `smoothcam layers`"
     )

@@ -22,6 +22,10 @@ def page() -> str:
     lines += [".SH NAME", r"smoothcam \- show what an image classifier looked at"]
     lines += [".SH SYNOPSIS", r"\fBsmoothcam\fR \fICOMMAND\fR [\fIOPTION\fR]... [\fIARGUMENT\fR]..."]
     lines += [".SH DESCRIPTION", *_paragraphs(smoothcam.help or "")]
+    lines += [
+        ".SH OPTIONS",
+        *_options(smoothcam, click.Context(smoothcam, terminal_width=_WIDTH, max_content_width=_WIDTH)),
+    ]
     for command in _commands(smoothcam, "smoothcam"):
         lines += _section(*command)
     lines += [
@@ -58,6 +62,11 @@ def _section(name: str, command: click.Command) -> Iterator[str]:
     yield rf"\fB{name}\fR [\fIOPTION\fR]... {_text(arguments)}".rstrip()
     yield ".PP"
     yield from _paragraphs(command.help or "")
+    yield from _options(command, context)
+
+
+def _options(command: click.Command, context: click.Context) -> Iterator[str]:
+    """Yield the options of a command, those of a run under what they are about."""
     options: dict[str, list[tuple[str, str]]] = {title: [] for title in (*SECTIONS, "Options")}
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context) if isinstance(parameter, click.Option) else None
@@ -65,7 +74,8 @@ def _section(name: str, command: click.Command) -> Iterator[str]:
             setting = SETTINGS.get(parameter.name or "")
             options[setting.section if setting else "Options"].append(record)
     for title in filter(options.get, options):
-        yield f".SS {title}"
+        if command is not smoothcam:
+            yield f".SS {title}"
         for flags, text in options[title]:
             yield from (".TP", rf"\fB{_text(flags)}\fR", _text(text))
 

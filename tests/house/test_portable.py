@@ -13,9 +13,9 @@ pytestmark = pytest.mark.pure
 
 ROOT = Path(__file__).parent.parent.parent
 ON_LINUX_ALONE = {
-    "os": "sched_getaffinity sched_setaffinity sched_getparam sched_setscheduler memfd_create eventfd pidfd_open copy_file_range "
-    "splice getrandom posix_fadvise posix_fallocate fdatasync getxattr setxattr listxattr removexattr pipe2 getresuid setresuid "
-    "unshare setns O_DIRECT O_PATH O_TMPFILE O_NOATIME P_PIDFD",
+    "os": "sched_getaffinity sched_setaffinity sched_getparam sched_setscheduler memfd_create eventfd pidfd_open splice "
+    "copy_file_range getrandom posix_fadvise posix_fallocate fdatasync getxattr setxattr listxattr removexattr pipe2 "
+    "getresuid setresuid unshare setns O_DIRECT O_PATH O_TMPFILE O_NOATIME P_PIDFD",
     "signal": "sigwaitinfo sigtimedwait SIGPOLL SIGPWR SIGSTKFLT SIGRTMIN SIGRTMAX SIGCLD",
     "resource": "prlimit RLIMIT_OFILE RLIMIT_MSGQUEUE RLIMIT_NICE RLIMIT_RTPRIO RLIMIT_SIGPENDING",
     "socket": "SO_PEERCRED SOCK_CLOEXEC SOCK_NONBLOCK AF_VSOCK AF_NETLINK AF_PACKET SO_PASSCRED MSG_CMSG_CLOEXEC",

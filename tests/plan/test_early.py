@@ -75,7 +75,6 @@ def test_what_is_known_of_a_model_that_was_loaded_before_is_checked(
     ]:
         with pytest.raises(UsageError, match=message):
             checked(**config, **wrong)
-    checked(**config, layers="lst", cache=False, model_input="another model may be meant")
 
 
 def test_damaged_facts_are_no_facts(tmp_path: Path) -> None:
@@ -110,7 +109,7 @@ def test_layers_are_told_from_a_file_only_if_none_is_inside_another(tmp_path: Pa
 
 def test_the_file_beside_is_offered(tmp_path: Path) -> None:
     (tmp_path / "flowers.keras").touch()
-    with pytest.raises(UsageError, match="did you mean 'flowers.keras'"):
+    with pytest.raises(UsageError, match=r"did you mean 'flowers\.keras'"):
         find_source(str(tmp_path / "flower.keras"))
 
 
@@ -135,7 +134,7 @@ def test_the_command_tells_it_without_tensorflow_and_leaves_nothing_behind(
 ) -> None:
     code = """
 import sys
-for name in ("tensorflow", "keras"): sys.modules[name] = None  # importing them fails
+sys.modules["tensorflow"] = None  # importing it fails, and so importing Keras
 from cam_cli.cli import main
 main()
 """
