@@ -7,7 +7,7 @@
 #   make faults        deliberate faults, which the tests must notice
 #   make format        formats the code
 #   make schema        writes the JSON Schema of the manifest
-#   make reference     writes docs/reference.md, the list of all options
+#   make reference     writes docs/reference.md, the list of all options, and docs/smoothcam.1, the man page
 #   make kinds         the README's table of the kinds of models, after their tests
 #   make architecture  writes docs/architecture.svg, the picture of the packages
 # For dependencies and releases:
@@ -83,6 +83,7 @@ schema: $(VENV)/test
 
 reference: $(VENV)/test
 	$(VENV)/bin/python docs/tools/reference.py
+	$(VENV)/bin/python docs/tools/man.py
 
 architecture: $(VENV)/test
 	$(VENV)/bin/python docs/tools/architecture.py

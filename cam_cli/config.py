@@ -54,6 +54,7 @@ class RunConfig(BaseModel):
         "Model to explain: a bundled name, a keras.applications name, a file or a SavedModel, e.g. vgg16-lite, a.keras.",
         "NAME|PATH",
         unset="chosen by the layer",
+        common=True,
     )
     weights: values.FilePath | None = _model(
         None,
@@ -94,6 +95,7 @@ class RunConfig(BaseModel):
         "LAYER",
         flag="layer",
         many="lines",
+        common=True,
     )
     methods: values.Methods = _maps(
         ("smoothgradcam++",),
@@ -101,6 +103,7 @@ class RunConfig(BaseModel):
         "METHOD",
         flag="method",
         many="commas",
+        common=True,
     )
     targets: values.TargetNames = _maps(
         ("predicted",),
@@ -109,6 +112,7 @@ class RunConfig(BaseModel):
         "CLASS",
         flag="target",
         many="lines",
+        common=True,
         words=("predicted", "truth", "folder", "top5", "none"),
     )
     targets_from: values.FilePath | None = _maps(
@@ -118,7 +122,10 @@ class RunConfig(BaseModel):
         counts=False,
     )
     nsamples: values.Samples = _maps(
-        5, "Noisy copies of each image; 0: the clean image alone (Grad-CAM++); auto: until --tolerance.", "N"
+        5,
+        "Noisy copies of each image; 0: the clean image alone (Grad-CAM++); auto: until --tolerance.",
+        "N",
+        common=True,
     )
     tolerance: float = _maps(
         0.01, "Largest standard error of a map, as a share of its peak, for --nsamples auto.", "X", gt=0
@@ -142,7 +149,9 @@ class RunConfig(BaseModel):
         "float32",
         "Precision of the network's products: float32, bfloat16, or auto: bfloat16 where a trial shows it faster and as good.",
     )
-    filters: values.Filters | None = _maps(None, "Feature maps to use, from 0, e.g. 0,3,10-12.", "LIST", unset="all")
+    filters: values.Filters | None = _maps(
+        None, "Feature maps to use, from 0, e.g. 0,3,10-12.", "LIST", unset="all", many="commas", common=True
+    )
     filter_maps: Literal["combined", "each", "both"] = _maps(
         "combined", "Maps of --filters: one of all (combined), one of each filter (each), or both."
     )
@@ -151,6 +160,8 @@ class RunConfig(BaseModel):
         'Neurons to use as row,column from 0, e.g. "0,10 12,12", or top:5, the largest of each map.',
         "PAIRS",
         unset="all",
+        many="commas",
+        common=True,
     )
     region: bool = _maps(False, "Take the two neurons of --subset as corners of a box, both included.")
     output: values.PathOrUrl = _output(
@@ -159,13 +170,16 @@ class RunConfig(BaseModel):
         "FOLDER|URL",
         short="-o",
         counts=False,
+        common=True,
     )
     write: values.Files = _output(
         ("raw", "heatmap", "overlay"),
         "Files for each map, e.g. raw,overlay; joint: one picture of all targets.",
         "LIST",
+        many="commas",
+        common=True,
     )
-    sheet: bool = _output(False, "Also write sheet.jpg, one contact sheet of this run.", counts=False)
+    sheet: bool = _output(False, "Also write sheet.jpg, one contact sheet of this run.", counts=False, common=True)
     colormap: Literal["inferno", "viridis", "magma", "turbo", "jet"] = _output(
         "inferno", "Colours of the pictures: inferno, viridis, magma (perceptually uniform), turbo or jet (not)."
     )
@@ -181,12 +195,16 @@ class RunConfig(BaseModel):
         "Channels of the model's input: rgb, bgr, rgba or grey; bands are the values in a TIFF file, not scaled to 0..255."
     )
     mean: values.Means | None = _card(
-        "Subtracted from 0..255 values, one number or one for each channel, e.g. 123.7,116.8,103.9.", "LIST"
+        "Subtracted from 0..255 values, one number or one for each channel, e.g. 123.7,116.8,103.9.",
+        "LIST",
+        many="commas",
     )
     std: values.Deviations | None = _card(
-        "Divides what --mean leaves, one number or one for each channel, e.g. 58.4,57.1,57.4.", "LIST"
+        "Divides what --mean leaves, one number or one for each channel, e.g. 58.4,57.1,57.4.", "LIST", many="commas"
     )
-    labels: values.FilePath | None = _card("Class names: a CSV with a column `name`, or one name a line.", "FILE")
+    labels: values.FilePath | None = _card(
+        "Class names: a CSV with a column `name`, or one name a line.", "FILE", common=True
+    )
     root: values.PathOrUrl | None = _images(
         None,
         "Name images relative to this folder or URL.",
@@ -204,6 +222,7 @@ class RunConfig(BaseModel):
         "Endings of the files taken from folders.",
         "LIST",
         unset="those of all formats that are read, without npy, npz",
+        many="commas",
     )
     exclude: values.Globs = _images(
         (),
@@ -218,6 +237,19 @@ class RunConfig(BaseModel):
         "folder|FILE|none",
         unset="none, or folder with --target folder",
         words=("folder", "none"),
+        common=True,
+    )
+    limit: int | None = _images(
+        None, "Only the first N images that are found.", "N", unset="all", ge=1, le=values.MOST_IMAGES, common=True
+    )
+    sample: int | None = _images(
+        None,
+        "Only N images, chosen by chance from all that are found: the same ones for the same files and --seed.",
+        "N",
+        unset="all",
+        ge=1,
+        le=values.MOST_IMAGES,
+        common=True,
     )
     shard: values.ShardText | None = _images(
         None, "Only part I of N of the images, counted from 1, e.g. 2/8; see `summarize`.", "I/N", unset="all"
@@ -241,7 +273,7 @@ class RunConfig(BaseModel):
     )
     image_timeout: values.Seconds = _run(60, "Seconds that reading and decoding one image may take.", "SECONDS")
     audit: values.Bounds | None = _run(
-        None, "Bounds, e.g. max_failed=1%,max_blank=5%; exit code 5 if one is crossed.", "LIST"
+        None, "Bounds, e.g. max_failed=1%,max_blank=5%; exit code 5 if one is crossed.", "LIST", many="commas"
     )
     device: values.Device = _run(
         "auto",
@@ -299,7 +331,8 @@ class Setting:
         section: out of `SECTIONS`.
         words: values to offer for completion.
         unset: what the default None or () stands for.
-        many: the flag is repeatable, and a variable holds one value a line (`lines`) or separates them by commas.
+        many: a list; commas separate values, the flag is repeatable, and a variable may hold one value a line (`lines`).
+        common: most people need it, so `--help` lists it; `--help-all` lists every setting.
         counts: it can change a result, so it is in the fingerprint.
     """
 
@@ -314,6 +347,7 @@ class Setting:
     unset: str = "none"
     many: Literal["", "lines", "commas"] = ""
     counts: bool = True
+    common: bool = False
 
     @property
     def flag_help(self) -> str:
@@ -323,7 +357,7 @@ class Setting:
             default = flag_name(self.key, default).removeprefix("--")
         elif isinstance(default, tuple):
             default = ",".join(default)
-        return f"{self.text.removesuffix('.')}{'; repeatable' if self.many else ''}. [default: {default}]"
+        return f"{self.text.removesuffix('.')}. [default: {default}]"
 
     @property
     def yaml_help(self) -> str:

@@ -96,7 +96,7 @@ def _tables(summary: Summary) -> Iterator[str]:
     for division in summary.divisions:
         note = "" if division.current else " (before)"
         for run in division.runs:
-            seconds = "" if run.seconds is None else f"{run.seconds:.0f}"
+            seconds = "" if run.seconds is None else f"{run.seconds:.1f}"
             state = _WORDS.get(run.state, run.state) + note
             runs.append((f"{run.shard}/{division.count}", state, _text(run.images), seconds, run.folder))
         if division.current and (missing := division.shards("missing")):

@@ -144,7 +144,7 @@ def decode_image(path: Location, known: str | None, settings: DecodeSettings) ->
             stage = "decode"
             decoded = settings.decode(data, _OVERSAMPLING * max(settings.size), PurePath(path.name).suffix.lower()[1:])
             stage = "fit"
-            image = _prepare(digest, decoded, data, settings)
+            image = prepare(digest, decoded, settings, data)
     except Exception as problem:  # noqa: BLE001 - decoders fail in every way there is, and each is this image's failure
         error = _failure(problem, stage)
     return Decoded(source, digest, image, error, time.perf_counter() - started)
@@ -173,10 +173,15 @@ def _check_regular(status: os.stat_result) -> None:
         raise ImageError("not a regular file", stage="read")
 
 
-def _prepare(sha256: str, decoded: RgbImage, data: bytes, settings: DecodeSettings) -> DecodedImage:
+def prepare(sha256: str, decoded: RgbImage, settings: DecodeSettings, data: bytes = b"") -> DecodedImage:
     """Fit an image to the network and shrink it to the size of the pictures, so that the large original is not kept.
 
-    The size of the pictures does not change the input: if they need more pixels, the image is decoded again.
+    Args:
+        data: of the file, for an image that may have been decoded at a reduced size. The size of the pictures does not change
+            the input: if they need more pixels, the image is decoded again.
+
+    Raises:
+        ImageError: stage `fit`; the image does not suit the network.
     """
     x, box = np.zeros((0, 0, 0), np.float32), InputBox(0.0, 0.0, float(decoded.width), float(decoded.height))
     notes, is_picture = decoded.notes, decoded.values is None

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import product
@@ -58,6 +58,7 @@ class Explainer:
         images: how many images share a pass; None for as many as fill `ROWS_IN_A_PASS` with their noisy copies.
         precision: `float32`, or `bfloat16` for the network's products and convolutions.
         graphs: a cache for the traced passes of this model.
+        passes: compiled passes of this model, to be taken and added to.
 
     Raises:
         UsageError: a filter or a neuron that a layer does not have; a layer of which it cannot be told what
@@ -74,6 +75,7 @@ class Explainer:
         images: int | None = None,
         precision: str = "float32",
         graphs: GraphCache | None = None,
+        passes: MutableMapping[str, PassRunner] | None = None,
     ) -> None:
         self.request = request
         self.analysis = analysis
@@ -91,6 +93,7 @@ class Explainer:
         self._targets = targets
         self._precision = precision
         self._graphs = graphs
+        self._passes = passes
         self._rows = min(ROWS_IN_A_PASS, images_in_memory(analysis.bytes_for_one_image, analysis.input_shape))
         self._images = images
         self._threads = ThreadPoolExecutor(cores(), "evidence")
@@ -170,7 +173,7 @@ class Explainer:
             self._exact_layers(),
             to_input="input" in families(self.request.methods),
         )
-        return compile_pass(self._open_model, spec, self._precision, self._graphs)
+        return compile_pass(self._open_model, spec, self._precision, self._graphs, self._passes)
 
     def _exact_layers(self) -> tuple[str, ...]:
         if self.request.derivatives != "exact":

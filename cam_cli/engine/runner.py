@@ -1,7 +1,7 @@
 """Runs passes through the network: NumPy arrays in, NumPy arrays out. All that is above this module knows no other runtime."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -70,14 +70,23 @@ class PassRunner:
 
 
 def compile_pass(
-    open_model: Callable[[], keras.Model], spec: PassSpec, precision: str = "float32", cache: GraphCache | None = None
+    open_model: Callable[[], keras.Model],
+    spec: PassSpec,
+    precision: str = "float32",
+    cache: GraphCache | None = None,
+    compiled: MutableMapping[str, PassRunner] | None = None,
 ) -> PassRunner:
     """Compile a pass, or load it from the cache; the model is only opened if it is not there.
+
+    Args:
+        compiled: passes of this model by name, which are taken as they are; a new one that no longer needs the model is added.
 
     Raises:
         UsageError: bfloat16 for a model that cannot be frozen. ModelError: as `trace_pass` does.
     """
     name = f"{hashlib.sha256(repr(spec).encode()).hexdigest()}-{precision}"
+    if compiled is not None and name in compiled:
+        return compiled[name]
     known = cache.load(name) if cache else None
     if known is not None:
         return PassRunner(FrozenGraph.from_bytes(known).function(spec), spec)
@@ -91,4 +100,7 @@ def compile_pass(
     calls_python = any("PyFunc" in node.op for node in traced.definition.node)  # of this process alone
     if cache and not calls_python:
         cache.save(name, traced.to_bytes())
-    return PassRunner(traced.function(spec), spec)
+    runner = PassRunner(traced.function(spec), spec)
+    if compiled is not None and not calls_python:
+        compiled[name] = runner
+    return runner

@@ -1,6 +1,5 @@
 """The worker: one loaded model, which explains decoded images and knows nothing of the rest of the run."""
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -12,7 +11,7 @@ from cam_cli.engine.request import Explanation, Subject
 from cam_cli.errors import SmoothcamError
 from cam_cli.executors.batch_size import BatchSizeTuner
 from cam_cli.executors.executor import Ready, Result, Task
-from cam_cli.plan.cache import Cache, cache_folder
+from cam_cli.plan.early import caches_of
 from cam_cli.plan.plan import PlanInputs
 from cam_cli.plan.resolve import request_of, resolve
 
@@ -30,8 +29,7 @@ class Worker:
     def __init__(self, inputs: PlanInputs) -> None:
         config = inputs.config
         choose_device(config.device)
-        folder = cache_folder(os.environ) if config.cache else None
-        cache, graphs = Cache(folder, inputs.key), Cache(folder, inputs.network_key)
+        cache, graphs = caches_of(inputs)
         self.resolved = resolved = resolve(inputs, cache)
         plan, analysis = resolved.plan, resolved.analysis
         self._targets = plan.targets.count

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -27,6 +27,7 @@ from cam_cli.pipeline.loop import Loop
 from cam_cli.pipeline.recorder import Recorder
 from cam_cli.pipeline.resume import Resume
 from cam_cli.pipeline.stats import Stats
+from cam_cli.plan.early import check_early
 from cam_cli.plan.plan import Plan, PlanInputs, plan_from
 from cam_cli.reporter import Reporter
 from cam_cli.results.index import Index, hash64
@@ -62,19 +63,20 @@ def explain_run(
         check_installed()
     shard = Shard.parse(config.shard)
     discovery = discovery_for(paths, config)
-    started, stats = time.monotonic(), Stats()
+    start_of_run, started, stats = datetime.now(UTC), time.monotonic(), Stats()
 
     def on_unreadable(path: Location, error: OSError) -> None:
         stats.unreadable_folders += 1
         reporter.warn(f"{printable(path)}: folder skipped: {error.strerror}")
 
     images = discovery.some_images(on_unreadable, stats.left_out)
+    inputs = PlanInputs.of(config, discovery.root)
+    check_early(inputs)
     store = result_store_at(config.output, shard)
     with ExitStack() as stack:
         in_use = f"'{printable(config.output)}' is in use; waiting up to {config.lock_wait:g} s"
         stack.enter_context(store.open_for_writing(config.lock_wait, lambda: reporter.say(in_use)))
         last_run = store.last_run()
-        inputs = PlanInputs.of(config, discovery.root)
         decoders = stack.enter_context(
             DecoderPool(config.workers or decoders_for(cores()), config.image_timeout, interruption.deferred)
         )
@@ -84,7 +86,9 @@ def explain_run(
         @cache
         def start() -> Plan:  # when it is first needed: for the plan or for an image
             _count_in_background(discovery, shard, reporter)
+            reporter.doing("loading the model")
             plan = executor.start(known)
+            reporter.doing("")
             if known is not None and known.digest != plan.digest:
                 raise SmoothcamError(
                     f"run.json in '{config.output}' does not describe this model any more, though nothing it was made from has "
@@ -105,7 +109,7 @@ def explain_run(
             shard=shard if shard.count > 1 else None,
             host=socket.gethostname(),
             pid=os.getpid(),
-            started=_now(),
+            started=_iso(start_of_run),
             state="running",
             model=plan.model,
             settings=dict(plan.settings),
@@ -132,7 +136,8 @@ def explain_run(
             try:
                 with store.writing():
                     rows.sync()
-                ended = {"state": state, "finished": _now(), "totals": stats.totals()}
+                finished = _iso(start_of_run + timedelta(seconds=seconds))
+                ended = {"state": state, "finished": finished, "totals": stats.totals()}
                 store.write_run_record(record.model_copy(update=ended))
                 if config.sheet and state == "finished":
                     root, rows_shown = discovery.root, stats.first_rows
@@ -190,5 +195,5 @@ def _difference(last: RunRecord | None, record: RunRecord) -> str | None:
     return " and ".join(text for name, text in words.items() if getattr(last, name) != getattr(now, name)) or None
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _iso(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds")

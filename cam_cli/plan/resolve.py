@@ -20,7 +20,8 @@ from cam_cli.engine.tracing import Noise
 from cam_cli.engine.trial import try_bfloat16
 from cam_cli.engine.verification import verify_predictions
 from cam_cli.errors import ModelError, UsageError
-from cam_cli.graph.layers import LayerInfo, choose_layer, choose_scales, describe_layers, find_layer
+from cam_cli.graph.layer_names import find_layer
+from cam_cli.graph.layers import LayerInfo, choose_layer, choose_scales, describe_layers
 from cam_cli.graph.operations import random_operations
 from cam_cli.graph.scaling import fitted_images
 from cam_cli.graph.trace import Trace, is_random_outside_predict
@@ -31,6 +32,7 @@ from cam_cli.models.inputs import contradictions, input_scaling, traced_within_m
 from cam_cli.models.labels import Labels
 from cam_cli.models.load import Network, Overrides, load_network
 from cam_cli.plan.cache import NO_CACHE, Cache
+from cam_cli.plan.early import ModelFacts
 from cam_cli.plan.plan import Plan, PlanInputs, targets_for
 from cam_cli.results.manifest import ModelRecord
 from cam_cli.window import WHOLE
@@ -97,7 +99,8 @@ def resolve(inputs: PlanInputs, cache: Cache = NO_CACHE) -> Resolved:
             decided = _DECIDED.validate_json(known)
             return resolved(decided, inputs.labels(decided.analysis.classes))
     network = load()
-    decided = _decide(network, config)
+    decided, facts = _decide(network, config)
+    facts.keep(replace(cache, key=inputs.network_key))
     result = resolved(decided, network.labels)
     if config.precision == "auto":
         decided = _with_precision(decided, config, result)
@@ -106,7 +109,7 @@ def resolve(inputs: PlanInputs, cache: Cache = NO_CACHE) -> Resolved:
     return result
 
 
-def _decide(network: Network, config: RunConfig) -> _Decided:
+def _decide(network: Network, config: RunConfig) -> tuple[_Decided, ModelFacts]:
     traced = network.traced or traced_within_memory(network.model, network.input_shape)
     infos = describe_layers(traced, network.tokens)
     paths, remarks = _layers(network, config, traced, infos)
@@ -125,6 +128,8 @@ def _decide(network: Network, config: RunConfig) -> _Decided:
         "input": {"size": list(network.input_shape[:2]), **asdict(network.preprocessing)},
         **_found_since_0_1(analysis),
     }
+    grids = {i.path: (*i.grid, i.shape[-1]) for i in infos if i.grid and i.grid == i.shape[:2] and i.shape[-1]}
+    facts = ModelFacts(analysis.classes, {path: grids.get(path) for path in traced.layers})
     return _Decided(
         analysis,
         ModelRecord(
@@ -137,7 +142,7 @@ def _decide(network: Network, config: RunConfig) -> _Decided:
         settings,
         network.preprocessing,
         (*network.remarks, *remarks, *_checked(network, config, traced, analysis), *_noise_remarks(config, analysis)),
-    )
+    ), facts
 
 
 def _checked(network: Network, config: RunConfig, traced: Trace, analysis: ModelAnalysis) -> list[str]:

@@ -879,7 +879,7 @@ def test_a_config_written_by_init_changes_nothing(smoothcam: Command, tmp_path: 
 def test_layers_lists_what_can_be_explained_and_marks_the_automatic_choice(
     smoothcam: Command, model_file: Path
 ) -> None:
-    ended = smoothcam("layers", "--model", model_file, "--json")
+    ended = smoothcam("layers", model_file, "--json")
     assert [(row["path"], row["grid"], row["auto"]) for row in ended.rows] == [
         ("conv1", [16, 16], True),
         ("conv2", [8, 8], False),

@@ -68,6 +68,9 @@ class Witness:
     def detail(self, text: str) -> None:
         pass
 
+    def doing(self, what: str) -> None:
+        pass
+
     def expect(self, total: int) -> None:
         pass
 

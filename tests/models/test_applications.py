@@ -237,5 +237,7 @@ def test_without_a_network_one_line_names_three_ways_out(name: str, tmp_path: Pa
 
 
 def test_a_misspelt_name_gets_its_neighbours() -> None:
-    with pytest.raises(UsageError, match=r"no model 'resnet5O'.*smoothcam models --applications.*near it: resnet50"):
+    with pytest.raises(
+        UsageError, match=r"no model 'resnet5O' .did you mean 'resnet50'.*smoothcam models --applications"
+    ):
         load_network("resnet5O")

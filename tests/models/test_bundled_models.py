@@ -109,7 +109,7 @@ def test_a_class_may_be_written_in_several_ways() -> None:
         ("1000", "1000 classes, 0 to 999"),
         ("top1001", "top1 to top1000"),
         ("German sheperd", "near it: 'German shepherd' \\(235\\)"),
-        ("crane", "names 2 classes; give the index: 134 or 517"),
+        ("crane", r"names 2 classes; give the index or the WordNet id: 134 \(n02012849\) or 517 \(n03126707\)"),
     ):
         with pytest.raises(UsageError, match=text):
             labels.resolve(wrong, 1000)

@@ -161,7 +161,7 @@ def test_the_table_names_what_is_missing_and_cannot_steer_the_terminal(dataset: 
     assert "\x1b" not in ended.out
     assert "c\\x1b[31m\\n.jpg" in ended.out
     cells = [line.split() for line in ended.out.splitlines()]
-    assert ["1/5", "finished", "4", "7200", str(dataset[0])] in cells
+    assert ["1/5", "finished", "4", "7200.0", str(dataset[0])] in cells
     assert ["3,5/5", "missing"] in cells
     assert ["conv1", "gradcam", "3", "0", "1"] in cells
     assert ["3", "dog", "2"] in cells

@@ -12,17 +12,13 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cam_cli.engine.analysis import analyse
+from cam_cli.api.kept import explainer_of
 from cam_cli.engine.checks import check_sequence, check_whole
-from cam_cli.engine.explain import Explainer
 from cam_cli.engine.request import Explanation, Request, Subject
 from cam_cli.engine.selection import Selection
 from cam_cli.engine.tracing import Noise
-from cam_cli.errors import ModelError, UsageError
-from cam_cli.graph.layers import choose_layer, choose_scales, describe_layers, find_layer
+from cam_cli.errors import UsageError
 from cam_cli.graph.tokens import Tokens
-from cam_cli.graph.trace import trace
-from cam_cli.methods import METHODS, families
 from cam_cli.render.upsample import upsample
 
 
@@ -35,6 +31,8 @@ def explain(
     tokens: Tokens | None = None,
 ) -> list[Explanation]:
     """Explain a batch of images with any Keras classifier; the model is not changed.
+
+    A second call with the same model, layers and shapes does not trace it again; see `api.kept`.
 
     Args:
         model: any Keras 3 image classifier.
@@ -59,19 +57,9 @@ def explain(
     if batch.ndim != 4 or not len(batch):
         raise UsageError(f"images must have shape (N, H, W, C), not {batch.shape}")
     height, width, channels = batch.shape[1:]
-    traced = trace(model, (height, width, channels))
-    infos = describe_layers(traced, tokens)
-    request = request or Request()
-    by_layer = any(METHODS[name].needs_layer for name in request.methods)
-    paths = []
-    for name in layers:
-        try:
-            paths.append(find_layer(traced.layers, choose_layer(infos).path if name == "auto" else name))
-        except ModelError:
-            if by_layer:
-                raise
-    scales = choose_scales(infos) if "two layers" in families(request.methods) else None
-    explainer = Explainer(model, analyse(traced, paths, scales, tokens), request, len(targets))
+    explainer = explainer_of(
+        model, (height, width, channels), tuple(layers), request or Request(), len(targets), tokens
+    )
     subjects = [Subject(x, hashlib.sha256(x.tobytes()).hexdigest(), tuple(targets)) for x in batch]
     step = explainer.images_in_a_pass
     return [found for i in range(0, len(subjects), step) for found in explainer.explain(subjects[i : i + step])]
