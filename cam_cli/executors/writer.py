@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from cam_cli.config import RunConfig
 from cam_cli.engine.request import Explanation
 from cam_cli.errors import ImageError
-from cam_cli.executors.artefacts import predictions, publish_joint, publish_map
+from cam_cli.executors.artefacts import caption, predictions, publish_joint, publish_map
 from cam_cli.executors.executor import Ready, Result
 from cam_cli.models.labels import Labels
 from cam_cli.plan.plan import Plan
@@ -43,7 +43,10 @@ class Writer:
         task, image = ready.task, ready.image
         staged = self.store.stage()
         started = time.perf_counter()
-        maps = tuple(publish_map(entry, image, self.labels, staged, self.config) for entry in explanation.maps)
+        maps = tuple(
+            publish_map(entry, image, self.labels, caption(entry, explanation, self.labels, None), staged, self.config)
+            for entry in explanation.maps
+        )
         joint = publish_joint(explanation.maps, image, self.labels, staged, self.config)
         timing = {"read": ready.decoded.seconds, "explain": seconds, "write": time.perf_counter() - started}
         manifest = self.plan.manifest(

@@ -1,21 +1,24 @@
 """The count of what became of the images; it is what the command's exit code and last lines are made from."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 from cam_cli.errors import ExitCode
 from cam_cli.results.manifest import Row
 from cam_cli.results.run_record import Totals
 
 MOST_ROWS = 60
-"""So many of a run's first images are kept in mind, for its contact sheet."""
+"""So many of a run's first images, and of those that it got wrong, are kept for its contact sheet."""
 
 
 @dataclass
 class Stats:
     """Counts of one run, added to as it goes on; `failed_before` is the part of `failed` that was not tried again.
 
-    left_out: files that look like images and are left out of folders, by ending.
+    left_out: files that look like images and are left out of folders, by ending. wrong_rows: of the first images counted
+    that the model got wrong.
     """
 
     explained: int = 0
@@ -28,6 +31,7 @@ class Stats:
     nonfinite_maps: int = 0
     unreadable_folders: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
+    wrong_rows: list[Row] = field(default_factory=list)
     _first: dict[str, Row | None] = field(default_factory=dict)
 
     @property
@@ -65,6 +69,8 @@ class Stats:
             self.failed += 1
             self.failed_before += skipped
             return
+        if cast(Mapping[str, Any], row).get("correct") is False and len(self.wrong_rows) < MOST_ROWS:
+            self.wrong_rows.append(row)
         self.skipped += skipped
         self.explained += not skipped
         states = [entry["state"] for entry in row["maps"]]

@@ -13,7 +13,7 @@ from cam_cli.models.labels import Labels, read_labels
 from cam_cli.models.source import ModelSource, find_source
 from cam_cli.plan.targets import Targets, read_targets
 from cam_cli.results.files import to_json
-from cam_cli.results.manifest import ENGINE_VERSION, ImageRecord, Manifest, ModelRecord
+from cam_cli.results.manifest import DRAWING_VERSION, ENGINE_VERSION, ImageRecord, Manifest, ModelRecord
 from cam_cli.results.run_record import RunRecord, versions
 from cam_cli.storage.location import Location
 
@@ -97,6 +97,7 @@ class Plan:
     def manifest(self, image: ImageRecord, targets: tuple[int, ...], **fields: Any) -> Manifest:
         """Return the manifest of an image: what the plan says of any image, and the fields of this one."""
         return Manifest(
+            drawing_version=DRAWING_VERSION,
             fingerprint=self.fingerprint(image.sha256, targets),
             image=image,
             model=self.model,

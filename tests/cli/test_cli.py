@@ -174,7 +174,7 @@ def test_the_command_of_the_paper_makes_the_run_folder(
         index = entry["predictions"][0]["index"]
         stem = f"block5_conv3.{index}"
         assert saliency["files"] == {
-            "raw": f"{stem}.npy", "heatmap": f"{stem}.heatmap.png", "overlay": f"{stem}.overlay.png"
+            "raw": f"{stem}.npy", "heatmap": f"{stem}.heatmap.png", "overlay": f"{stem}.overlay.jpg"
         }  # fmt: skip
         assert saliency["target"]["index"] == index
         written = files_of(out / name)
@@ -184,7 +184,7 @@ def test_the_command_of_the_paper_makes_the_run_folder(
         assert (entry["image"]["width"], entry["image"]["height"]) == (width, height)
         expected = (width, height) if max(width, height) <= 640 else (640, round(height * 640 / width))
         for kind in ("heatmap", "overlay"):
-            assert pixels(out / name / f"{stem}.{kind}.png").shape == (*expected[::-1], 3)
+            assert pixels(out / name / saliency["files"][kind]).shape == (*expected[::-1], 3)
         assert saliency["grid"] == [14, 14]
 
 

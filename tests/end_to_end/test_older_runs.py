@@ -19,7 +19,7 @@ MADE = Path(__file__).parent.parent / "data" / "run_of_0_1"
 EXPECTED = json.loads((MADE / "expected.json").read_bytes())
 SETTINGS = (
     "--model", "model/tiny.keras", "--method", "smoothgradcam++", "--method", "gradcam", "--target", "top2",
-    "--write", "raw,heatmap,overlay,joint", "--sheet", "--picture-size", "16",
+    "--write", "raw,heatmap,overlay,joint", "--sheet", "--picture-size", "16", "--picture-format", "png",
 )  # fmt: skip
 EXPLAIN = ("explain", "images", *SETTINGS, "-o", "out")
 
