@@ -177,7 +177,7 @@ class RunConfig(BaseModel):
     )
     write: values.Files = _output(
         ("raw", "heatmap", "overlay"),
-        "Files for each map, e.g. raw,overlay; joint: one picture of all targets; figure: for a paper, with the extra `figures`.",
+        "Files for each map, e.g. raw,overlay; joint: all targets in one picture; figure: for a paper, with the extra `figures`.",
         "LIST",
     )
     picture_format: Literal["jpeg", "png"] = _output(

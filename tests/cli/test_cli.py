@@ -234,7 +234,7 @@ def test_only_the_files_asked_for_are_there_also_after_a_run_with_more(explain: 
     assert explain().code == 0
     assert len(files_of(tmp_path / "out" / "0.png")) == 4
     assert explain("--write", "overlay", "--sheet").code == 0
-    assert set(manifest(tmp_path / "out" / "0.png")["maps"][0]["files"].values()) == {None, *_endings(tmp_path, "png")}
+    assert set(manifest(tmp_path / "out" / "0.png")["maps"][0]["files"].values()) == {None, *_endings(tmp_path, "jpg")}
     with Image.open(tmp_path / "out" / "sheet.jpg") as sheet:
         assert min(sheet.size) > 30
 
@@ -802,7 +802,7 @@ def test_heat_lies_where_the_cropped_map_says_and_the_rest_is_grey(
     cropped = _copy(model_file, tmp_path / "cropped.keras")
     write_card(cropped, input={"size": [32, 32], "mean": [127], "std": [128], "fit": "crop", "crop_fraction": 0.75})
     original = pixels(photo(tmp_path / "in" / "wide.png", (200, 128)))
-    assert explain("--nsamples", "0", model=cropped).code == 0
+    assert explain("--nsamples", "0", "--picture-format", "png", model=cropped).code == 0
     (entry,) = manifest(tmp_path / "out" / "wide.png")["maps"]
     # the square in the middle, three quarters of 128 pixels wide
     top, left, side = 16, 52, 96

@@ -94,6 +94,7 @@ def test_a_new_run_gives_the_files_and_maps_of_the_old_one(smoothcam: Command, o
         np.testing.assert_allclose(now, was, rtol=0, atol=1e-4 * float(was.max()))
     for path in (path for path in after if path.name == "manifest.json"):
         was, now = (json.loads((old / name / path).read_bytes()) for name in ("before", "out"))
+        assert now.pop("drawing_version") == 2
         assert list(now) == list(was)
         assert now["model"].pop("score") == "logit", "which 0.1 explained without saying so"
         assert {key: now[key] for key in ("fingerprint", "settings", "image", "model")} == {
