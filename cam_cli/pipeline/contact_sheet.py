@@ -2,9 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, cast
 
 from PIL import Image
 
@@ -67,10 +66,6 @@ def _left_out(sheet: Sheet, columns: int, wrong: int, images: int) -> str:
     return f" ({'; '.join(said)})" if said else ""
 
 
-def _is_wrong(row: Row) -> bool:
-    return cast(Mapping[str, Any], row).get("correct") is False
-
-
 def _keys(maps: Sequence[MapRow]) -> list[Key]:
     """Return for each map what its column is: its method, layer and selection, and which of the image's targets it shows."""
     keys: list[Key] = []
@@ -93,8 +88,8 @@ def _cells(
     repeated: str,
 ) -> list[Cell]:
     """Return the cells of an image; `repeated` stands instead of a map of a class that the image's first map shows already."""
-    truth = (cast(Mapping[str, Any], row).get("truth") or {}).get("label", "another class")
-    mark = f"wrong: truth is {truth}" if _is_wrong(row) else ""
+    truth = row.get("truth")
+    mark = f"wrong: truth is {truth['label']}" if truth and row.get("correct") is False else ""
     image = Cell(Image.fromarray(decoded.picture) if decoded else None, row["path"], "not readable", mark)
     if row["error"] is not None:
         return [image, Cell(None, "", f"failed: {row['error']['message']}")]

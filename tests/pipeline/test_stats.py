@@ -61,6 +61,16 @@ def test_the_first_images_are_kept_in_the_order_they_were_met() -> None:
     assert [kept["path"] for kept in stats.first_rows] == paths[:MOST_ROWS]
 
 
+def test_wrong_images_are_kept_for_the_sheet_however_late_they_come() -> None:
+    stats = Stats()
+    for number in range(3 * MOST_ROWS):
+        correct = {0: False, 1: None}.get(number % 3, True)
+        stats.meet(f"{number}.png")
+        stats.count(row(f"{number}.png") | {"correct": correct})
+    stats.count(row("late.png") | {"correct": False})
+    assert [kept["path"] for kept in stats.wrong_rows] == [f"{3 * number}.png" for number in range(MOST_ROWS)]
+
+
 def test_the_rate_counts_only_what_was_explained() -> None:
     stats = Stats(explained=10, skipped=90)
     assert stats.summary(5.0) == "10 explained, 90 already done in 5.0 s, 2.0 images/s"
