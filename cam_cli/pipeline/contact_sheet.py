@@ -39,8 +39,8 @@ def write_sheet(store: ResultStore, root: Location, stats: Stats, config: RunCon
     columns = list(dict.fromkeys(key for maps in keyed for key in maps))
     if not columns:
         return "no contact sheet: there is no map to show"
-    several_layers = len({layer for _, layer, _, _ in columns}) > 1
-    titles = ["image", *(_title(key, config, with_layer=several_layers) for key in columns)]
+    layers = Counter(method for method, _ in {key[:2] for key in columns})
+    titles = ["image", *(_title(key, config, with_layer=layers[key[0]] > 1) for key in columns)]
     paths = [root / from_printable(row["path"]) for row in rows]
     settings = DecodeSettings((_CELL, _CELL), None, _CELL, config.max_pixels)
     failed = (row["sha256"] if row["status"] == "failed" else None for row in rows)

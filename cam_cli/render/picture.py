@@ -1,5 +1,7 @@
 """One map, one picture: the heatmap, the overlay, and the placard for a map that cannot be drawn."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -110,14 +112,14 @@ def _muting() -> NDArray[np.float64]:
 def _heat_colours(colormap: str, opacity: float) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
     """Return for each level of heat its weight over the muted image, (256,) in 0..1, and what is laid on, (256, 3) RGB.
 
-    With s = `opacity` times the prominence, a muted pixel m first goes to (1 - s) m + s L(C), the brightness of its heat's
-    colour C, and then to (1 - s) of that plus s C. The two steps are one mixture.
+    With p the prominence, k = sqrt(opacity) p and s = opacity p, a muted pixel m first goes to (1 - k) m + k L(C), near to the
+    brightness L of its heat's colour C, and then to (1 - s) of that plus s C. The two steps are one mixture.
     """
-    shares = (opacity * _prominence())[:, None]
+    nearing, shares = ((weight * _prominence())[:, None] for weight in (math.sqrt(opacity), opacity))
     colours = table(colormap).astype(np.float64)
-    brightness = colours @ LUMA
-    weights = 1 - (1 - shares) ** 2
-    laid = ((1 - shares) * shares * brightness[:, None] + shares * colours) / np.maximum(weights, 1e-9)
+    brightness = (colours @ LUMA)[:, None]
+    weights = 1 - (1 - nearing) * (1 - shares)
+    laid = ((1 - shares) * nearing * brightness + shares * colours) / np.maximum(weights, 1e-9)
     return weights[:, 0], np.rint(laid).astype(np.uint8)
 
 
