@@ -95,7 +95,10 @@ def test_a_new_run_gives_the_files_and_maps_of_the_old_one(smoothcam: Command, o
     for path in (path for path in after if path.name == "manifest.json"):
         was, now = (json.loads((old / name / path).read_bytes()) for name in ("before", "out"))
         assert now.pop("drawing_version") == 2
+        later = [now.pop(key) for key in ("also_true", "correct", "truth", "unknown_truth")]
+        assert later == [[], None, None, None]
         assert list(now) == list(was)
+        assert now["model"].pop("multi_label") is False
         assert now["model"].pop("score") == "logit", "which 0.1 explained without saying so"
         assert {key: now[key] for key in ("fingerprint", "settings", "image", "model")} == {
             key: was[key] for key in ("fingerprint", "settings", "image", "model")
