@@ -91,6 +91,7 @@ def manifest(folder: Path) -> dict[str, Any]:
     assert found["status"] == "ok" or not found["maps"]
     assert (found["error"] is None) == (found["status"] == "ok")
     listed = {name for entry in found["maps"] for name in entry["files"].values() if name}
+    listed |= {entry["file"] for entry in found["joint"]}
     assert {path.name for path in folder.iterdir() if path.is_file()} == listed | {"manifest.json"}
     for entry in found["maps"]:
         if entry["files"]["raw"]:
@@ -237,6 +238,23 @@ def test_only_the_files_asked_for_are_there_also_after_a_run_with_more(explain: 
     assert set(manifest(tmp_path / "out" / "0.png")["maps"][0]["files"].values()) == {None, *_endings(tmp_path, "jpg")}
     with Image.open(tmp_path / "out" / "sheet.jpg") as sheet:
         assert min(sheet.size) > 30
+
+
+def test_another_format_replaces_the_pictures_and_the_same_one_does_nothing(explain: Explain, tmp_path: Path) -> None:
+    several(tmp_path / "in", 1)
+    folder = tmp_path / "out" / "0.png"
+    flags = ("--nsamples", "0", "--target", "top2", "--write", "raw,overlay,joint,figure", "--contours")
+    kinds = {"jpeg": (".jpg", "JPEG", ".svg"), "png": (".png", "PNG", ".pdf")}
+    for name, (ending, kind, figure) in kinds.items():
+        again = (*flags, "--picture-format", name, "--figure-format", figure[1:], "--json")
+        assert [row["skipped"] for row in explain(*again).rows] == [False]
+        assert [row["skipped"] for row in explain(*again).rows] == [True]
+        assert len(files_of(folder)) == 1 + 2 * 3 + 1
+        pictures = [path for path in folder.iterdir() if path.suffix == ending]
+        assert len(pictures) == 3
+        assert {Image.open(path).format for path in pictures} == {kind}
+        assert len(list(folder.glob(f"*.figure{figure}"))) == 2
+        assert manifest(folder)["drawing_version"] == 2
 
 
 def _endings(tmp_path: Path, ending: str) -> set[str]:
