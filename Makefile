@@ -20,6 +20,7 @@
 #   make bench         speed: tests/benchmarks/RESULTS.md; TORCH_PYTHON=... is a Python with torch-cam to compare with
 #   make capacity      machines and hours: docs/capacity.md
 #   make applications  the table in docs/applications.md
+#   make accuracy      how often the bundled models are right: IMAGES=... has a folder for each class, named by its WordNet id
 
 VENV := .venv
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -34,13 +35,15 @@ LOCKING = $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 
 
 PURE = $(shell grep -rl --include='test_*.py' '^pytestmark = pytest.mark.pure' tests)
 
-.PHONY: demo test check faults kinds test-long test-lowest lint format schema reference architecture lock audit dist bench capacity applications clean
+.PHONY: demo test check faults kinds test-long test-lowest lint format schema reference architecture lock audit dist bench capacity applications accuracy clean
 
 demo: $(VENV)/demo
 	$(VENV)/bin/smoothcam explain sample_images --config configs/demo.yaml
+	$(VENV)/bin/smoothcam explain sample_images --config configs/demo_vgg16.yaml
 	@echo
-	@echo "Look at demo_out/sheet.jpg first: every sample image beside its map."
-	@echo "Then at demo_out/<image>/: .overlay.png, .heatmap.png, .npy and manifest.json."
+	@echo "Look at demo_out/sheet.jpg first: every sample image beside its maps by three methods."
+	@echo "demo_vgg16_out/sheet.jpg shows three layers of VGG-16 for the same images."
+	@echo "Then look at demo_out/<image>/: .overlay.jpg, .heatmap.png, .npy and manifest.json."
 
 test: lint
 	$(VENV)/bin/python -m pytest $(PARALLEL)
@@ -113,8 +116,11 @@ capacity: $(VENV)/test
 applications: $(VENV)/test
 	$(VENV)/bin/python tests/benchmarks/applications.py
 
+accuracy: $(VENV)/test
+	$(VENV)/bin/python tests/benchmarks/accuracy.py $(IMAGES)
+
 clean:
-	rm -rf $(VENV) $(TOOLS) $(LOWEST) demo_out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(TOOLS) $(LOWEST) demo_out demo_vgg16_out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "smoothcam needs Python 3.11, 3.12 or 3.13; name one with make PYTHON=..."; exit 1; }

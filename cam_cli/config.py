@@ -20,8 +20,23 @@ from cam_cli import config_values as values
 from cam_cli.methods import METHODS
 from cam_cli.yaml_source import KeyedError
 
-_LATER = ("imports", "signature", "model_input", "model_output")
-"""Settings that version 0.1 did not have: unset, they change no fingerprint, so that its results stay finished."""
+_LATER: Mapping[str, object] = {
+    "imports": (),
+    "signature": None,
+    "model_input": None,
+    "model_output": None,
+    "picture_format": "png",
+    "contours": False,
+}
+"""What version 0.1 did without these settings: with these values they change no fingerprint, so that its results stay
+finished."""
+
+_OF_FILES = {
+    "picture_format": ("overlay", "joint"),
+    "contours": ("overlay", "figure"),
+    "figure_format": ("figure",),
+}
+"""Settings that change nothing unless one of these files is written."""
 
 SECTIONS = ("Images", "Model", "Maps", "Output", "Run")
 """What settings are about, in the order of `--help`."""
@@ -174,11 +189,17 @@ class RunConfig(BaseModel):
     )
     write: values.Files = _output(
         ("raw", "heatmap", "overlay"),
-        "Files for each map, e.g. raw,overlay; joint: one picture of all targets.",
+        "Files for each map, e.g. raw,overlay; joint: all targets in one; figure: for a paper, with the extra `figures`.",
         "LIST",
         many="commas",
         common=True,
     )
+    picture_format: Literal["jpeg", "png"] = _output(
+        "jpeg",
+        "Format of overlays and joint pictures: jpeg, or png, which loses nothing and is some seven times as large.",
+    )
+    figure_format: Literal["png", "svg", "pdf"] = _output("png", "Format of figures: png of 300 dpi, svg or pdf.")
+    contours: bool = _output(False, "Draw lines on overlays and figures where the heat is 50% and 80% of its scale.")
     sheet: bool = _output(False, "Also write sheet.jpg, one contact sheet of this run.", counts=False, common=True)
     colormap: Literal["inferno", "viridis", "magma", "turbo", "jet"] = _output(
         "inferno", "Colours of the pictures: inferno, viridis, magma (perceptually uniform), turbo or jet (not)."
@@ -317,9 +338,10 @@ class RunConfig(BaseModel):
         return {key: getattr(self, key) for key in (*keys, "signature", "model_input", "model_output")}
 
     def result_settings(self) -> dict[str, object]:
-        """Return, ready for JSON, the settings that can change a result; those of `_LATER` only where they are set."""
-        later = {key for key in _LATER if not getattr(self, key)}
-        return self.model_dump(mode="json", exclude={*NOT_IN_FINGERPRINT, *later})
+        """Return, ready for JSON, the settings that can change a result."""
+        later = {key for key, before in _LATER.items() if getattr(self, key) == before}
+        idle = {key for key, files in _OF_FILES.items() if not {*files} & {*self.write}}
+        return self.model_dump(mode="json", exclude={*NOT_IN_FINGERPRINT, *later, *idle})
 
 
 @dataclass(frozen=True)

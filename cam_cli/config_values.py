@@ -225,7 +225,7 @@ if TYPE_CHECKING:
 else:
     Method = Literal[tuple(METHODS)]
 Methods = Annotated[tuple[Method, ...], Field(min_length=1), BeforeValidator(_words), AfterValidator(_unique)]
-File = Literal["raw", "heatmap", "overlay", "joint"]
+File = Literal["raw", "heatmap", "overlay", "joint", "figure"]
 Files = Annotated[tuple[File, ...], Field(min_length=1), BeforeValidator(_words), AfterValidator(_in_order)]
 Filters = Annotated[tuple[int, ...], BeforeValidator(_filters)]
 Subset = Annotated[tuple[tuple[int, int], ...] | str, BeforeValidator(_subset)]

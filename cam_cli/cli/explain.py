@@ -46,7 +46,7 @@ def explain(
     """Explain the images in PATH...: files, folders (walked recursively), quoted globs and URLs such as s3://bucket/images.
 
     Writes OUT/<relative folder>/<file name>/ for each image: manifest.json and, for each map, .npy, .heatmap.png and
-    .overlay.png. Running the same command again does only what is missing. SIGUSR1 makes it say how far it is.
+    .overlay.jpg. Running the same command again does only what is missing. SIGUSR1 makes it say how far it is.
 
     \b
     smoothcam explain images/                                        the bundled model, its best layer

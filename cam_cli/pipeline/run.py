@@ -29,6 +29,7 @@ from cam_cli.pipeline.resume import Resume
 from cam_cli.pipeline.stats import Stats
 from cam_cli.plan.early import check_early
 from cam_cli.plan.plan import Plan, PlanInputs, plan_from
+from cam_cli.render.figure import check_installed as check_matplotlib
 from cam_cli.reporter import Reporter
 from cam_cli.results.index import Index, hash64
 from cam_cli.results.run_record import PlanRecord, RunRecord, versions
@@ -61,6 +62,8 @@ def explain_run(
     """
     if config.on:
         check_installed()
+    if "figure" in config.write:
+        check_matplotlib()
     shard = Shard.parse(config.shard)
     discovery = discovery_for(paths, config)
     start_of_run, started, stats = datetime.now(UTC), time.monotonic(), Stats()
@@ -140,8 +143,7 @@ def explain_run(
                 ended = {"state": state, "finished": finished, "totals": stats.totals()}
                 store.write_run_record(record.model_copy(update=ended))
                 if config.sheet and state == "finished":
-                    root, rows_shown = discovery.root, stats.first_rows
-                    reporter.say(write_sheet(store, root, rows_shown, stats.images, decoders, config.max_pixels))
+                    reporter.say(write_sheet(store, discovery.root, stats, config, decoders))
             finally:
                 reporter.finish()
                 if stats.images <= FEW:

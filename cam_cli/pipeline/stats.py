@@ -9,7 +9,7 @@ from cam_cli.results.run_record import ShareRecord, Totals
 from cam_cli.results.tally import TruthTally
 
 MOST_ROWS = 60
-"""So many of a run's first images are kept in mind, for its contact sheet."""
+"""So many of a run's first images, and of those that it got wrong, are kept for its contact sheet."""
 
 
 @dataclass
@@ -17,6 +17,7 @@ class Stats:
     """Counts of one run, added to as it goes on; `failed_before` is the part of `failed` that was not tried again.
 
     left_out: files that look like images and are left out of folders, by ending. truth: whether the network is right.
+    wrong_rows: of the first images counted on which it is wrong.
     """
 
     explained: int = 0
@@ -29,6 +30,7 @@ class Stats:
     nonfinite_maps: int = 0
     unreadable_folders: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
+    wrong_rows: list[Row] = field(default_factory=list)
     truth: TruthTally = field(default_factory=TruthTally)
     _first: dict[str, Row | None] = field(default_factory=dict)
 
@@ -69,6 +71,8 @@ class Stats:
             self.failed_before += skipped
             return
         self.truth.add(row)
+        if row.get("correct") is False and len(self.wrong_rows) < MOST_ROWS:
+            self.wrong_rows.append(row)
         self.skipped += skipped
         self.explained += not skipped
         states = [entry["state"] for entry in row["maps"]]

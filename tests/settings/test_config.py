@@ -60,6 +60,9 @@ TEXTS = {
     "region": ("false", "no", "off"),
     "output": ("a", "b", "c"),
     "write": ("raw", "heatmap", "overlay"),
+    "picture_format": ("png", "png", "png"),
+    "figure_format": ("svg", "pdf", "svg"),
+    "contours": ("true", "yes", "on"),
     "sheet": ("true", "yes", "on"),
     "colormap": ("viridis", "magma", "turbo"),
     "opacity": ("0.1", "0.2", "1"),
@@ -265,9 +268,25 @@ def test_every_setting_but_these_is_a_result_setting() -> None:
         base: dict[str, object] = {"subset": "0,0 1,1"}
         if key == "region":
             values["region"] = "yes"
+        if key == "figure_format":
+            values["write"] = base["write"] = "figure"
         changed = RunConfig.model_validate(values).result_settings()
         assert (changed == RunConfig.model_validate(base).result_settings()) == (key in NOT_IN_FINGERPRINT), key
         assert json.loads(json.dumps(changed, allow_nan=False)) == changed
+
+
+def test_settings_of_pictures_that_are_not_written_do_not_change_the_fingerprint() -> None:
+    raw = RunConfig.model_validate({"write": "raw,heatmap"}).result_settings()
+    for key, value in (("picture_format", "png"), ("figure_format", "svg"), ("contours", "yes")):
+        assert RunConfig.model_validate({"write": "raw,heatmap", key: value}).result_settings() == raw
+        assert key not in raw
+    for files, keys in (("joint", {"picture_format"}), ("figure", {"figure_format"})):
+        assert keys <= RunConfig.model_validate({"write": files}).result_settings().keys()
+
+
+def test_pngs_without_contours_have_the_fingerprint_that_they_had_before_there_was_a_choice() -> None:
+    before = RunConfig.model_validate({"picture_format": "png", "contours": "no"}).result_settings()
+    assert not {"picture_format", "contours", "figure_format"} & before.keys()
 
 
 def test_the_order_of_files_to_write_does_not_change_the_fingerprint() -> None:
@@ -522,7 +541,7 @@ def test_help_all_lists_every_flag_once_and_by_what_it_is_about() -> None:
         ({}, {"SMOOTHCAM_STD_DEV": "nan"}, "SMOOTHCAM_STD_DEV: must be a finite number"),
         ({"layers": ("a", "")}, {}, "--layer: must be text that is not empty, not ''"),
         ({"methods": ("gradcm",)}, {}, "--method: must be one of .*'gradcm' .did you mean 'gradcam'"),
-        ({"write": ","}, {}, "--write: must be one of raw, heatmap, overlay, joint, not ''"),
+        ({"write": ","}, {}, "--write: must be one of raw, heatmap, overlay, joint, figure, not ''"),
         ({"seed": str(2**63)}, {}, "--seed: must be a whole number from 0 to 9223372036854775807"),
         ({"opacity": "0"}, {}, "--opacity: must be a number above 0 and of at most 1"),
         ({"std": "0"}, {}, "--std: must be a number above 0"),
