@@ -20,7 +20,7 @@ from cam_cli import config_values as values
 from cam_cli.methods import METHODS
 from cam_cli.yaml_source import KeyedError
 
-_LATER = ("imports", "signature", "model_input", "model_output")
+_LATER = ("imports", "signature", "model_input", "model_output", "sizes")
 """Settings that version 0.1 did not have: unset, they change no fingerprint, so that its results stay finished."""
 
 SECTIONS = ("Images", "Model", "Maps", "Output", "Run")
@@ -116,6 +116,13 @@ class RunConfig(BaseModel):
         "CSV with columns path and target: further classes for each image, relative to the root.",
         "FILE",
         counts=False,
+    )
+    sizes: values.InputSizes | None = _maps(
+        None,
+        "Input sizes whose maps twoscale adds up, e.g. 224,320,448, for networks that take any size; the class is decided at "
+        "the model's own.",
+        "LIST",
+        unset="the input size alone",
     )
     nsamples: values.Samples = _maps(
         5, "Noisy copies of each image; 0: the clean image alone (Grad-CAM++); auto: until --tolerance.", "N"

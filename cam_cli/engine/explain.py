@@ -18,11 +18,19 @@ from cam_cli.engine.evidence import RunningSums, clean_evidence
 from cam_cli.engine.formulas import Array
 from cam_cli.engine.head import Head
 from cam_cli.engine.maps import SaliencyMap, smooth_map
-from cam_cli.engine.methods import INPUT_FORMULAS, LAYER_FORMULAS, TWO_LAYER_FORMULAS, Findings
+from cam_cli.engine.methods import (
+    INPUT_FORMULAS,
+    LAYER_FORMULAS,
+    TWO_LAYER_FORMULAS,
+    Findings,
+    SizeMaps,
+    finest,
+)
 from cam_cli.engine.request import Explanation, Request, Subject
 from cam_cli.engine.runner import GraphCache, PassResult, PassRunner, compile_pass
 from cam_cli.engine.scores import probabilities
 from cam_cli.engine.selection import Selection
+from cam_cli.engine.sizes import SizePasses
 from cam_cli.engine.tracing import INPUT, PassSpec
 from cam_cli.errors import UsageError
 from cam_cli.graph.memory import images_in_memory
@@ -108,6 +116,9 @@ class Explainer:
                 raise UsageError(f"{method.name} needs activations on two grids, and this model has only one")
             if method.pooled:
                 self._check_pooled(method.name)
+        self._further = (
+            SizePasses(self._open_model, analysis, targets, self._rows, precision, graphs) if analysis.sizes else None
+        )
 
     @property
     def images_in_a_pass(self) -> int:
@@ -216,6 +227,7 @@ class Explainer:
                 raise UsageError(f"class {target} does not exist: the model has {classes} classes")
         samples = self._sampled([*subjects, *[subjects[-1]] * (self.images_in_a_pass - len(subjects))])
         found = self._findings(samples)
+        further = self._further.maps(subjects, samples.first.targets) if self._further else None
         explanations = []
         for b, subject in enumerate(subjects):
             logits = samples.first.logits[b, 0].copy()  # a view would keep those of all images
@@ -224,6 +236,7 @@ class Explainer:
             for t, target in enumerate(targets):
                 if target not in targets[:t]:
                     made = self._layer_maps(b, t, target, found, samples.count)
+                    made += self._two_layer_maps(b, t, target, found, further[b][t] if further else [])
                     made += self._input_maps(b, t, target, samples, subject)
                     maps += made if np.isfinite(logits[target]) else [m.broken() for m in made]
             chances = probabilities(logits, self.analysis.link)
@@ -280,29 +293,47 @@ class Explainer:
             clean = clean_evidence(derivatives, A, numerator)
             sums = samples.sums.get(key)
             smoothed = sums.evidence(clean, A, numerator) if sums else None
-            return Findings(A, derivatives[0], clean, smoothed, self.analysis.grids[path].window)
+            window = self.analysis.grids[path].window
+            return Findings(A, derivatives[0], window, clean=clean, smoothed=smoothed)
 
         spec = self._run.spec
         keys = list(product(self.analysis.grids, range(spec.targets), range(spec.images)))
         return dict(zip(keys, self._threads.map(of_one_image, keys), strict=True))
 
     def _layer_maps(self, b: int, t: int, target: int, found: _Found, count: int) -> list[SaliencyMap]:
-        maps = [
+        return [
             self._layer_map(path, method, target, selection, found[path, t, b], count)
             for path in self.analysis.explained
             for method in self._methods
             if method.explains_cells and (method.of_class or t == 0)
             for selection in self.request.selections
         ]
-        for method in self._methods:
-            if method.family == "two layers" and self.analysis.scales:
-                coarse, fine = self.analysis.scales
-                values = TWO_LAYER_FORMULAS[method.name](found[coarse, t, b], found[fine, t, b])
-                head = self.analysis.heads[fine]
-                window = self.analysis.grids[fine].window
-                name = f"{coarse}+{fine}"
-                maps.append(SaliencyMap(name, method.name, target, Selection(), values, head, window=window))
-        return maps
+
+    def _two_layer_maps(
+        self, b: int, t: int, target: int, found: _Found, further: Sequence[SizeMaps]
+    ) -> list[SaliencyMap]:
+        methods = [method for method in self._methods if method.family == "two layers"]
+        if not methods or self.analysis.scales is None:
+            return []
+        coarse, fine = self.analysis.scales
+        sizes = tuple(size.input_shape[:2] for size in self.analysis.sizes)
+        maps = list(further)
+        if not sizes or self.analysis.input_shape[:2] in sizes:
+            maps.append(SizeMaps.of(found[coarse, t, b], found[fine, t, b]))
+        head, window = self.analysis.heads[fine], finest(maps).fine_window
+        return [
+            SaliencyMap(
+                f"{coarse}+{fine}",
+                method.name,
+                target,
+                Selection(),
+                TWO_LAYER_FORMULAS[method.name](maps),
+                head,
+                window=window,
+                sizes=sizes,
+            )
+            for method in methods
+        ]
 
     def _layer_map(
         self, path: str, method: Method, target: int, selection: Selection, found: Findings, count: int

@@ -44,6 +44,8 @@ def publish_map(
         target=_target(saliency.target, labels),
         grid=saliency.values.shape,
         window=None if saliency.window == WHOLE else saliency.window,
+        sizes=saliency.sizes or None,
+        power=METHODS[saliency.method].power,
         min=float(saliency.values.min()) if finite else None,
         max=float(saliency.values.max()) if finite else None,
         derivatives="exact" if saliency.exact else "approximate",

@@ -8,7 +8,7 @@ from cam_cli.decoding.image import DecodeSettings
 from cam_cli.decoding.pool import DecoderPool
 from cam_cli.engine.device import choose_device
 from cam_cli.engine.explain import Explainer
-from cam_cli.engine.request import Explanation, Subject
+from cam_cli.engine.request import Explanation, FurtherInput, Subject
 from cam_cli.errors import SmoothcamError
 from cam_cli.executors.batch_size import BatchSizeTuner
 from cam_cli.executors.executor import Ready, Result, Task
@@ -45,6 +45,7 @@ class Worker:
             config.picture_size,
             config.max_pixels,
             analysis.input_shape[2],
+            analysis.further_sizes,
         )
 
     @property
@@ -85,7 +86,8 @@ class Worker:
             padding = targets[-1:] * (
                 self._targets - len(targets)
             )  # a pass has as many for each; one met twice is one map
-            subjects.append(Subject(image.x, image.sha256, targets + padding))
+            further = tuple(FurtherInput(x, window) for x, window in image.further)
+            subjects.append(Subject(image.x, image.sha256, targets + padding, further))
         try:
             explanations = (self._tuner or self._explainer).explain(subjects)
         except SmoothcamError:

@@ -27,7 +27,7 @@ from cam_cli.graph.trace import Trace, is_random_outside_predict
 from cam_cli.images.fit import Preprocessing, fit
 from cam_cli.images.natural_noise import natural_noise
 from cam_cli.methods import METHODS, families
-from cam_cli.models.inputs import contradictions, input_scaling, traced_within_memory
+from cam_cli.models.inputs import contradictions, input_scaling, traced_at_sizes, traced_within_memory
 from cam_cli.models.labels import Labels
 from cam_cli.models.load import Network, Overrides, load_network
 from cam_cli.plan.cache import NO_CACHE, Cache
@@ -112,6 +112,9 @@ def _decide(network: Network, config: RunConfig) -> _Decided:
     paths, remarks = _layers(network, config, traced, infos)
     scales = choose_scales(infos) if "two layers" in families(config.methods) else None
     analysis = analyse(traced, paths, scales, network.tokens)
+    if config.sizes and scales:
+        further = traced_at_sizes(network.model, config.sizes, network.input_shape[2])
+        analysis = analysis.at_sizes(further, network.tokens)
     if is_random_outside_predict(network.model):
         analysis = replace(analysis, random=True)
     if network.labels.entries and len(network.labels.entries) != analysis.classes:
@@ -173,7 +176,8 @@ def _with_precision(decided: _Decided, config: RunConfig, resolved: Resolved) ->
     count = resolved.plan.targets.count
 
     def build(precision: str) -> Explainer:
-        return Explainer(resolved.open_model, decided.analysis, request_of(config), count, precision=precision)
+        analysis = replace(decided.analysis, sizes=())  # the trial is of the model's own size alone
+        return Explainer(resolved.open_model, analysis, request_of(config), count, precision=precision)
 
     rows, columns, channels = decided.analysis.input_shape
     how = decided.preprocessing

@@ -17,7 +17,11 @@ from cam_cli.results.layout import MANIFEST
 from cam_cli.window import Window
 
 ENGINE_VERSION = 3
-"""Raised whenever the same settings give other numbers; part of the fingerprint."""
+"""Raised whenever the same settings give other numbers; part of the fingerprint.
+
+Where the numbers of one method alone change, its `revision` in `cam_cli.methods` is raised instead, so that results of other
+methods stay finished.
+"""
 
 
 class _Record(BaseModel):
@@ -114,6 +118,11 @@ class MapRecord(_Record):
     window: Window | None = Field(
         None, description="the part of the network's input that the grid covers; null: all of it, as it is"
     )
+    sizes: tuple[tuple[int, int], ...] | None = Field(
+        None,
+        description="rows and columns of the inputs whose maps are added up; null: the input of model.input_size alone",
+    )
+    power: float = Field(1.0, description="what the raw values are raised to: 2/3 for twoscale, 1 for all others")
     min: float | None
     max: float | None
     derivatives: Literal["exact", "approximate"] = Field(
