@@ -33,6 +33,7 @@ def explain(
     targets: Sequence[int] = (-1,),
     request: Request | None = None,
     tokens: Tokens | None = None,
+    against: Sequence[int] = (),
 ) -> list[Explanation]:
     """Explain a batch of images with any Keras classifier; the model is not changed.
 
@@ -43,6 +44,8 @@ def explain(
         targets: class indices, or -r for the class of rank r in each image's scores.
         request: methods, selections, noise and seed; by default `Request()`.
         tokens: how a transformer's tokens cover the image; inferred if only one way is possible.
+        against: explain each target against these classes: indices, -r for the class of rank r, `contrast.SECOND` for the most
+            likely class beside the target, or `contrast.similar(n)` for the n classes of the nearest scores.
 
     Returns:
         An `Explanation` for each image, with raw maps at the layers' resolution.
@@ -71,8 +74,10 @@ def explain(
             if by_layer:
                 raise
     scales = choose_scales(infos) if "two layers" in families(request.methods) else None
-    explainer = Explainer(model, analyse(traced, paths, scales, tokens), request, len(targets))
-    subjects = [Subject(x, hashlib.sha256(x.tobytes()).hexdigest(), tuple(targets)) for x in batch]
+    others = tuple(check_whole("a class to explain against", index) for index in against)
+    analysis = analyse(traced, paths, scales, tokens)
+    explainer = Explainer(model, analysis, request, len(targets), against=len(others))
+    subjects = [Subject(x, hashlib.sha256(x.tobytes()).hexdigest(), tuple(targets), against=others) for x in batch]
     step = explainer.images_in_a_pass
     return [found for i in range(0, len(subjects), step) for found in explainer.explain(subjects[i : i + step])]
 

@@ -20,7 +20,7 @@ from cam_cli import config_values as values
 from cam_cli.methods import METHODS
 from cam_cli.yaml_source import KeyedError
 
-_LATER = ("imports", "signature", "model_input", "model_output", "sizes")
+_LATER = ("imports", "signature", "model_input", "model_output", "sizes", "against")
 """Settings that version 0.1 did not have: unset, they change no fingerprint, so that its results stay finished."""
 
 SECTIONS = ("Images", "Model", "Maps", "Output", "Run")
@@ -116,6 +116,15 @@ class RunConfig(BaseModel):
         "CSV with columns path and target: further classes for each image, relative to the root.",
         "FILE",
         counts=False,
+    )
+    against: values.Names | None = _maps(
+        None,
+        "Explain the target rather than another class: index, name, WordNet id, predicted, second: the most likely other one, "
+        "similar:N: the N of the nearest scores, or truth.",
+        "CLASS",
+        unset="the target alone",
+        many="lines",
+        words=("second", "truth", "similar:3", "predicted"),
     )
     sizes: values.InputSizes | None = _maps(
         None,

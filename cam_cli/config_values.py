@@ -219,6 +219,8 @@ def conflict(config: Any) -> tuple[str, str] | None:
         return "subset", f"must be exactly two corners, as region is set, not {count} pairs"
     if "truth" in config.targets and config.truth_source is None:
         return "targets", "'truth' needs truth, such as --truth folder"
+    if "truth" in (config.against or ()) and config.truth_source is None:
+        return "against", "'truth' needs truth, such as --truth folder"
     if config.fail_fast and config.max_failures:
         return "fail_fast", f"contradicts max_failures {config.max_failures}; leave one of them out"
     if config.on and not isinstance(config.output, Path):

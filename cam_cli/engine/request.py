@@ -68,13 +68,14 @@ class Subject:
 
     x: (H, W, C) float32, preprocessed. identity: seeds its noise, such as the sha256 of its file. targets: class indices, or -r
     for the class of rank r in the clean image's scores. further: the image at each further input size, in the order of
-    `ModelAnalysis.sizes`.
+    `ModelAnalysis.sizes`. against: the classes that the targets are explained against, see `cam_cli.contrast`.
     """
 
     x: Array
     identity: str
     targets: tuple[int, ...] = (-1,)
     further: tuple[FurtherInput, ...] = ()
+    against: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

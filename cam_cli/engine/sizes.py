@@ -10,6 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from cam_cli.engine.analysis import ModelAnalysis, ScalesAtSize
+from cam_cli.engine.contrast import settled
 from cam_cli.engine.methods import LayerGradient, SizeMaps
 from cam_cli.engine.request import FurtherInput, Subject
 from cam_cli.engine.runner import GraphCache, PassRunner, compile_pass
@@ -25,6 +26,7 @@ class SizePasses:
         open_model: opens the model, if the graph of a pass is not cached.
         analysis: of the model, with `sizes`.
         targets: how many targets each image has.
+        against: how many classes each target is explained against, at the most.
         rows: how many images of the analysis's own input size share a pass.
         precision: `float32` or `bfloat16`.
         graphs: a cache for traced passes.
@@ -35,12 +37,13 @@ class SizePasses:
         open_model: Callable[[], keras.Model],
         analysis: ModelAnalysis,
         targets: int,
+        against: int,
         rows: int,
         precision: str,
         graphs: GraphCache | None,
     ) -> None:
         self._analysis = analysis
-        self._targets = targets
+        self._targets, self._against = targets, against
         own = analysis.input_shape[0] * analysis.input_shape[1]
         self._further = [size for size in analysis.sizes if size.input_shape != analysis.input_shape]
 
@@ -53,12 +56,15 @@ class SizePasses:
         self._open_model, self._precision, self._graphs = open_model, precision, graphs
         self._runs = [run(size) for size in self._further]
 
-    def maps(self, subjects: Sequence[Subject], targets: NDArray[np.int32]) -> list[list[list[SizeMaps]]]:
+    def maps(
+        self, subjects: Sequence[Subject], targets: NDArray[np.int32], against: NDArray[np.int32]
+    ) -> list[list[list[SizeMaps]]]:
         """Return the two maps of `twoscale` at each further size, by image and target.
 
         Args:
             subjects: images with an input for each of these sizes.
             targets: (B, T), class indices.
+            against: (B, T, R), class indices, -1 for none.
 
         Raises:
             UsageError: an image lacks an input of one of the sizes. tf.errors.ResourceExhaustedError: not even one image fits.
@@ -71,7 +77,7 @@ class SizePasses:
                 some = slice(start, start + run.spec.images)
                 inputs = [_input(subject, number, run.spec.input) for subject in subjects[some]]
                 try:
-                    result = self._in_a_pass(run, inputs, targets[some])
+                    result = self._in_a_pass(run, inputs, targets[some], against[some])
                 except (tf.errors.ResourceExhaustedError, MemoryError):
                     if run.spec.images == 1:
                         raise
@@ -84,17 +90,21 @@ class SizePasses:
         return found
 
     def _compiled(self, size: ScalesAtSize, images: int) -> PassRunner:
-        spec = PassSpec(images, 1, self._targets, size.input_shape, self._analysis.link, clean=1, grids=size.grids)
+        link = self._analysis.link
+        spec = PassSpec(
+            images, 1, self._targets, size.input_shape, link, clean=1, grids=size.grids, against=self._against
+        )
         return compile_pass(self._open_model, spec, self._precision, self._graphs)
 
     def _in_a_pass(
-        self, run: PassRunner, inputs: Sequence[FurtherInput], targets: NDArray[np.int32]
+        self, run: PassRunner, inputs: Sequence[FurtherInput], targets: NDArray[np.int32], against: NDArray[np.int32]
     ) -> list[list[SizeMaps]]:
         assert self._analysis.scales is not None
         coarse, fine = self._analysis.scales
         rows = [min(row, len(inputs) - 1) for row in range(run.spec.images)]  # the last image fills the pass
         seeds, live = np.zeros((len(rows), 1, 2), np.int64), np.zeros((len(rows), 1), np.float32)
-        result = run(np.stack([inputs[row].x for row in rows]), seeds, live, targets[rows])
+        x = np.stack([inputs[row].x for row in rows])
+        result = run(x, seeds, live, targets[rows], settled(against[rows]))
 
         def layer(path: str, b: int, t: int) -> LayerGradient:
             window = run.spec.grids[path].window.inside(inputs[b].window)

@@ -46,6 +46,7 @@ def publish_map(
         grid=saliency.values.shape,
         window=None if saliency.window == WHOLE else saliency.window,
         sizes=saliency.sizes or None,
+        against=tuple(_target(index, labels) for index in saliency.against),
         power=METHODS[saliency.method].power,
         min=float(saliency.values.min()) if finite else None,
         max=float(saliency.values.max()) if finite else None,

@@ -122,6 +122,9 @@ class MapRecord(_Record):
     layer: str
     method: str
     target: TargetRecord
+    against: tuple[TargetRecord, ...] = Field(
+        (), description="the classes whose mean score is subtracted from the target's; none: the target's score alone"
+    )
     selection: SelectionRecord
     state: Literal["ok", "blank", "nonfinite"]
     grid: tuple[int, int] = Field(description="rows, columns")
