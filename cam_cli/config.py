@@ -20,7 +20,7 @@ from cam_cli import config_values as values
 from cam_cli.methods import METHODS
 from cam_cli.yaml_source import KeyedError
 
-_LATER = ("imports", "signature", "model_input", "model_output", "sizes", "against")
+_LATER = ("imports", "signature", "model_input", "model_output", "sizes", "against", "best")
 """Settings that version 0.1 did not have: unset, they change no fingerprint, so that its results stay finished."""
 
 SECTIONS = ("Images", "Model", "Maps", "Output", "Run")
@@ -116,6 +116,11 @@ class RunConfig(BaseModel):
         "CSV with columns path and target: further classes for each image, relative to the root.",
         "FILE",
         counts=False,
+    )
+    best: bool = _maps(
+        False,
+        "Take the method that localises best on real images, instead of --method and --sizes: twoscale over three input sizes, "
+        "as far as the network allows.",
     )
     against: values.Names | None = _maps(
         None,

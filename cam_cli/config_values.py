@@ -206,6 +206,8 @@ def conflict(config: Any) -> tuple[str, str] | None:
     """Return the key of a setting of a `RunConfig` that contradicts another, and why; None: they all agree."""
     if config.filter_maps == "each" and config.filters is None:
         return "filter_maps", "'each' needs filters; name some, such as 0,3,10-12"
+    if config.best and (config.sizes or config.methods != type(config).model_fields["methods"].default):
+        return "best", "takes the method and its sizes itself; leave method and sizes out"
     if config.sizes and not any(METHODS[name].family == "two layers" for name in config.methods):
         return (
             "sizes",

@@ -15,7 +15,7 @@ from cam_cli.executors.executor import Ready, Result, Task
 from cam_cli.plan.against import read_against
 from cam_cli.plan.cache import Cache, cache_folder
 from cam_cli.plan.plan import PlanInputs
-from cam_cli.plan.resolve import request_of, resolve
+from cam_cli.plan.resolve import resolve
 
 MOST_BYTES = 16 * 2**20
 """Decoded images in one pass take no more memory than this, unless `batch` says how many there are to be.
@@ -41,7 +41,7 @@ class Worker:
         self._explainer = Explainer(
             resolved.open_model,
             analysis,
-            request_of(config),
+            resolved.request,
             self._targets,
             config.batch,
             plan.precision,

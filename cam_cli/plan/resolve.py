@@ -30,6 +30,7 @@ from cam_cli.methods import METHODS, families
 from cam_cli.models.inputs import contradictions, input_scaling, traced_at_sizes, traced_within_memory
 from cam_cli.models.labels import Labels
 from cam_cli.models.load import Network, Overrides, load_network
+from cam_cli.plan.best import as_decided, best_settings
 from cam_cli.plan.cache import NO_CACHE, Cache
 from cam_cli.plan.plan import Plan, PlanInputs, targets_for
 from cam_cli.results.manifest import ModelRecord
@@ -50,6 +51,7 @@ class Resolved:
         analysis: of the model, with the layers to explain.
         preprocessing: how an image becomes the model's input.
         open_model: loads the Keras model, once; it is called only if nothing that is kept makes up for it.
+        request: what the engine is asked for every image.
     """
 
     plan: Plan
@@ -57,6 +59,7 @@ class Resolved:
     preprocessing: Preprocessing
     labels: Labels
     open_model: Callable[[], Any]
+    request: Request
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,8 @@ def resolve(inputs: PlanInputs, cache: Cache = NO_CACHE) -> Resolved:
         classes = decided.analysis.classes
         targets, truths = targets_for(inputs, labels, classes)
         plan = Plan(inputs.key, decided.model, classes, decided.settings, decided.remarks, targets, truths)
-        return Resolved(plan, decided.analysis, decided.preprocessing, labels, lambda: load().model)
+        request = request_of(as_decided(config, decided.settings))
+        return Resolved(plan, decided.analysis, decided.preprocessing, labels, lambda: load().model, request)
 
     known = cache.load("plan")
     if known is not None:
@@ -100,7 +104,7 @@ def resolve(inputs: PlanInputs, cache: Cache = NO_CACHE) -> Resolved:
     decided = _decide(network, config)
     result = resolved(decided, network.labels)
     if config.precision == "auto":
-        decided = _with_precision(decided, config, result)
+        decided = _with_precision(decided, result)
         result = resolved(decided, network.labels)
     cache.save("plan", _DECIDED.dump_json(decided))
     return result
@@ -109,7 +113,9 @@ def resolve(inputs: PlanInputs, cache: Cache = NO_CACHE) -> Resolved:
 def _decide(network: Network, config: RunConfig) -> _Decided:
     traced = network.traced or traced_within_memory(network.model, network.input_shape)
     infos = describe_layers(traced, network.tokens)
+    config, taken = best_settings(config, network, infos) if config.best else (config, [])
     paths, remarks = _layers(network, config, traced, infos)
+    remarks = [*taken, *remarks]
     scales = choose_scales(infos) if "two layers" in families(config.methods) else None
     analysis = analyse(traced, paths, scales, network.tokens)
     if config.sizes and scales:
@@ -175,13 +181,13 @@ def _found_since_0_1(analysis: ModelAnalysis) -> dict[str, Any]:
     return found | ({"score": analysis.link.score} if analysis.link is Link.LOG_PROBABILITY else {})
 
 
-def _with_precision(decided: _Decided, config: RunConfig, resolved: Resolved) -> _Decided:
+def _with_precision(decided: _Decided, resolved: Resolved) -> _Decided:
     """Decide on `precision: auto` by a trial on pictures with the spectrum of natural images."""
     count = resolved.plan.targets.count
 
     def build(precision: str) -> Explainer:
         analysis = replace(decided.analysis, sizes=())  # the trial is of the model's own size alone
-        return Explainer(resolved.open_model, analysis, request_of(config), count, precision=precision)
+        return Explainer(resolved.open_model, analysis, resolved.request, count, precision=precision)
 
     rows, columns, channels = decided.analysis.input_shape
     how = decided.preprocessing
