@@ -1,4 +1,4 @@
-"""What `--best` takes for the network at hand: the method that localised best on real images, as far as the network allows."""
+"""What `--best` takes for a network: the method that localised best on real images, as far as the network allows."""
 
 from __future__ import annotations
 
