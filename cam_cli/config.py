@@ -25,6 +25,9 @@ _LATER: Mapping[str, object] = {
     "signature": None,
     "model_input": None,
     "model_output": None,
+    "sizes": None,
+    "against": None,
+    "best": False,
     "picture_format": "png",
     "contours": False,
 }
@@ -135,6 +138,27 @@ class RunConfig(BaseModel):
         "CSV with columns path and target: further classes for each image, relative to the root.",
         "FILE",
         counts=False,
+    )
+    best: bool = _maps(
+        False,
+        "Take the method that localises best on real images, instead of --method and --sizes: twoscale over three input sizes, "
+        "as far as the network allows.",
+    )
+    against: values.Names | None = _maps(
+        None,
+        "Explain the target rather than another class: index, name, WordNet id, predicted, second: the most likely other one, "
+        "similar:N: the N of the nearest scores, or truth.",
+        "CLASS",
+        unset="the target alone",
+        many="lines",
+        words=("second", "truth", "similar:3", "predicted"),
+    )
+    sizes: values.InputSizes | None = _maps(
+        None,
+        "Input sizes whose maps twoscale adds up, e.g. 224,320,448, for networks that take any size; the class is decided at "
+        "the model's own.",
+        "LIST",
+        unset="the input size alone",
     )
     nsamples: values.Samples = _maps(
         5,

@@ -231,6 +231,7 @@ Filters = Annotated[tuple[int, ...], BeforeValidator(_filters)]
 Subset = Annotated[tuple[tuple[int, int], ...] | str, BeforeValidator(_subset)]
 Samples = Annotated[int | Literal["auto"], BeforeValidator(_samples)]
 InputSize = Annotated[tuple[int, int], BeforeValidator(_input_size)]
+InputSizes = Annotated[tuple[InputSize, ...], Field(min_length=1), BeforeValidator(_words), AfterValidator(_unique)]
 Means = Annotated[tuple[float, ...], Field(min_length=1), BeforeValidator(_words)]
 Deviations = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1), BeforeValidator(_words)]
 FilePath = Annotated[Path, BeforeValidator(_path)]
@@ -255,6 +256,13 @@ def conflict(config: Any) -> tuple[str, str] | None:
     """Return the key of a setting of a `RunConfig` that contradicts another, and why; None: they all agree."""
     if config.filter_maps == "each" and config.filters is None:
         return "filter_maps", "'each' needs filters; name some, such as 0,3,10-12"
+    if config.best and (config.sizes or config.methods != type(config).model_fields["methods"].default):
+        return "best", "takes the method and its sizes itself; leave method and sizes out"
+    if config.sizes and not any(METHODS[name].family == "two layers" for name in config.methods):
+        return (
+            "sizes",
+            "goes with method twoscale, which adds up maps of several input sizes; for one size take input_size",
+        )
     if config.region and config.subset is None:
         return "region", "needs subset, two corners such as '0,10 12,12'"
     if config.region and isinstance(config.subset, str):
@@ -267,6 +275,8 @@ def conflict(config: Any) -> tuple[str, str] | None:
         return "targets", "'none' needs targets_from, a file with the classes of each image"
     if config.limit is not None and config.sample is not None:
         return "sample", f"contradicts limit {config.limit}; leave one of them out"
+    if "truth" in (config.against or ()) and config.truth_source is None:
+        return "against", "'truth' needs truth, such as --truth folder"
     if config.fail_fast and config.max_failures:
         return "fail_fast", f"contradicts max_failures {config.max_failures}; leave one of them out"
     if config.on and not isinstance(config.output, Path):

@@ -29,6 +29,7 @@ def explain(
     targets: Sequence[int] = (-1,),
     request: Request | None = None,
     tokens: Tokens | None = None,
+    against: Sequence[int] = (),
 ) -> list[Explanation]:
     """Explain a batch of images with any Keras classifier; the model is not changed.
 
@@ -41,6 +42,8 @@ def explain(
         targets: class indices, or -r for the class of rank r in each image's scores.
         request: methods, selections, noise and seed; by default `Request()`.
         tokens: how a transformer's tokens cover the image; inferred if only one way is possible.
+        against: explain each target against these classes: indices, -r for the class of rank r, `contrast.SECOND` for the most
+            likely class beside the target, or `contrast.similar(n)` for the n classes of the nearest scores.
 
     Returns:
         An `Explanation` for each image, with raw maps at the layers' resolution.
@@ -57,10 +60,11 @@ def explain(
     if batch.ndim != 4 or not len(batch):
         raise UsageError(f"images must have shape (N, H, W, C), not {batch.shape}")
     height, width, channels = batch.shape[1:]
+    others = tuple(check_whole("a class to explain against", index) for index in against)
     explainer = explainer_of(
-        model, (height, width, channels), tuple(layers), request or Request(), len(targets), tokens
+        model, (height, width, channels), tuple(layers), request or Request(), len(targets), tokens, against=len(others)
     )
-    subjects = [Subject(x, hashlib.sha256(x.tobytes()).hexdigest(), tuple(targets)) for x in batch]
+    subjects = [Subject(x, hashlib.sha256(x.tobytes()).hexdigest(), tuple(targets), against=others) for x in batch]
     step = explainer.images_in_a_pass
     return [found for i in range(0, len(subjects), step) for found in explainer.explain(subjects[i : i + step])]
 

@@ -80,6 +80,7 @@ def explainer_of(
     tokens: Tokens | None = None,
     precision: str = "float32",
     kept: KeptModel | None = None,
+    against: int = 0,
 ) -> Explainer:
     """Return an explainer for a model and inputs of this shape, (H, W, C); the model is traced only if it was not before.
 
@@ -87,6 +88,7 @@ def explainer_of(
         layers: paths or unique ends of paths; `auto` takes the one that `choose_layer` finds.
         targets: how many each image has.
         kept: what `kept_of` returned, if it was asked already: it reads all weights.
+        against: how many classes each target is explained against, at the most.
 
     Raises:
         UsageError: no such layer, filter or neuron. ModelError: the model cannot be explained.
@@ -105,7 +107,10 @@ def explainer_of(
     key = (shape, tokens, paths, scales)
     if key not in kept.analyses:
         kept.analyses[key] = analyse(trace_once(), paths, scales, tokens)
-    return Explainer(_opening(model), kept.analyses[key], request, targets, precision=precision, passes=kept.passes)
+    analysis = kept.analyses[key]
+    return Explainer(
+        _opening(model), analysis, request, targets, precision=precision, passes=kept.passes, against=against
+    )
 
 
 def _chosen(

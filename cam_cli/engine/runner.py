@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from cam_cli.engine.contrast import contrasted_scores
 from cam_cli.engine.formulas import Array
 from cam_cli.engine.tracing import FrozenGraph, PassFunction, PassSpec, trace_pass
 from cam_cli.errors import UsageError
@@ -29,7 +30,8 @@ class GraphCache(Protocol):
 class PassResult:
     """The result of one pass for B images, M samples of each and T targets.
 
-    logits: (B, M, classes) float32. targets: (B, T) int32, class indices. activations: by layer, (B, h, w, K) float32, of
+    logits: (B, M, classes) float32. targets: (B, T) int32, class indices. against: (B, T, R) int32, the classes that they are
+    explained against, -1 for none. activations: by layer, (B, h, w, K) float32, of
     each image's first sample. derivatives: by layer, a list for each target of (B, M, h, w, K) float32: dS/dA, and the
     diagonals of the second and third derivative if the spec asks for them. The layer INPUT is the noisy image itself.
     """
@@ -38,6 +40,11 @@ class PassResult:
     targets: NDArray[np.int32]
     activations: dict[str, Array]
     derivatives: dict[str, list[list[Array]]]
+    against: NDArray[np.int32]
+
+    def scores(self, b: int, t: int) -> Array:
+        """Return the score of a target in each sample of an image, (M,)."""
+        return contrasted_scores(self.logits[b], int(self.targets[b, t]), self.against[b, t])
 
 
 class PassRunner:
@@ -47,7 +54,14 @@ class PassRunner:
         self.spec = spec
         self._run = run
 
-    def __call__(self, x: NDArray[Any], seeds: NDArray[Any], live: NDArray[Any], targets: NDArray[Any]) -> PassResult:
+    def __call__(
+        self,
+        x: NDArray[Any],
+        seeds: NDArray[Any],
+        live: NDArray[Any],
+        targets: NDArray[Any],
+        against: NDArray[Any] | None = None,
+    ) -> PassResult:
         """Run one pass.
 
         Args:
@@ -55,17 +69,22 @@ class PassRunner:
             seeds: two integers for each image and sample, (B, M, 2) int64, from which the sample's noise follows.
             live: (B, M) float32, 1 for samples with noise, 0 for the clean image.
             targets: (B, T) int32, class indices, or -r for the class of rank r in the first sample's scores.
+            against: (B, T, R) int32, what `contrast.resolved` takes; None where the spec asks for no such classes.
         """
-        outputs = iter([tensor.numpy() for tensor in self._run(*map(tf.constant, (x, seeds, live, targets)))])
+        given = (x, seeds, live, targets) if against is None else (x, seeds, live, targets, against)
+        outputs = iter([tensor.numpy() for tensor in self._run(*map(tf.constant, given))])
         layers = self.spec.layers
+        logits, classes = next(outputs), next(outputs)
+        others = np.zeros((*classes.shape, 0), np.int32) if against is None else next(outputs)
         return PassResult(
-            next(outputs),
-            next(outputs),
+            logits,
+            classes,
             {layer: next(outputs) for layer in layers},
             {
                 layer: [[next(outputs) for _ in range(self.spec.orders(layer))] for _ in range(self.spec.targets)]
                 for layer in layers
             },
+            others,
         )
 
 

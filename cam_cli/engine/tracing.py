@@ -15,6 +15,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from cam_cli.engine.analysis import last_output
 from cam_cli.engine.checks import check_choice, check_number
+from cam_cli.engine.contrast import contrasted, resolved
 from cam_cli.engine.folding import GraphDef, folded, optimised
 from cam_cli.engine.gradients import mirror
 from cam_cli.engine.noise import noise, sigma
@@ -61,7 +62,8 @@ class PassSpec:
     images: in a pass. samples: of each image; the first `clean` of them never have noise. targets: of each image. input:
     (H, W, C). link: from the model's output to the scores. grids: of the layers to explain, by path. noise: added to the
     samples marked live. exact: layers whose second and third derivatives are computed too; they must be separable. to_input:
-    also differentiate with respect to the image, which then follows the layers under the name INPUT.
+    also differentiate with respect to the image, which then follows the layers under the name INPUT. against: how many
+    classes each target is explained against, at the most.
     """
 
     images: int
@@ -74,6 +76,7 @@ class PassSpec:
     noise: Noise = field(default_factory=Noise)
     exact: tuple[str, ...] = ()
     to_input: bool = False
+    against: int = 0
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -86,11 +89,13 @@ class PassSpec:
 
     def arguments(self) -> list[tf.TensorSpec]:
         """Return the arguments of a pass; see `PassRunner.__call__`."""
+        others = (self.images, self.targets, self.against)
         return [
             tf.TensorSpec((self.images, *self.input), tf.float32, "x"),
             tf.TensorSpec((self.images, self.samples, 2), tf.int64, "seeds"),
             tf.TensorSpec((self.images, self.samples), tf.float32, "live"),
             tf.TensorSpec((self.images, self.targets), tf.int32, "targets"),
+            *([tf.TensorSpec(others, tf.int32, "against")] if self.against else []),
         ]
 
 
@@ -148,8 +153,8 @@ def trace_pass(model: keras.Model, spec: PassSpec) -> FrozenGraph | PassFunction
         forward = _frozen_forward(model, spec) or _forward(model, spec)
 
         @tf.function(autograph=False, input_signature=spec.arguments())
-        def run(x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, targets: tf.Tensor) -> Tensors:
-            return _pass(forward, spec, x, seeds, live, targets)
+        def run(*arguments: tf.Tensor) -> Tensors:
+            return _pass(forward, spec, *arguments)
 
         concrete = run.get_concrete_function()
         if concrete.captured_inputs and model.count_params() <= MOST_FROZEN_PARAMETERS:
@@ -204,9 +209,17 @@ def _frozen_forward(model: keras.Model, spec: PassSpec) -> Forward | None:
 
 
 def _pass(
-    forward: Forward, spec: PassSpec, x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, targets: tf.Tensor
+    forward: Forward,
+    spec: PassSpec,
+    x: tf.Tensor,
+    seeds: tf.Tensor,
+    live: tf.Tensor,
+    targets: tf.Tensor,
+    against: tf.Tensor | None = None,
 ) -> Tensors:
-    """Return logits, targets, the activations of each layer, and its derivatives for each target, in this order."""
+    """Return logits, targets, the classes against them if any are asked for, the activations of each layer, and its
+    derivatives for each target, in this order.
+    """
     samples = _with_noise(x, seeds, live, spec)
     logits, outputs = forward(samples)
     if spec.to_input:
@@ -224,7 +237,11 @@ def _pass(
     ranked = tf.gather(by_rank, tf.maximum(-targets - 1, 0), batch_dims=1)
     chosen = tf.where(targets < 0, ranked, targets)
     rows = tf.repeat(chosen, spec.samples, axis=0)
+    others = [] if against is None else [resolved(all_logits[:, 0], chosen, against)]
     scores = [tf.gather(logits, rows[:, t], batch_dims=1) for t in range(spec.targets)]
+    for of_targets in others:
+        of_rows = tf.repeat(of_targets, spec.samples, axis=0)
+        scores = [contrasted(logits, rows[:, t], of_rows[:, t]) for t in range(spec.targets)]
     gradients = [tf.gradients(score, outputs) for score in scores]
     for path, gradient in zip(spec.layers, gradients[0], strict=True):
         if gradient is None:
@@ -239,7 +256,7 @@ def _pass(
         for derivative in _derivatives(gradient[i], output, spec.orders(layer))
     ]
     activations = [spread(layer, output)[:, 0] for layer, output in zip(spec.layers, outputs, strict=True)]
-    return [all_logits, chosen, *activations, *derivatives]
+    return [all_logits, chosen, *others, *activations, *derivatives]
 
 
 def _with_noise(x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, spec: PassSpec) -> tf.Tensor:

@@ -7,13 +7,14 @@ from cam_cli.decoding.image import DecodeSettings
 from cam_cli.decoding.pool import DecoderPool
 from cam_cli.engine.device import choose_device
 from cam_cli.engine.explain import Explainer
-from cam_cli.engine.request import Explanation, Subject
+from cam_cli.engine.request import Explanation, FurtherInput, Subject
 from cam_cli.errors import SmoothcamError
 from cam_cli.executors.batch_size import BatchSizeTuner
 from cam_cli.executors.executor import Ready, Result, Task
+from cam_cli.plan.against import read_against
 from cam_cli.plan.early import caches_of
 from cam_cli.plan.plan import PlanInputs
-from cam_cli.plan.resolve import request_of, resolve
+from cam_cli.plan.resolve import resolve
 
 MOST_BYTES = 16 * 2**20
 """Decoded images in one pass take no more memory than this, unless `batch` says how many there are to be.
@@ -33,8 +34,17 @@ class Worker:
         self.resolved = resolved = resolve(inputs, cache)
         plan, analysis = resolved.plan, resolved.analysis
         self._targets = plan.targets.count
+        most_true = plan.truths.most if plan.truths else 0
+        self._against = read_against(config.against or (), resolved.labels, plan.classes, most_true)
         self._explainer = Explainer(
-            resolved.open_model, analysis, request_of(config), self._targets, config.batch, plan.precision, graphs
+            resolved.open_model,
+            analysis,
+            resolved.request,
+            self._targets,
+            config.batch,
+            plan.precision,
+            graphs,
+            against=self._against.count,
         )
         self._tuner = BatchSizeTuner(self._explainer, cache, MOST_BYTES) if config.batch is None else None
         self._decode_settings = DecodeSettings(
@@ -43,6 +53,7 @@ class Worker:
             config.picture_size,
             config.max_pixels,
             analysis.input_shape[2],
+            analysis.further_sizes,
         )
 
     @property
@@ -79,11 +90,15 @@ class Worker:
         started = time.perf_counter()
         rows, halvings = self._explainer.rows_in_a_pass, self._explainer.halvings
         subjects = []
-        for image, targets in ((ready.image, ready.task.targets) for ready in batch):
+        for ready in batch:
+            image, targets = ready.image, ready.task.targets
             padding = targets[-1:] * (
                 self._targets - len(targets)
             )  # a pass has as many for each; one met twice is one map
-            subjects.append(Subject(image.x, image.sha256, targets + padding))
+            further = tuple(FurtherInput(x, window) for x, window in image.further)
+            subjects.append(
+                Subject(image.x, image.sha256, targets + padding, further, self._against.of(ready.task.truth))
+            )
         try:
             explanations = (self._tuner or self._explainer).explain(subjects)
         except SmoothcamError:

@@ -10,6 +10,7 @@ from typing import Any
 
 from cam_cli.config import RunConfig
 from cam_cli.machine import processor
+from cam_cli.methods import revisions
 from cam_cli.models.labels import Labels, read_labels
 from cam_cli.models.source import ModelSource, find_source
 from cam_cli.plan.targets import Targets, read_targets
@@ -164,5 +165,8 @@ def _digest(parts: Mapping[str, Any]) -> str:
 
 
 def digest_of(model_sha256: str, settings: Mapping[str, Any]) -> str:
-    """Return one sha256 over a model, the settings in any order, and the version of the engine."""
-    return _digest({"model": model_sha256, "settings": dict(settings), "engine": ENGINE_VERSION})
+    """Return one sha256 over a model, the settings in any order, and the versions of the engine and its methods."""
+    parts: dict[str, Any] = {"model": model_sha256, "settings": dict(settings), "engine": ENGINE_VERSION}
+    if changed := revisions(settings.get("methods", ())):
+        parts["revisions"] = changed
+    return _digest(parts)

@@ -28,9 +28,10 @@ from cam_cli.graph.trace import Trace, is_random_outside_predict
 from cam_cli.images.fit import Preprocessing, fit
 from cam_cli.images.natural_noise import natural_noise
 from cam_cli.methods import METHODS, families
-from cam_cli.models.inputs import contradictions, input_scaling, traced_within_memory
+from cam_cli.models.inputs import contradictions, input_scaling, traced_at_sizes, traced_within_memory
 from cam_cli.models.labels import Labels
 from cam_cli.models.load import Network, Overrides, load_network
+from cam_cli.plan.best import as_decided, best_settings
 from cam_cli.plan.cache import NO_CACHE, Cache
 from cam_cli.plan.early import ModelFacts
 from cam_cli.plan.plan import Plan, PlanInputs, targets_for
@@ -52,6 +53,7 @@ class Resolved:
         analysis: of the model, with the layers to explain.
         preprocessing: how an image becomes the model's input.
         open_model: loads the Keras model, once; it is called only if nothing that is kept makes up for it.
+        request: what the engine is asked for every image.
     """
 
     plan: Plan
@@ -59,6 +61,7 @@ class Resolved:
     preprocessing: Preprocessing
     labels: Labels
     open_model: Callable[[], Any]
+    request: Request
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,8 @@ def resolve(inputs: PlanInputs, cache: Cache = NO_CACHE) -> Resolved:
         classes = decided.analysis.classes
         targets, truths = targets_for(inputs, labels, classes)
         plan = Plan(inputs.key, decided.model, classes, decided.settings, decided.remarks, targets, truths)
-        return Resolved(plan, decided.analysis, decided.preprocessing, labels, lambda: load().model)
+        request = request_of(as_decided(config, decided.settings))
+        return Resolved(plan, decided.analysis, decided.preprocessing, labels, lambda: load().model, request)
 
     known = cache.load("plan")
     if known is not None:
@@ -103,7 +107,7 @@ def resolve(inputs: PlanInputs, cache: Cache = NO_CACHE) -> Resolved:
     facts.keep(replace(cache, key=inputs.network_key))
     result = resolved(decided, network.labels)
     if config.precision == "auto":
-        decided = _with_precision(decided, config, result)
+        decided = _with_precision(decided, result)
         result = resolved(decided, network.labels)
     cache.save("plan", _DECIDED.dump_json(decided))
     return result
@@ -112,9 +116,14 @@ def resolve(inputs: PlanInputs, cache: Cache = NO_CACHE) -> Resolved:
 def _decide(network: Network, config: RunConfig) -> tuple[_Decided, ModelFacts]:
     traced = network.traced or traced_within_memory(network.model, network.input_shape)
     infos = describe_layers(traced, network.tokens)
+    config, taken = best_settings(config, network, infos) if config.best else (config, [])
     paths, remarks = _layers(network, config, traced, infos)
+    remarks = [*taken, *remarks]
     scales = choose_scales(infos) if "two layers" in families(config.methods) else None
     analysis = analyse(traced, paths, scales, network.tokens)
+    if config.sizes and scales:
+        further = traced_at_sizes(network.model, config.sizes, network.input_shape[2])
+        analysis = analysis.at_sizes(further, network.tokens)
     if is_random_outside_predict(network.model):
         analysis = replace(analysis, random=True)
     if network.labels.entries and len(network.labels.entries) != analysis.classes:
@@ -177,12 +186,13 @@ def _found_since_0_1(analysis: ModelAnalysis) -> dict[str, Any]:
     return found | ({"score": analysis.link.score} if analysis.link is Link.LOG_PROBABILITY else {})
 
 
-def _with_precision(decided: _Decided, config: RunConfig, resolved: Resolved) -> _Decided:
+def _with_precision(decided: _Decided, resolved: Resolved) -> _Decided:
     """Decide on `precision: auto` by a trial on pictures with the spectrum of natural images."""
     count = resolved.plan.targets.count
 
     def build(precision: str) -> Explainer:
-        return Explainer(resolved.open_model, decided.analysis, request_of(config), count, precision=precision)
+        analysis = replace(decided.analysis, sizes=())  # the trial is of the model's own size alone
+        return Explainer(resolved.open_model, analysis, resolved.request, count, precision=precision)
 
     rows, columns, channels = decided.analysis.input_shape
     how = decided.preprocessing

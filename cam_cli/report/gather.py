@@ -180,7 +180,7 @@ def _cells(image: ImageResult, record: MapRecord, most: int) -> dict[str, Any] |
     span = high - low or 1.0
     shares = (np.where(valid, values, low).astype(np.float64) - low) / span
     levels = np.where(valid, np.rint(shares * (_NOT_FINITE - 1)), _NOT_FINITE).astype("<u2")
-    drawing = drawing_of(record.method)
+    drawing = drawing_of(record.method, record.power)
     floor, ceiling = limits(values[valid], drawing) if valid.any() else (0.0, 0.0)
     data = base64.b64encode(levels.tobytes()).decode("ascii")
     return {"low": low, "high": high, "floor": floor, "ceiling": ceiling, "power": drawing.power, "data": data}

@@ -65,7 +65,7 @@ def map_thumbnail(image: ImageResult, record: MapRecord, pixels: NDArray[np.uint
     settings = image.manifest.settings
     try:
         size = (pixels.shape[1], pixels.shape[0])
-        upsampled = image.upsampled(drawn(values, drawing_of(record.method)), record, size)
+        upsampled = image.upsampled(drawn(values, drawing_of(record.method, record.power)), record, size)
         return thumbnail(overlay(pixels, upsampled, settings["colormap"], settings["opacity"]), side)
     except (ArithmeticError, LookupError, TypeError, ValueError):  # settings and maps from anywhere
         return None

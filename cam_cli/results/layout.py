@@ -81,6 +81,8 @@ def stem(saliency: SaliencyMap, target: str = "") -> str:
     parts = [_safe(saliency.layer), target or str(saliency.target)]
     if METHODS[saliency.method].in_file_names:
         parts.append(saliency.method)
+    if saliency.against and not target:
+        parts.append(_safe(f"against-{'_'.join(map(str, saliency.against))}"))
     selection = saliency.selection
     if selection.filters is not None:
         parts.append(_safe(f"filters-{ranges(selection.filters)}"))

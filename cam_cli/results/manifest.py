@@ -17,7 +17,11 @@ from cam_cli.results.layout import MANIFEST
 from cam_cli.window import Window
 
 ENGINE_VERSION = 3
-"""Raised whenever the same settings give other numbers; part of the fingerprint."""
+"""Raised whenever the same settings give other numbers; part of the fingerprint.
+
+Where the numbers of one method alone change, its `revision` in `cam_cli.methods` is raised instead, so that results of other
+methods stay finished.
+"""
 
 DRAWING_VERSION = 2
 """Raised whenever the same map and settings give another picture. It is no part of the fingerprint: the numbers are the same,
@@ -127,12 +131,20 @@ class MapRecord(_Record):
     layer: str
     method: str
     target: TargetRecord
+    against: tuple[TargetRecord, ...] = Field(
+        (), description="the classes whose mean score is subtracted from the target's; none: the target's score alone"
+    )
     selection: SelectionRecord
     state: Literal["ok", "blank", "nonfinite"]
     grid: tuple[int, int] = Field(description="rows, columns")
     window: Window | None = Field(
         None, description="the part of the network's input that the grid covers; null: all of it, as it is"
     )
+    sizes: tuple[tuple[int, int], ...] | None = Field(
+        None,
+        description="rows and columns of the inputs whose maps are added up; null: the input of model.input_size alone",
+    )
+    power: float = Field(1.0, description="what the raw values are raised to: 2/3 for twoscale, 1 for all others")
     min: float | None
     max: float | None
     derivatives: Literal["exact", "approximate"] = Field(

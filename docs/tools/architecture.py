@@ -51,6 +51,7 @@ ENDS = {"image": (40, 170, "a file"), "OUT": (1045, 310, "the run folder")}
 COMMON = (
     "config",
     "config_values",
+    "contrast",
     "errors",
     "interruption",
     "machine",

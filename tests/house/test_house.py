@@ -19,7 +19,7 @@ LONGEST_FILE = 400
 
 # A package is a folder or a module of `cam_cli`. Every package may use `GROUND`; an entry with a dot allows one module of
 # another package.
-GROUND = {"errors", "machine", "methods", "quiet", "text", "version", "window", "storage.location"}
+GROUND = {"contrast", "errors", "machine", "methods", "quiet", "text", "version", "window", "storage.location"}
 MAY_USE: dict[str, set[str]] = {
     "": {"api", "engine", "models"},
     "__main__": {"cli"},

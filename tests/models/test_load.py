@@ -413,10 +413,12 @@ def test_a_size_that_the_model_does_not_take_is_refused_with_the_one_it_takes(
     flat = keras.Sequential([keras.Input((8, 6, 3)), layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(3)])
     path = saved(flat, tmp_path)
     message = refusal(path, UsageError, input_size=(16, 16), **values)
-    assert message == "--input-size 16x16: this model takes 8x6 only; leave --input-size out"
+    why = "as a layer in it, such as a dense layer after Flatten, is made for one size"
+    assert message == f"--input-size 16x16: this model takes 8x6 only, {why}; leave --input-size out"
     assert load(path, input_size=(8, 6), **values).input_shape == (8, 6, 3)
     path.with_suffix(".yaml").write_text("name: mine\ninput: {size: [16, 16]}\n")
-    assert refusal(path, UsageError) == "the model's card says size 16x16: this model takes 8x6 only; correct the card"
+    wrong_card = "the model's card says size 16x16"
+    assert refusal(path, UsageError) == f"{wrong_card}: this model takes 8x6 only, {why}; correct the card"
     pooled = saved(classifier(), tmp_path, "pooled.keras")
     assert load(pooled, input_size=(16, 16), **values).input_shape == (16, 16, 3), (
         "it takes any size, whatever it declares"

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,7 @@ def test_the_fingerprint_follows_exactly_what_decides_a_result(model_file: Path,
         "layers": "conv2",
         "methods": "gradcam",
         "targets": "top2",
+        "against": "second",
         "nsamples": 6,
         "std_dev": 0.3,
         "noise_scale": "absolute",
@@ -160,10 +162,14 @@ def test_the_fingerprint_follows_exactly_what_decides_a_result(model_file: Path,
     }
     # by the model's sha256, and by each image's targets and true classes
     counted_otherwise = {"weights", "targets_from", "truth"}
-    said = {*changes, *of_other_files, *of_figures, *neutral, *counted_otherwise}
+    with_methods = {"sizes": "48,64"}  # of a method that takes them
+    left_open = {"best"}  # what it takes is what counts
+    said = {*changes, *of_other_files, *of_figures, *neutral, *counted_otherwise, *with_methods, *left_open}
     assert said == set(RunConfig.model_fields), "say here what a new setting does"
     prints = {"as it is": print_of(base)} | {key: print_of({**base, key: value}) for key, value in changes.items()}
     assert len(set(prints.values())) == len(prints), "two settings share a fingerprint"
+    scales = {**base, "methods": "twoscale"}
+    assert len({print_of(scales), *(print_of({**scales, key: value}) for key, value in with_methods.items())}) == 2
     for key, value in of_other_files.items():
         assert RunConfig(**base, **{key: value}).result_settings()[key] == value
     for key, value in of_figures.items():
@@ -186,6 +192,14 @@ def test_the_fingerprint_follows_image_model_and_engine(monkeypatch: pytest.Monk
     monkeypatch.setattr(plan_module, "ENGINE_VERSION", plan_module.ENGINE_VERSION + 1)
     prints.append(fingerprint("i", "m", {}))
     assert len(set(prints)) == len(prints)
+
+
+def test_the_fingerprint_follows_the_revision_of_the_methods_of_the_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [{"methods": ["gradcam"]}, {"methods": ["gradcam", "twoscale"]}, {"methods": ["unknown"]}, {}]
+    before = [fingerprint("i", "m", settings) for settings in runs]
+    monkeypatch.setitem(METHODS, "twoscale", replace(METHODS["twoscale"], revision=METHODS["twoscale"].revision + 1))
+    same = [fingerprint("i", "m", settings) == old for settings, old in zip(runs, before, strict=True)]
+    assert same == [True, False, True, True]
 
 
 def test_the_fingerprint_does_not_follow_the_order_of_the_settings() -> None:
