@@ -51,7 +51,7 @@ def write_report(
     with Index(folder) as index:
         total = len(index)
     gathering = Gathering(run, read_evaluation(folder), path.absolute().parent, detail_for(total))
-    about: dict[str, Any] = {"root": run.root.name, "folder": run.folder.resolve().name, "expected": total}
+    about: dict[str, Any] = {"kind": "run", "root": run.root.name, "folder": run.folder.resolve().name, "expected": total}
     about |= run.record.model_dump(mode="json", include=_OF_A_RUN, exclude_unset=True)
     max_pixels = run.record.config.get("max_pixels", MAX_PIXELS)
     try:
