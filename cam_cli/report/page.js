@@ -155,11 +155,12 @@
   // cam_cli/report/script/chips.js
   var [FAILED, NONFINITE, BLANK, SUSPICIOUS] = ["failed", "nonfinite", "blank", "suspicious"].map((worry) => closing.worries.indexOf(worry));
   var wrong = (row) => row.correct === false;
+  var isUnsure = (row) => row.correct === true && row.confidence < unsure;
   var was = (row) => row.before ? row.before.correct : null;
   var OF_A_RUN = {
     wrong: { text: "Wrong", holds: wrong },
     confident: { text: "Confidently wrong", help: `wrong at over ${percent(confident)}`, holds: (row) => wrong(row) && row.confidence > confident },
-    unsure: { text: "Right but unsure", help: `right at less than ${percent(unsure)}`, holds: (row) => row.correct === true && row.confidence < unsure },
+    unsure: { text: "Right but unsure", help: `right at less than ${percent(unsure)}`, holds: isUnsure },
     doubtful: { text: "Label doubtful", help: "the network is confident of another class than the label says", holds: isDoubtful },
     odd: { text: "Odd way of looking", help: "its map belongs to a cluster that stands apart from the rest of its class", holds: isOdd },
     failed: { text: "Failed", help: "not explained", holds: (row) => row.worst === FAILED },
@@ -168,7 +169,7 @@
     suspicious: { text: "Suspicious", help: "a figure of the map is beyond its limit", holds: (row) => row.worry === SUSPICIOUS },
     unknown: { text: "Truth unknown", help: "the label names no class of the network", holds: (row) => row.unknown !== null },
     right: { text: "Right", holds: (row) => row.correct === true },
-    ok: { text: "Nothing unusual", holds: (row) => row.worry === OK && !wrong(row) }
+    ok: { text: "Nothing unusual", holds: (row) => row.worry === OK && !wrong(row) && !isUnsure(row) && !isDoubtful(row) && !isOdd(row) }
   };
   var OF_A_COMPARISON = {
     broke: { text: "Broke", help: "right in A, wrong in B", holds: (row) => was(row) === true && wrong(row) },
@@ -421,6 +422,7 @@
     showChips();
     const there = rows.filter((row) => row.there).length;
     at("count").textContent = found.length === there ? many(there, "image") : `${count(found.length)} of ${many(there, "image")}`;
+    at("status").hidden = !["images", "table"].includes(asked.view) && !narrowed();
     at("tokens").replaceChildren(...tokens());
     at("reset").hidden = !narrowed();
     at("exported").textContent = "";
@@ -465,6 +467,7 @@
 
   // cam_cli/report/script/stage.js
   var EMPTY = { blank: "blank map", nonfinite: "not finite" };
+  var HOW_TO_READ = window.matchMedia("(pointer: coarse)").matches ? "Touch the map to read a neuron." : "Point at the map, or use the arrow keys, to read a neuron.";
   var stage = { cell: null, cells: null, map: null, detail: null, cursor: null, canvas: null, over: null };
   function showStage(row, detail, map) {
     const box = at("stage");
@@ -500,7 +503,7 @@
     stage.over = over;
     at("fade").parentElement.hidden = !(over && small);
     at("neurons").hidden = !stage.canvas;
-    at("neuron").textContent = map && detail.box ? "Point at the map, or use the arrow keys, to read a neuron." : "";
+    at("neuron").textContent = map && detail.box ? HOW_TO_READ : "";
     fade();
   }
   function overlayOf(map) {
@@ -669,10 +672,12 @@
 
   // cam_cli/report/script/views/grid.js
   function showGrid(rows2, open2) {
-    at("grid").replaceChildren(...rows2.map((row) => card(row, open2)));
+    const details = rows2.map(detailOf);
+    const shapes = details.map(({ size }) => size && size[0] / size[1]).filter(Boolean).sort((a, b) => a - b);
+    at("grid").style.setProperty("--shape", Math.min(16 / 9, Math.max(4 / 5, shapes[shapes.length >> 1] || 4 / 3)));
+    at("grid").replaceChildren(...rows2.map((row, i) => card(row, details[i], open2)));
   }
-  function card(row, open2) {
-    const detail = detailOf(row);
+  function card(row, detail, open2) {
     const frames = framesOf(row, detail);
     const opener = make("button", { type: "button", className: "open", "aria-label": `Details of ${visible(row.path)}` }, ...frames);
     opener.dataset.number = row.number;
@@ -942,7 +947,7 @@
       const { right, images, low, high } = accuracy;
       const wrong2 = held("wrong");
       const confident2 = held("confident");
-      const rest = [`${count(wrong2)} wrong`, ...wrong2 ? [`${count(confident2)} of them with over ${percent(closing.thresholds.confident)} confidence`] : [], `${count(failed)} failed`];
+      const rest = [`${count(wrong2)} wrong`, ...wrong2 ? [`${confident2 ? count(confident2) : "none"} of them with over ${percent(closing.thresholds.confident)} confidence`] : [], `${count(failed)} failed`];
       const unknown2 = held("unknown");
       if (unknown2) rest.push(`${count(unknown2)} without a known class`);
       return [`${count(right)} of ${count(images)} right`, ` (${percent(right / images)}, ${bare(low)} to ${bare(high)}), ${rest.join(", ")}`, maps];
@@ -1172,14 +1177,12 @@
     const thumbnails = some.slice(0, 4).map((row) => detailOf(row).image.small).filter(Boolean).map((small) => make("img", { src: picture(small), alt: "", loading: "lazy" }));
     const words = make("span", { className: "pair" }, make("bdi", {}, className(of)), make("span", { className: "soft" }, " taken for "), make("bdi", { className: "bad" }, className(as)));
     const figures = make("span", { className: "soft figures" }, `${count(some.length)} of ${many(images, "image")}, mean probability ${percent(mean)}`);
-    const button = make("button", { type: "button", className: "line" }, make("span", { className: "thumbnails" }, ...thumbnails), make("span", { className: "words" }, words, make("i", { className: "meter", "aria-hidden": "true" }, bar), figures));
+    const button = make("button", { type: "button", className: "line" }, make("span", { className: "words" }, words, make("i", { className: "meter", "aria-hidden": "true" }, bar), figures), make("span", { className: "thumbnails" }, ...thumbnails));
     button.addEventListener("click", () => only(of, as));
     return make("li", {}, button);
   }
   function showMatrix(pairs) {
-    const errors = /* @__PURE__ */ new Map();
-    for (const { of, as, rows: some } of pairs) for (const one of [of, as]) errors.set(one, (errors.get(one) || 0) + some.length);
-    const classes = [...errors].sort(([a, m], [b, n]) => n - m || a - b).slice(0, IN_MATRIX).map(([of]) => of);
+    const classes = [...new Set(pairs.flatMap(({ of, as }) => [of, as]))].slice(0, IN_MATRIX);
     at("matrix-part").hidden = classes.length < 3;
     if (classes.length < 3) return;
     const cells2 = /* @__PURE__ */ new Map();
@@ -1335,7 +1338,7 @@
       const detail = detailOf(row);
       const small = row.map && detail.maps[row.map.files.at(-1)]?.small || detail.image.small;
       const thumbnail2 = small ? make("img", { src: picture(small), alt: "", loading: "lazy", decoding: "async" }) : make("span", { className: "none" });
-      const opener = make("button", { type: "button", className: "plain open", "aria-label": `Details of ${visible(row.path)}` }, thumbnail2, shortened(row.path, 20));
+      const opener = make("button", { type: "button", className: "plain open", "aria-label": `Details of ${visible(row.path)}` }, thumbnail2, shortened(row.path));
       opener.dataset.number = row.number;
       opener.addEventListener("click", () => open2(row));
       return make("tr", { className: verdict(row) }, make("th", { scope: "row" }, opener), ...shown.map(([, , cell]) => cell(row)));

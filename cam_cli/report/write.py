@@ -16,6 +16,7 @@ from cam_cli.results.files import whole
 from cam_cli.results.index import Index
 from cam_cli.results.layout import REPORT
 from cam_cli.results.reader import RunReader
+from cam_cli.results.truth import TruthSource
 from cam_cli.text import shown
 
 _DECODERS = 2
@@ -34,18 +35,22 @@ class Report:
 
 
 def write_report(
-    folder: Path, output: Path | None = None, on_progress: Callable[[int], None] = lambda _: None
+    folder: Path,
+    output: Path | None = None,
+    on_progress: Callable[[int], None] = lambda _: None,
+    truth: TruthSource | None = None,
 ) -> Report:
     """Write one HTML file that shows a run; images and maps in full size are linked.
 
     Args:
         output: the file; report.html in the run's folder if left out.
         on_progress: called after each image with the number of all images.
+        truth: where the true classes are, instead of what the run knew of them.
 
     Raises UsageError if there is no such run, or `output` is another file or cannot be used, and SmoothcamError if the report
     cannot be written.
     """
-    run = RunReader(folder)
+    run = RunReader(folder, truth)
     path = output or folder / REPORT
     _check_output(path)
     with Index(folder) as index:

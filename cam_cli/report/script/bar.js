@@ -81,6 +81,7 @@ export function showBar() {
   showChips();
   const there = rows.filter((row) => row.there).length;
   at("count").textContent = found.length === there ? many(there, "image") : `${count(found.length)} of ${many(there, "image")}`;
+  at("status").hidden = !["images", "table"].includes(asked.view) && !narrowed();
   at("tokens").replaceChildren(...tokens());
   at("reset").hidden = !narrowed();
   at("exported").textContent = "";

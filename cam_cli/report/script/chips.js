@@ -6,12 +6,13 @@ import { isOdd } from "./ways.js";
 
 const [FAILED, NONFINITE, BLANK, SUSPICIOUS] = ["failed", "nonfinite", "blank", "suspicious"].map((worry) => closing.worries.indexOf(worry));
 const wrong = (row) => row.correct === false;
+const isUnsure = (row) => row.correct === true && row.confidence < unsure;
 const was = (row) => (row.before ? row.before.correct : null);
 
 const OF_A_RUN = {
   wrong: { text: "Wrong", holds: wrong },
   confident: { text: "Confidently wrong", help: `wrong at over ${percent(confident)}`, holds: (row) => wrong(row) && row.confidence > confident },
-  unsure: { text: "Right but unsure", help: `right at less than ${percent(unsure)}`, holds: (row) => row.correct === true && row.confidence < unsure },
+  unsure: { text: "Right but unsure", help: `right at less than ${percent(unsure)}`, holds: isUnsure },
   doubtful: { text: "Label doubtful", help: "the network is confident of another class than the label says", holds: isDoubtful },
   odd: { text: "Odd way of looking", help: "its map belongs to a cluster that stands apart from the rest of its class", holds: isOdd },
   failed: { text: "Failed", help: "not explained", holds: (row) => row.worst === FAILED },
@@ -20,7 +21,7 @@ const OF_A_RUN = {
   suspicious: { text: "Suspicious", help: "a figure of the map is beyond its limit", holds: (row) => row.worry === SUSPICIOUS },
   unknown: { text: "Truth unknown", help: "the label names no class of the network", holds: (row) => row.unknown !== null },
   right: { text: "Right", holds: (row) => row.correct === true },
-  ok: { text: "Nothing unusual", holds: (row) => row.worry === OK && !wrong(row) },
+  ok: { text: "Nothing unusual", holds: (row) => row.worry === OK && !wrong(row) && !isUnsure(row) && !isDoubtful(row) && !isOdd(row) },
 };
 const OF_A_COMPARISON = {
   broke: { text: "Broke", help: "right in A, wrong in B", holds: (row) => was(row) === true && wrong(row) },

@@ -18,7 +18,7 @@ function ofARun() {
     const { right, images, low, high } = accuracy;
     const wrong = held("wrong");
     const confident = held("confident");
-    const rest = [`${count(wrong)} wrong`, ...(wrong ? [`${count(confident)} of them with over ${percent(closing.thresholds.confident)} confidence`] : []), `${count(failed)} failed`];
+    const rest = [`${count(wrong)} wrong`, ...(wrong ? [`${confident ? count(confident) : "none"} of them with over ${percent(closing.thresholds.confident)} confidence`] : []), `${count(failed)} failed`];
     const unknown = held("unknown");
     if (unknown) rest.push(`${count(unknown)} without a known class`);
     return [`${count(right)} of ${count(images)} right`, ` (${percent(right / images)}, ${bare(low)} to ${bare(high)}), ${rest.join(", ")}`, maps];

@@ -3,6 +3,7 @@
 import { at, exactPercent, make, number, picture, visible } from "./dom.js";
 
 export const EMPTY = { blank: "blank map", nonfinite: "not finite" };
+const HOW_TO_READ = window.matchMedia("(pointer: coarse)").matches ? "Touch the map to read a neuron." : "Point at the map, or use the arrow keys, to read a neuron.";
 const stage = { cell: null, cells: null, map: null, detail: null, cursor: null, canvas: null, over: null };
 
 export function showStage(row, detail, map) {
@@ -37,7 +38,7 @@ export function showStage(row, detail, map) {
   stage.over = over;
   at("fade").parentElement.hidden = !(over && small);
   at("neurons").hidden = !stage.canvas;
-  at("neuron").textContent = map && detail.box ? "Point at the map, or use the arrow keys, to read a neuron." : "";
+  at("neuron").textContent = map && detail.box ? HOW_TO_READ : "";
   fade();
 }
 

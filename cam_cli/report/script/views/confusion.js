@@ -58,15 +58,13 @@ function line({ of, as, rows: some, mean, images }, longest) {
   const thumbnails = some.slice(0, 4).map((row) => detailOf(row).image.small).filter(Boolean).map((small) => make("img", { src: picture(small), alt: "", loading: "lazy" }));
   const words = make("span", { className: "pair" }, make("bdi", {}, className(of)), make("span", { className: "soft" }, " taken for "), make("bdi", { className: "bad" }, className(as)));
   const figures = make("span", { className: "soft figures" }, `${count(some.length)} of ${many(images, "image")}, mean probability ${percent(mean)}`);
-  const button = make("button", { type: "button", className: "line" }, make("span", { className: "thumbnails" }, ...thumbnails), make("span", { className: "words" }, words, make("i", { className: "meter", "aria-hidden": "true" }, bar), figures));
+  const button = make("button", { type: "button", className: "line" }, make("span", { className: "words" }, words, make("i", { className: "meter", "aria-hidden": "true" }, bar), figures), make("span", { className: "thumbnails" }, ...thumbnails));
   button.addEventListener("click", () => only(of, as));
   return make("li", {}, button);
 }
 
 function showMatrix(pairs) {
-  const errors = new Map();
-  for (const { of, as, rows: some } of pairs) for (const one of [of, as]) errors.set(one, (errors.get(one) || 0) + some.length);
-  const classes = [...errors].sort(([a, m], [b, n]) => n - m || a - b).slice(0, IN_MATRIX).map(([of]) => of);
+  const classes = [...new Set(pairs.flatMap(({ of, as }) => [of, as]))].slice(0, IN_MATRIX);
   at("matrix-part").hidden = classes.length < 3;
   if (classes.length < 3) return;
   const cells = new Map();

@@ -9,11 +9,13 @@ import { CHIPS, verdict } from "../chips.js";
 
 /** `open`: called with a row whose detail is asked for. */
 export function showGrid(rows, open) {
-  at("grid").replaceChildren(...rows.map((row) => card(row, open)));
+  const details = rows.map(detailOf);
+  const shapes = details.map(({ size }) => size && size[0] / size[1]).filter(Boolean).sort((a, b) => a - b);
+  at("grid").style.setProperty("--shape", Math.min(16 / 9, Math.max(4 / 5, shapes[shapes.length >> 1] || 4 / 3)));
+  at("grid").replaceChildren(...rows.map((row, i) => card(row, details[i], open)));
 }
 
-function card(row, open) {
-  const detail = detailOf(row);
+function card(row, detail, open) {
   const frames = framesOf(row, detail);
   const opener = make("button", { type: "button", className: "open", "aria-label": `Details of ${visible(row.path)}` }, ...frames);
   opener.dataset.number = row.number;

@@ -55,7 +55,7 @@ export function showTable(rows, every, open) {
     const detail = detailOf(row);
     const small = (row.map && detail.maps[row.map.files.at(-1)]?.small) || detail.image.small;
     const thumbnail = small ? make("img", { src: picture(small), alt: "", loading: "lazy", decoding: "async" }) : make("span", { className: "none" });
-    const opener = make("button", { type: "button", className: "plain open", "aria-label": `Details of ${visible(row.path)}` }, thumbnail, shortened(row.path, 20));
+    const opener = make("button", { type: "button", className: "plain open", "aria-label": `Details of ${visible(row.path)}` }, thumbnail, shortened(row.path));
     opener.dataset.number = row.number;
     opener.addEventListener("click", () => open(row));
     return make("tr", { className: verdict(row) }, make("th", { scope: "row" }, opener), ...shown.map(([, , cell]) => cell(row)));
