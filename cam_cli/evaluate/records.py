@@ -12,7 +12,7 @@ from pydantic_core import from_json
 from cam_cli.errors import UsageError
 from cam_cli.results.files import read_regular
 from cam_cli.results.layout import EVALUATION
-from cam_cli.results.manifest import MapRecord, SelectionRecord
+from cam_cli.results.manifest import MapRecord, SelectionRecord, TargetRecord
 
 
 def finite(value: object) -> float | None:
@@ -39,10 +39,14 @@ class MapKey(_Record):
 
 
 class MapMetrics(_Record):
-    """The metrics of one map by name; None if one is not defined for it."""
+    """The metrics of one map by name; None if one is not defined for it.
+
+    strategy: the `Strategy.number` of the image in the `ClassStrategies` of the map's target; None for a map that is in none.
+    """
 
     map: MapKey
     metrics: dict[str, Annotated[float | None, BeforeValidator(finite)]]
+    strategy: int | None = None
 
 
 class Total(_Record):
@@ -78,6 +82,68 @@ class Sanity(_Record):
     survivals: tuple[Survival, ...]
 
 
+class Strategy(_Record):
+    """A way of looking: images of one class whose maps are alike.
+
+    number: 0 is the largest of its class. size: how many images. right, wrong: how many of them are known to be classified so.
+    mean_map: the mean of their maps over the network's input, row by row from the top, 0..1 of its peak. likeness: how like
+    their maps are to it, 0..1 (the mean Bhattacharyya coefficient). gap: how far they lie from all other images of the class,
+    as a multiple of the usual distance between neighbours. odd: it is why its class is flagged. typical, outlying: paths of the
+    images whose maps are nearest to the mean map, and farthest from it, those first.
+    """
+
+    number: int
+    size: int
+    right: int = 0
+    wrong: int = 0
+    accuracy: float | None = None
+    mean_map: tuple[tuple[float, ...], ...]
+    likeness: float
+    gap: float | None = None
+    odd: bool = False
+    typical: tuple[str, ...] = ()
+    outlying: tuple[str, ...] = ()
+
+
+class ClassStrategies(_Record):
+    """The ways of looking at the images of one class.
+
+    target: the class that the maps explain; None for all classes together. images: how many have a map that is not blank.
+    blank: how many have a blank one, which is in no way of looking. eigenvalues: the smallest of the normalised graph
+    Laplacian, 0..2. eigengap: the widest gap between two that follow each other, which says how many ways there are. p_value:
+    how often maps without groups, with the same mean and covariance, have as wide a gap between groups; None where it was not
+    needed. flagged: one of the ways is odd.
+    """
+
+    target: TargetRecord | None
+    images: int
+    blank: int = 0
+    right: int = 0
+    wrong: int = 0
+    accuracy: float | None = None
+    eigenvalues: tuple[float, ...] = ()
+    eigengap: float = 0.0
+    p_value: float | None = None
+    flagged: bool = False
+    mean_map: tuple[tuple[float, ...], ...] = ()
+    strategies: tuple[Strategy, ...] = ()
+
+
+class StrategyAnalysis(_Record):
+    """The ways of looking of one layer and method: Lapuschkin et al. 2019, spectral relevance analysis.
+
+    classes: those that were analysed, flagged ones first, then by eigengap. together: all images, whatever their class. fewest:
+    how many images a class needs to be analysed. left_out: how many classes have fewer.
+    """
+
+    layer: str
+    method: str
+    fewest: int
+    left_out: int = 0
+    classes: tuple[ClassStrategies, ...] = ()
+    together: ClassStrategies | None = None
+
+
 class Evaluation(_Record):
     """What was measured of a run.
 
@@ -92,6 +158,7 @@ class Evaluation(_Record):
     failed: float = 0.0
     blank: float = 0.0
     sanity: Sanity | None = None
+    strategies: tuple[StrategyAnalysis, ...] = ()
 
     def figures(self) -> dict[str, float]:
         """Return what an audit can bound; of several layers and methods, the first one's means."""
@@ -99,6 +166,15 @@ class Evaluation(_Record):
 
     def of(self, path: str, record: MapRecord) -> dict[str, float | None]:
         """Return the metrics of a map; none if it was not evaluated."""
+        found = self._entry(path, record)
+        return found.metrics if found else {}
+
+    def strategy_of(self, path: str, record: MapRecord) -> int | None:
+        """Return the `Strategy.number` of a map in its class; None if it has none."""
+        found = self._entry(path, record)
+        return found.strategy if found else None
+
+    def _entry(self, path: str, record: MapRecord) -> MapMetrics | None:
         wanted = MapKey.of(record)
         for entry in self.images.get(path, ()):
             try:
@@ -106,8 +182,8 @@ class Evaluation(_Record):
             except ValidationError:
                 continue
             if found.map == wanted:
-                return found.metrics
-        return {}
+                return found
+        return None
 
 
 def read_evaluation(run: Path) -> Evaluation:
