@@ -158,7 +158,7 @@ def same_class(one: TargetRecord, other: TargetRecord) -> bool:
 
 
 def _change(before: ImageResult, after: ImageResult) -> ImageChange:
-    matched = _matched(before.manifest.maps, after.manifest.maps)
+    matched = matched_maps(before.manifest.maps, after.manifest.maps)
     maps = tuple(_pair(before, one, after, other) for one, other in matched)
     was, now = (next(iter(image.manifest.predictions), None) for image in (before, after))
     return ImageChange(
@@ -176,7 +176,10 @@ def _change(before: ImageResult, after: ImageResult) -> ImageChange:
     )
 
 
-def _matched(before: Sequence[MapRecord], after: Sequence[MapRecord]) -> Iterator[tuple[MapRecord, MapRecord]]:
+def matched_maps(
+    before: Sequence[MapRecord], after: Sequence[MapRecord]
+) -> Iterator[tuple[MapRecord, MapRecord]]:
+    """Yield the maps of an image in two runs that belong together, see `compare`."""
     left, unmatched = list(before), list(after)
     for key in (attrgetter("layer", "target.index", "method", "selection"), attrgetter("method", "selection")):
         for other in [*unmatched]:

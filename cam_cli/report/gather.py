@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from cam_cli.decoding.image import Decoded
 from cam_cli.decoding.pool import DecoderPool
-from cam_cli.evaluate.records import Evaluation, finite
+from cam_cli.evaluate.records import Evaluation, StrategyAnalysis, finite
 from cam_cli.metrics.signals import NOISE_METRICS
 from cam_cli.metrics.table import METRICS, SUSPICIOUS
 from cam_cli.report.details import WORRIES, Details
@@ -16,6 +16,9 @@ from cam_cli.report.thumbnails import Detail
 from cam_cli.report.truth import TruthTotals, row_of_truth
 from cam_cli.results.manifest import Manifest, MapRecord
 from cam_cli.results.reader import ImageResult, RunReader
+
+_NOT_SHOWN: Final = {"eigenvalues", "mean_map"}
+"""Of the ways of looking of a class."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ class Gathering:
                 "kinds": self._details.kinds.values(),
                 "settings": self._details.settings.values(),
                 "classes": self._classes.values(),
+                "strategies": [self._strategies(analysis) for analysis in self._evaluation.strategies],
                 "evaluation": self._evaluation.what,
                 "images": self.shown,
             }
@@ -108,7 +112,17 @@ class Gathering:
     def _map(self, image: ImageResult, record: MapRecord, kind: int) -> list[Any]:
         own = {metric.name: finite(getattr(record, metric.name)) for metric in NOISE_METRICS}
         metrics = own | self._evaluation.of(image.path, record)
-        return [kind, worry_of(record, metrics), self._classes.number(record.target), self._columns.values(metrics)]
+        row = [kind, worry_of(record, metrics), self._classes.number(record.target), self._columns.values(metrics)]
+        way = self._evaluation.strategy_of(image.path, record)
+        return row if way is None else [*row, None, way]
+
+    def _strategies(self, analysis: StrategyAnalysis) -> dict[str, Any]:
+        """Return the ways of looking, with each class under the name that the page's address has for it."""
+        told = analysis.model_dump(mode="json", exclude={"classes": {"__all__": _NOT_SHOWN}, "together": _NOT_SHOWN})
+        for one, record in zip(told["classes"], analysis.classes, strict=True):
+            if record.target is not None:
+                one["target"]["key"] = self._classes.key(record.target)
+        return told
 
 
 def worry_of(record: MapRecord, metrics: dict[str, float | None]) -> int:

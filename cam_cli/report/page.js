@@ -41,7 +41,7 @@
     const characters = [...visible(text)];
     const cut = Math.max(0, characters.length - ending);
     const parts = [characters.slice(0, cut).join(""), characters.slice(cut).join("")];
-    return make("span", { className: "short", title: visible(text) }, ...parts.filter(Boolean).map((part) => make("bdi", {}, part)));
+    return make("span", { className: "short", title: visible(text) }, ...parts.filter(Boolean).map((part2) => make("bdi", {}, part2)));
   }
   var end = (id, reached) => at(id).setAttribute("aria-disabled", String(reached));
   function flat(tree, prefix = "") {
@@ -141,9 +141,9 @@
   var odd = /* @__PURE__ */ new Set();
   analyses.forEach((analysis, i) => {
     for (const { target, strategies } of analysis.classes) {
-      for (const way of strategies) {
+      for (const [position, way] of strategies.entries()) {
         const id = wayId(i, target.key, way.number);
-        titles.set(id, `way ${way.number} of looking at ${target.label}`);
+        titles.set(id, `way ${position + 1} of looking at ${target.label}`);
         if (way.odd) for (const row of members.get(id) || []) odd.add(row);
       }
     }
@@ -187,8 +187,13 @@
     if (row.correct === null) return row.worry < OK ? "doubt" : "";
     return wrong(row) ? "wrong" : "right";
   }
+  var FIRST = ["broke", "newfailed", "newblank", "changed"];
+  function changeOf(row) {
+    const kind = FIRST.findIndex((name2) => CHIPS[name2].holds(row));
+    return (kind < 0 ? FIRST.length : kind) * rows.length + row.number;
+  }
   function urgency(row) {
-    if (compares) return row.number;
+    if (compares) return changeOf(row);
     if (wrong(row)) return 1 - row.confidence;
     if (row.worry < OK) return 2 + row.worry;
     if (isDoubtful(row) || isOdd(row)) return 10;
@@ -212,6 +217,7 @@
     return visible([method, ...severalLayers ? [layer] : [], ...selected(selection)].join(" · "));
   }
   function rolesOf(row, map) {
+    if (compares) return [""];
     const roles = [];
     if (map.target === row.predicted) roles.push("predicted");
     if (row.truth.some(({ of }) => of === map.target)) roles.push("true");
@@ -686,7 +692,9 @@
     const overlays = [...opener.querySelectorAll(".over")];
     if (overlays.length) picture2.append(slider(row, overlays));
     const item = make("li", { className: `card ${verdict(row)}${frames.length > 1 ? ` frames-${frames.length}` : ""}` }, picture2);
-    item.append(make("div", { className: "text" }, saying(row), make("p", { className: "name" }, shortened(row.path)), figure(row), badges(row, detail)));
+    const name2 = make("p", { className: "name" }, shortened(row.path));
+    if (compares) item.append(make("div", { className: "text three" }, make("div", {}, shouldBe(row), name2, figure(row), badges(row, detail)), ...sayings(row)));
+    else item.append(make("div", { className: "text" }, saying(row), name2, figure(row), badges(row, detail)));
     return item;
   }
   function slider(row, overlays) {
@@ -704,23 +712,33 @@
       return frame;
     };
     if (compares) {
-      const sides = row.map ? row.map.files.map((file) => detail.maps[file]) : [null, null];
+      const sides = sidesOf(row, detail);
       const frame = (map) => map ? mapFrame(row, detail, map) : imageFrame(row, { ...detail, image: { small: null } });
       return [captioned(imageFrame(row, detail), "image"), ...sides.map((map, i) => captioned(frame(map), "AB"[i]))];
     }
     if (row.pair) return row.pair.map((map, i) => captioned(mapFrame(row, detail, detail.maps[map.files[0]]), i ? "true class" : "predicted class"));
     return [row.map ? mapFrame(row, detail, detail.maps[row.map.files[0]]) : imageFrame(row, detail)];
   }
+  function sidesOf(row, detail) {
+    if (row.map) return row.map.files.map((file) => detail.maps[file]);
+    return ["A", "B"].map((side) => detail.maps.find((map) => map.side === side) || null);
+  }
+  var part = (of, probability, kind) => [named(of, kind), " ", make("span", { className: "value" }, percent(probability))];
+  function shouldBe(row) {
+    if (!row.truth.length) return null;
+    const names = row.truth.flatMap(({ of }, i) => i ? [" and ", named(of)] : [named(of)]);
+    return make("p", { className: "says" }, row.correct === false || row.before.correct === false ? "should be " : "is ", ...names);
+  }
+  function sayings(row) {
+    const says = ({ predicted, confidence, correct }) => predicted === null ? ["failed"] : part(predicted, confidence, { true: "good", false: "bad" }[correct] || "");
+    return [row.before, row].map((side) => make("p", { className: "says" }, ...says(side)));
+  }
   function saying(row) {
-    const line3 = make("p", { className: "says" });
-    const part = (of, probability, kind) => [named(of, kind), " ", make("span", { className: "value" }, percent(probability))];
     if (compares) {
-      const says = (of, probability, correct) => of === null ? ["failed"] : part(of, probability, { true: "good", false: "bad" }[correct] || "");
-      const { before } = row;
-      line3.append("A ", ...says(before.predicted, before.confidence, before.correct), make("br"), "B ", ...says(row.predicted, row.confidence, row.correct));
-      if (row.truth.length && (row.correct === false || before.correct === false)) line3.append(make("br"), "should be ", named(row.truth[0].of));
-      return line3;
+      const [a, b] = sayings(row);
+      return make("p", { className: "says" }, "A ", ...a.childNodes, " · B ", ...b.childNodes, ...row.truth.length ? [" · ", ...shouldBe(row).childNodes] : []);
     }
+    const line3 = make("p", { className: "says" });
     if (row.predicted === null) {
       if (row.truth.length) line3.append("should be ", named(row.truth[0].of));
       return line3;
@@ -744,7 +762,7 @@
     const add = (kind, text) => list.append(badge(kind, text));
     if (detail.error) add("failed clamp", `failed: ${visible(detail.error.message)}`);
     else if (row.map && row.worry < OK) reasons(row.map).forEach(([kind, text]) => add(kind, text));
-    for (const name2 of compares ? ["broke", "fixed", "newblank", "newfailed"] : ["doubtful", "odd"]) {
+    for (const name2 of compares ? ["broke", "fixed", "both", "newblank", "newfailed"] : ["doubtful", "odd"]) {
       if (CHIPS[name2].holds(row)) add(name2, CHIPS[name2].text.toLowerCase());
     }
     if (row.unknown !== null) add("", row.unknown ? `unknown label ${visible(row.unknown)}` : "no label");
@@ -775,7 +793,7 @@
     at("maps").replaceChildren(...detail.maps.map((map, i) => mapButton(row, detail, map, i)));
     at("maps").hidden = detail.maps.length < 2;
     const first2 = row.pair ? row.pair[0] : row.map;
-    showMap(row, detail, first2 ? first2.files.at(-1) : 0);
+    showMap(row, detail, compares ? detail.maps.indexOf(sidesOf(row, detail)[1]) : first2 ? first2.files[0] : 0);
     if (!at("detail").open) at("detail").showModal();
     at("detail").scrollTop = 0;
   }
@@ -783,7 +801,7 @@
   function mapButton(row, detail, map, i) {
     const measures = measuresOf(row, i);
     const role = compares ? map.side : measures && roleName(row, measures);
-    const name2 = severalKinds && measures ? kindName(measures.kind) : null;
+    const name2 = compares ? visible(map.method) : severalKinds && measures ? kindName(measures.kind) : null;
     const label2 = make("span", {}, make("b", {}, role || visible(map.method)), name2 ? make("br") : null, name2, make("br"), make("span", { className: "soft" }, visible(map.target.label)));
     const button = make("button", { type: "button" }, mapFrame(row, detail, map, true), label2);
     button.addEventListener("click", () => showMap(row, detail, i));
@@ -1369,14 +1387,14 @@
     const name2 = number2 === null ? target ? visible(target.label) : "All images together" : className(number2);
     const notes = [many(images, "image"), blank ? `${count(blank)} blank` : null, strategies.length === 1 ? "one way of looking" : `${count(strategies.length)} ways of looking`, p === null || p === void 0 ? null : `p = ${p}`];
     const head = make("header", {}, make("h3", {}, name2, flagged ? make("span", { className: "badge odd" }, "a way that stands apart") : null), make("p", { className: "soft" }, notes.filter(Boolean).join(" · ")));
-    return make("section", { className: `way-class${flagged ? " flagged" : ""}` }, head, make("ul", { className: "way-list" }, ...strategies.map((way) => ofWay(way, target, analysis, name2, open2))));
+    return make("section", { className: `way-class${flagged ? " flagged" : ""}` }, head, make("ul", { className: "way-list" }, ...strategies.map((way, i) => ofWay(way, i + 1, target, analysis, name2, open2))));
   }
-  function ofWay(way, target, analysis, name2, open2) {
+  function ofWay(way, position, target, analysis, name2, open2) {
     const accuracy = way.accuracy === null || !judged ? "" : `, ${percent(way.accuracy)} right`;
-    const inner = [meanMap(way.mean_map), make("span", { className: "words" }, make("b", {}, `Way ${way.number}`), make("span", {}, `${many(way.size, "image")}${accuracy}`), make("span", { className: "soft" }, `likeness ${percent(way.likeness)}${way.odd ? ", stands apart" : ""}`))];
+    const inner = [meanMap(way.mean_map), make("span", { className: "words" }, make("b", {}, `Way ${position}`), make("span", {}, `${many(way.size, "image")}${accuracy}`), make("span", { className: "soft" }, `likeness ${percent(way.likeness)}${way.odd ? ", stands apart" : ""}`))];
     const item = make("li", { className: way.odd ? "odd" : "" });
     if (target) {
-      const button = make("button", { type: "button", className: "line", "aria-label": `Images of way ${way.number} of looking at ${name2}` }, ...inner);
+      const button = make("button", { type: "button", className: "line", "aria-label": `Images of way ${position} of looking at ${name2}` }, ...inner);
       button.addEventListener("click", () => ask({ view: "images", show: null, predicted: null, truth: null, way: wayId(analysis, target.key, way.number) }, { back: true }));
       item.append(button);
     } else item.append(make("div", { className: "line" }, ...inner));

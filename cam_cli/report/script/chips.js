@@ -1,6 +1,6 @@
 /** The groups of images that are worth a look, and which images come first. */
 
-import { closing, compares, confident, isDoubtful, judged, OK, unsure } from "./data.js";
+import { closing, compares, confident, isDoubtful, judged, OK, rows, unsure } from "./data.js";
 import { percent } from "./dom.js";
 import { isOdd } from "./ways.js";
 
@@ -42,9 +42,16 @@ export function verdict(row) {
   return wrong(row) ? "wrong" : "right";
 }
 
+const FIRST = ["broke", "newfailed", "newblank", "changed"];
+/** Of a comparison: what broke, failed, went blank or is another class now, each in the order of the comparison. */
+function changeOf(row) {
+  const kind = FIRST.findIndex((name) => CHIPS[name].holds(row));
+  return (kind < 0 ? FIRST.length : kind) * rows.length + row.number;
+}
+
 /** The less, the earlier: wrong images by their confidence, then what failed or has no good map, then the unsure ones. */
 export function urgency(row) {
-  if (compares) return row.number;
+  if (compares) return changeOf(row);
   if (wrong(row)) return 1 - row.confidence;
   if (row.worry < OK) return 2 + row.worry;
   if (isDoubtful(row) || isOdd(row)) return 10;

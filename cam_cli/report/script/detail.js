@@ -6,7 +6,7 @@ import { kindName, neuronsOf, roleName, severalKinds } from "./maps.js";
 import { badge, mapFrame, reasons } from "./pictures.js";
 import { fade, follow, showStage, step } from "./stage.js";
 import { asked, found, remember } from "./state.js";
-import { saying } from "./views/grid.js";
+import { saying, sidesOf } from "./views/grid.js";
 
 const LINKS = { overlay: "overlay", heatmap: "heatmap", raw: "raw map (.npy)" };
 let open = null;
@@ -26,7 +26,7 @@ export function show(row) {
   at("maps").replaceChildren(...detail.maps.map((map, i) => mapButton(row, detail, map, i)));
   at("maps").hidden = detail.maps.length < 2;
   const first = row.pair ? row.pair[0] : row.map;
-  showMap(row, detail, first ? first.files.at(-1) : 0);
+  showMap(row, detail, compares ? detail.maps.indexOf(sidesOf(row, detail)[1]) : first ? first.files[0] : 0);
   if (!at("detail").open) at("detail").showModal();
   at("detail").scrollTop = 0;
 }
@@ -37,7 +37,7 @@ const measuresOf = (row, i) => row.maps.find((map) => map.files.includes(i)) || 
 function mapButton(row, detail, map, i) {
   const measures = measuresOf(row, i);
   const role = compares ? map.side : measures && roleName(row, measures);
-  const name = severalKinds && measures ? kindName(measures.kind) : null;
+  const name = compares ? visible(map.method) : severalKinds && measures ? kindName(measures.kind) : null;
   const label = make("span", {}, make("b", {}, role || visible(map.method)), name ? make("br") : null, name, make("br"), make("span", { className: "soft" }, visible(map.target.label)));
   const button = make("button", { type: "button" }, mapFrame(row, detail, map, true), label);
   button.addEventListener("click", () => showMap(row, detail, i));

@@ -24,6 +24,7 @@ export function kindName(number) {
 
 /** How a map's class stands to the image: it is predicted, true, both, or another one that was asked for. */
 function rolesOf(row, map) {
+  if (compares) return [""];
   const roles = [];
   if (map.target === row.predicted) roles.push("predicted");
   if (row.truth.some(({ of }) => of === map.target)) roles.push("true");

@@ -23,9 +23,9 @@ const titles = new Map();
 const odd = new Set();
 analyses.forEach((analysis, i) => {
   for (const { target, strategies } of analysis.classes) {
-    for (const way of strategies) {
+    for (const [position, way] of strategies.entries()) {
       const id = wayId(i, target.key, way.number);
-      titles.set(id, `way ${way.number} of looking at ${target.label}`);
+      titles.set(id, `way ${position + 1} of looking at ${target.label}`);
       if (way.odd) for (const row of members.get(id) || []) odd.add(row);
     }
   }

@@ -24,7 +24,9 @@ function card(row, detail, open) {
   const overlays = [...opener.querySelectorAll(".over")];
   if (overlays.length) picture.append(slider(row, overlays));
   const item = make("li", { className: `card ${verdict(row)}${frames.length > 1 ? ` frames-${frames.length}` : ""}` }, picture);
-  item.append(make("div", { className: "text" }, saying(row), make("p", { className: "name" }, shortened(row.path)), figure(row), badges(row, detail)));
+  const name = make("p", { className: "name" }, shortened(row.path));
+  if (compares) item.append(make("div", { className: "text three" }, make("div", {}, shouldBe(row), name, figure(row), badges(row, detail)), ...sayings(row)));
+  else item.append(make("div", { className: "text" }, saying(row), name, figure(row), badges(row, detail)));
   return item;
 }
 
@@ -43,7 +45,7 @@ function framesOf(row, detail) {
     return frame;
   };
   if (compares) {
-    const sides = row.map ? row.map.files.map((file) => detail.maps[file]) : [null, null];
+    const sides = sidesOf(row, detail);
     const frame = (map) => (map ? mapFrame(row, detail, map) : imageFrame(row, { ...detail, image: { small: null } }));
     return [captioned(imageFrame(row, detail), "image"), ...sides.map((map, i) => captioned(frame(map), "AB"[i]))];
   }
@@ -51,17 +53,32 @@ function framesOf(row, detail) {
   return [row.map ? mapFrame(row, detail, detail.maps[row.map.files[0]]) : imageFrame(row, detail)];
 }
 
+/** The maps of A and B: those that belong together, or else the first of each; null where there is none. */
+export function sidesOf(row, detail) {
+  if (row.map) return row.map.files.map((file) => detail.maps[file]);
+  return ["A", "B"].map((side) => detail.maps.find((map) => map.side === side) || null);
+}
+
+const part = (of, probability, kind) => [named(of, kind), "\u00a0", make("span", { className: "value" }, percent(probability))];
+
+function shouldBe(row) {
+  if (!row.truth.length) return null;
+  const names = row.truth.flatMap(({ of }, i) => (i ? [" and ", named(of)] : [named(of)]));
+  return make("p", { className: "says" }, row.correct === false || row.before.correct === false ? "should be " : "is ", ...names);
+}
+/** What A and B predict. */
+function sayings(row) {
+  const says = ({ predicted, confidence, correct }) => (predicted === null ? ["failed"] : part(predicted, confidence, { true: "good", false: "bad" }[correct] || ""));
+  return [row.before, row].map((side) => make("p", { className: "says" }, ...says(side)));
+}
+
 /** "swimming trunks 57% – should be hammerhead 1%", as an element. */
 export function saying(row) {
-  const line = make("p", { className: "says" });
-  const part = (of, probability, kind) => [named(of, kind), "\u00a0", make("span", { className: "value" }, percent(probability))];
   if (compares) {
-    const says = (of, probability, correct) => (of === null ? ["failed"] : part(of, probability, { true: "good", false: "bad" }[correct] || ""));
-    const { before } = row;
-    line.append("A ", ...says(before.predicted, before.confidence, before.correct), make("br"), "B ", ...says(row.predicted, row.confidence, row.correct));
-    if (row.truth.length && (row.correct === false || before.correct === false)) line.append(make("br"), "should be ", named(row.truth[0].of));
-    return line;
+    const [a, b] = sayings(row);
+    return make("p", { className: "says" }, "A ", ...a.childNodes, " · B ", ...b.childNodes, ...(row.truth.length ? [" · ", ...shouldBe(row).childNodes] : []));
   }
+  const line = make("p", { className: "says" });
   if (row.predicted === null) {
     if (row.truth.length) line.append("should be ", named(row.truth[0].of));
     return line;
@@ -87,7 +104,7 @@ function badges(row, detail) {
   const add = (kind, text) => list.append(badge(kind, text));
   if (detail.error) add("failed clamp", `failed: ${visible(detail.error.message)}`);
   else if (row.map && row.worry < OK) reasons(row.map).forEach(([kind, text]) => add(kind, text));
-  for (const name of compares ? ["broke", "fixed", "newblank", "newfailed"] : ["doubtful", "odd"]) {
+  for (const name of compares ? ["broke", "fixed", "both", "newblank", "newfailed"] : ["doubtful", "odd"]) {
     if (CHIPS[name].holds(row)) add(name, CHIPS[name].text.toLowerCase());
   }
   if (row.unknown !== null) add("", row.unknown ? `unknown label ${visible(row.unknown)}` : "no label");

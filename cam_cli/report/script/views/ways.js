@@ -29,15 +29,15 @@ function ofClass(one, analysis, open) {
   const name = number === null ? (target ? visible(target.label) : "All images together") : className(number);
   const notes = [many(images, "image"), blank ? `${count(blank)} blank` : null, strategies.length === 1 ? "one way of looking" : `${count(strategies.length)} ways of looking`, p === null || p === undefined ? null : `p = ${p}`];
   const head = make("header", {}, make("h3", {}, name, flagged ? make("span", { className: "badge odd" }, "a way that stands apart") : null), make("p", { className: "soft" }, notes.filter(Boolean).join(" · ")));
-  return make("section", { className: `way-class${flagged ? " flagged" : ""}` }, head, make("ul", { className: "way-list" }, ...strategies.map((way) => ofWay(way, target, analysis, name, open))));
+  return make("section", { className: `way-class${flagged ? " flagged" : ""}` }, head, make("ul", { className: "way-list" }, ...strategies.map((way, i) => ofWay(way, i + 1, target, analysis, name, open))));
 }
 
-function ofWay(way, target, analysis, name, open) {
+function ofWay(way, position, target, analysis, name, open) {
   const accuracy = way.accuracy === null || !judged ? "" : `, ${percent(way.accuracy)} right`;
-  const inner = [meanMap(way.mean_map), make("span", { className: "words" }, make("b", {}, `Way ${way.number}`), make("span", {}, `${many(way.size, "image")}${accuracy}`), make("span", { className: "soft" }, `likeness ${percent(way.likeness)}${way.odd ? ", stands apart" : ""}`))];
+  const inner = [meanMap(way.mean_map), make("span", { className: "words" }, make("b", {}, `Way ${position}`), make("span", {}, `${many(way.size, "image")}${accuracy}`), make("span", { className: "soft" }, `likeness ${percent(way.likeness)}${way.odd ? ", stands apart" : ""}`))];
   const item = make("li", { className: way.odd ? "odd" : "" });
   if (target) {
-    const button = make("button", { type: "button", className: "line", "aria-label": `Images of way ${way.number} of looking at ${name}` }, ...inner);
+    const button = make("button", { type: "button", className: "line", "aria-label": `Images of way ${position} of looking at ${name}` }, ...inner);
     button.addEventListener("click", () => ask({ view: "images", show: null, predicted: null, truth: null, way: wayId(analysis, target.key, way.number) }, { back: true }));
     item.append(button);
   } else item.append(make("div", { className: "line" }, ...inner));
