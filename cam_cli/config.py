@@ -104,12 +104,12 @@ class RunConfig(BaseModel):
     )
     targets: values.Names = _maps(
         ("predicted",),
-        "Class to explain: index, name, WordNet id, predicted, topN, e.g. top5, or folder: the class that the image's folder "
-        "is named for.",
+        "Class to explain: index, name, WordNet id, predicted, topN, e.g. top5, truth: the true classes, or folder: the class "
+        "that the image's folder is named for.",
         "CLASS",
         flag="target",
         many="lines",
-        words=("predicted", "folder", "top5"),
+        words=("predicted", "truth", "folder", "top5"),
     )
     targets_from: values.FilePath | None = _maps(
         None,
@@ -211,6 +211,14 @@ class RunConfig(BaseModel):
         "GLOB",
         many="lines",
     )
+    truth: values.Truth | None = _images(
+        None,
+        "Where the true classes are: the image's folder names its class, or a CSV with columns path and label does, with a "
+        "row for each class of an image.",
+        "folder|FILE|none",
+        unset="none, or folder with --target folder",
+        words=("folder", "none"),
+    )
     shard: values.ShardText | None = _images(
         None, "Only part I of N of the images, counted from 1, e.g. 2/8; see `summarize`.", "I/N", unset="all"
     )
@@ -263,6 +271,13 @@ class RunConfig(BaseModel):
         if conflict := values.conflict(self):
             raise KeyedError(*conflict)
         return self
+
+    @property
+    def truth_source(self) -> Literal["folder"] | Path | None:
+        """Where the true classes are; None: nobody says."""
+        if self.truth is None:
+            return "folder" if "folder" in self.targets else None
+        return None if self.truth == "none" else self.truth
 
     def model_settings(self) -> dict[str, Any]:
         """Return the settings that say how the model is opened and fed, the fields of `models.load.Overrides`."""

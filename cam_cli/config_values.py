@@ -185,6 +185,7 @@ Means = Annotated[tuple[float, ...], Field(min_length=1), BeforeValidator(_words
 Deviations = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1), BeforeValidator(_words)]
 FilePath = Annotated[Path, BeforeValidator(_path)]
 PathOrUrl = Annotated[Location, BeforeValidator(_path_or_url), PlainSerializer(str, return_type=str, when_used="json")]
+Truth = Literal["folder", "none"] | FilePath
 FilePaths = Annotated[tuple[FilePath, ...], BeforeValidator(_listed)]
 Globs = Annotated[
     tuple[Annotated[Text, BeforeValidator(_glob)], ...], BeforeValidator(_listed), AfterValidator(_unique)
@@ -210,6 +211,8 @@ def conflict(config: Any) -> tuple[str, str] | None:
         return "region", f"does not go with subset {config.subset}; give two corners such as '0,10 12,12'"
     if config.region and config.subset and (count := len(config.subset)) != 2:
         return "subset", f"must be exactly two corners, as region is set, not {count} pairs"
+    if "truth" in config.targets and config.truth_source is None:
+        return "targets", "'truth' needs truth, such as --truth folder"
     if config.fail_fast and config.max_failures:
         return "fail_fast", f"contradicts max_failures {config.max_failures}; leave one of them out"
     if config.on and not isinstance(config.output, Path):

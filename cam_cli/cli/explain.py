@@ -1,11 +1,13 @@
 """`smoothcam explain`."""
 
+from __future__ import annotations
+
 import json
 import signal
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,10 +16,13 @@ from cam_cli.cli.console import Console
 from cam_cli.cli.locations import LocationParam
 from cam_cli.cli.options import RunCommand, resolve_options, run_options
 from cam_cli.config import RunConfig
-from cam_cli.errors import UsageError
+from cam_cli.errors import ExitCode, UsageError
 from cam_cli.interruption import Interruption
 from cam_cli.storage.location import Location
 from cam_cli.text import escaped
+
+if TYPE_CHECKING:
+    from cam_cli.pipeline.stats import Stats
 
 
 @click.command(cls=RunCommand)
@@ -64,8 +69,14 @@ def explain(
 
         interruption.announce = lambda text: _aside(lambda: console.warn(text))
         signal.signal(signal.SIGUSR1, lambda *_: _aside(console.where))
-        stats = explain_run(paths, config, settings.origin, console, interruption)
-        return audited(config.audit, stats.figures(), console.warn, otherwise=stats.exit_code)
+        crossed = False
+
+        def audit(stats: Stats) -> None:
+            nonlocal crossed
+            crossed = audited(config.audit, stats.figures(), console.warn) == ExitCode.BOUND_CROSSED
+
+        stats = explain_run(paths, config, settings.origin, console, interruption, audit)
+        return ExitCode.BOUND_CROSSED if crossed else stats.exit_code
 
 
 def _preview(paths: tuple[Location, ...], config: RunConfig, console: Console, *, as_json: bool) -> int:

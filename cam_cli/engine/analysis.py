@@ -27,14 +27,16 @@ __all__ = ["Link", "ModelAnalysis", "analyse", "last_output"]
 class ModelAnalysis:
     """The facts about a model that explanations depend on.
 
-    input_shape: (H, W, C). explained: the layers that maps are made of. scales: the coarse and the fine layer of `twoscale`, if
-    it is computed. By path of all these layers: grids, heads, and separable (see `head.is_separable`). random: the scores
-    depend on chance, such as a dropout that stays on. bytes_for_one_image: see `models.memory`.
+    input_shape: (H, W, C). multi_label: each class has a sigmoid of its own, so that several may be true. explained: the layers
+    that maps are made of. scales: the coarse and the fine layer of `twoscale`, if it is computed. By path of all these layers:
+    grids, heads, and separable (see `head.is_separable`). random: the scores depend on chance, such as a dropout that stays on.
+    bytes_for_one_image: see `models.memory`.
     """
 
     input_shape: tuple[int, int, int]
     classes: int
     link: Link
+    multi_label: bool
     explained: tuple[str, ...]
     scales: tuple[str, str] | None
     grids: Mapping[str, Grid]
@@ -74,6 +76,7 @@ def analyse(
         input_shape=traced.input_shape,
         classes=int(scores.shape[-1]),
         link=link,
+        multi_label=link is Link.SIGMOID and traced.output.shape[-1] > 1,
         explained=tuple(dict.fromkeys(paths)),
         scales=scales,
         grids={path: laid(grid, outputs[path], windows) for path, grid in grids.items()},

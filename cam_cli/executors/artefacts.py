@@ -20,7 +20,8 @@ from cam_cli.render.picture import drawn, heatmap, overlay, placard
 from cam_cli.render.upsample import upsample
 from cam_cli.results.files import write_new
 from cam_cli.results.layout import PICTURE_FORMATS, file_name, stem
-from cam_cli.results.manifest import JointRecord, MapRecord, Prediction, TargetRecord
+from cam_cli.results.manifest import JointRecord, MapRecord, Prediction, TargetRecord, TruthRecord
+from cam_cli.results.truth import THRESHOLD, ImageTruth, truth_record
 from cam_cli.window import WHOLE
 
 encode = ENCODERS[PICTURE_FORMATS[0]]
@@ -75,9 +76,13 @@ def publish_joint(
     return tuple(records)
 
 
-def predictions(explanation: Explanation, labels: Labels) -> tuple[Prediction, ...]:
-    """Return the five classes the network finds most likely, the most likely first."""
-    order = np.argsort(-explanation.logits, kind="stable")[:TOP]
+def predictions(explanation: Explanation, labels: Labels, *, multi_label: bool = False) -> tuple[Prediction, ...]:
+    """Return the five classes the network finds most likely, the most likely first.
+
+    multi_label: also all others of at least `THRESHOLD`.
+    """
+    predicted = int((explanation.probabilities >= THRESHOLD).sum()) if multi_label else 0
+    order = np.argsort(-explanation.logits, kind="stable")[: max(TOP, predicted)]
     return tuple(
         Prediction(
             **_target(int(i), labels).model_dump(),
@@ -86,6 +91,16 @@ def predictions(explanation: Explanation, labels: Labels) -> tuple[Prediction, .
         )
         for i in order
         if np.isfinite(explanation.logits[i]) and np.isfinite(explanation.probabilities[i])
+    )
+
+
+def true_classes(explanation: Explanation, truth: ImageTruth, labels: Labels) -> tuple[TruthRecord, ...]:
+    """Return the true classes of an image with the rank and the probability that the network gives them."""
+    order = np.argsort(-explanation.logits, kind="stable")
+    ranks = {int(index): rank for rank, index in enumerate(order, 1)} if truth.classes else {}
+    found = {index: float(explanation.probabilities[index]) for index in truth.classes}
+    return tuple(
+        truth_record(i, labels, ranks[i], p) if np.isfinite(p) else truth_record(i, labels) for i, p in found.items()
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from cam_cli.config import RunConfig
 from cam_cli.engine.request import Explanation
 from cam_cli.errors import ImageError
-from cam_cli.executors.artefacts import predictions, publish_joint, publish_map
+from cam_cli.executors.artefacts import predictions, publish_joint, publish_map, true_classes
 from cam_cli.executors.executor import Ready, Result
 from cam_cli.models.labels import Labels
 from cam_cli.plan.plan import Plan
@@ -49,9 +49,11 @@ class Writer:
         manifest = self.plan.manifest(
             ImageRecord.of(image, path=printable(task.image.relative)),
             task.targets,
+            task.truth,
+            true_classes(explanation, task.truth, self.labels),
+            predictions(explanation, self.labels, multi_label=self.plan.model.multi_label),
             status="ok",
             timing={step: round(value, 6) for step, value in timing.items()},
-            predictions=predictions(explanation, self.labels),
             maps=maps,
             joint=joint,
         )

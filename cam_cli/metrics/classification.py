@@ -3,12 +3,11 @@
 A `Judgement` is one image of known class. Its prediction is right if the most likely class is the true one.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+import math
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
-
-import numpy as np
 
 from cam_cli.metrics.metric import Metric
 
@@ -87,8 +86,10 @@ class Share:
         """The share, 0..1."""
         return self.hits / self.count
 
-    def __str__(self) -> str:
-        return f"{self.value:.0%} ({self.low:.0%} to {self.high:.0%})"
+    @property
+    def text(self) -> str:
+        """The share and its interval in brackets: `(83%, 77% to 88%)`."""
+        return f"({self.value:.0%}, {self.low:.0%} to {self.high:.0%})"
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ class Classification:
     """What is measured over images of known class.
 
     accuracy: over all. by_class: of each true class, the lowest first. confused: pairs (true class, predicted class) with the
-    number of images, the most frequent first. confidently_wrong: number of images. calibration_error: see `METRICS`.
+    number of images, the most frequent first. confidently_wrong: number of images. calibration_error: 0..1, Eq. 3 of Guo et al.
+    2017 (arXiv 1706.04599); each of 15 bins of equal width counts by its share of the images.
     """
 
     accuracy: Share
@@ -115,30 +117,46 @@ class Classification:
         }
 
 
+class Tally:
+    """Counts judgements one by one; what it keeps grows with the classes, not with the images."""
+
+    def __init__(self) -> None:
+        self.confidently_wrong = 0
+        self._hits: Counter[int] = Counter()
+        self._counts: Counter[int] = Counter()
+        self._confused: Counter[tuple[int, int]] = Counter()
+        self._gaps = [0.0] * BINS
+
+    def add(self, one: Judgement) -> None:
+        """Count one image."""
+        self._counts[one.truth] += 1
+        self._hits[one.truth] += one.right
+        self._gaps[_bin(one.confidence)] += one.right - one.confidence
+        self.confidently_wrong += one.confidently_wrong
+        if not one.right:
+            self._confused[one.truth, one.predicted] += 1
+
+    def result(self) -> Classification | None:
+        """Return what was measured; None if there was no image."""
+        count = self._counts.total()
+        if not count:
+            return None
+        shares = [(index, share(self._hits[index], images)) for index, images in self._counts.items()]
+        return Classification(
+            accuracy=share(self._hits.total(), count),
+            by_class=tuple(sorted(shares, key=lambda item: (item[1].value, -item[1].count, item[0]))),
+            confused=tuple(sorted(self._confused.items(), key=lambda item: (-item[1], item[0]))),
+            confidently_wrong=self.confidently_wrong,
+            calibration_error=sum(map(abs, self._gaps)) / count,
+        )
+
+
 def classification(judgements: Iterable[Judgement]) -> Classification | None:
     """Measure over images of known class; None if there is none."""
-    by_class: defaultdict[int, list[bool]] = defaultdict(list)
-    confused: Counter[tuple[int, int]] = Counter()
-    confidences: list[float] = []
-    right: list[bool] = []
-    confidently_wrong = 0
+    tally = Tally()
     for one in judgements:
-        by_class[one.truth].append(one.right)
-        confidences.append(one.confidence)
-        right.append(one.right)
-        confidently_wrong += one.confidently_wrong
-        if not one.right:
-            confused[one.truth, one.predicted] += 1
-    if not right:
-        return None
-    shares = [(index, share(sum(hits), len(hits))) for index, hits in by_class.items()]
-    return Classification(
-        accuracy=share(sum(right), len(right)),
-        by_class=tuple(sorted(shares, key=lambda item: (item[1].value, -item[1].count, item[0]))),
-        confused=tuple(sorted(confused.items(), key=lambda item: (-item[1], item[0]))),
-        confidently_wrong=confidently_wrong,
-        calibration_error=calibration_error(confidences, right),
-    )
+        tally.add(one)
+    return tally.result()
 
 
 def share(hits: int, count: int) -> Share:
@@ -148,20 +166,10 @@ def share(hits: int, count: int) -> Share:
     z2 = _NORMAL_95**2
     p = hits / count
     centre = (p + z2 / (2 * count)) / (1 + z2 / count)
-    half = _NORMAL_95 * np.sqrt(p * (1 - p) / count + z2 / (4 * count**2)) / (1 + z2 / count)
-    return Share(hits, count, max(0.0, float(centre - half)), min(1.0, float(centre + half)))
+    half = _NORMAL_95 * math.sqrt(p * (1 - p) / count + z2 / (4 * count**2)) / (1 + z2 / count)
+    return Share(hits, count, max(0.0, centre - half), min(1.0, centre + half))
 
 
-def calibration_error(confidences: Sequence[float], right: Sequence[bool], bins: int = BINS) -> float:
-    """Return the expected calibration error, 0..1: Eq. 3 of Guo et al. 2017 (arXiv 1706.04599).
-
-    The bins are (0, 1/bins], (1/bins, 2/bins], ... Each counts by its share of the images.
-
-    Args:
-        confidences: probability of each image's predicted class, 0..1; at least one.
-        right: whether that class is the true one.
-    """
-    p, hit = np.asarray(confidences, np.float64), np.asarray(right, np.float64)
-    number = np.clip(np.ceil(p * bins).astype(np.intp) - 1, 0, bins - 1)
-    gaps = np.bincount(number, hit - p, minlength=bins)
-    return float(np.abs(gaps).sum() / p.size)
+def _bin(confidence: float) -> int:
+    """Return the number of the calibration bin of a probability; the bins are (0, 1/15], (1/15, 2/15], ..."""
+    return min(max(math.ceil(confidence * BINS) - 1, 0), BINS - 1)

@@ -67,10 +67,21 @@ class Labels:
             if not 1 <= count <= classes:
                 raise UsageError(f"target '{wanted}': the model has {classes} classes, so top1 to top{classes}")
             return tuple(range(-1, -count - 1, -1))
+        return (self._index(wanted, classes),)
+
+    def find(self, text: str, classes: int) -> int | None:
+        """Return the index of the class that a folder or a table names, also with `_` for a blank; None if there is none."""
+        for name in dict.fromkeys((text.strip(), text.strip().replace("_", " "))):
+            with suppress(UsageError):
+                return self._index(name, classes)
+        return None
+
+    def _index(self, wanted: str, classes: int) -> int:
+        """Return the index of a class by its index, WordNet id or name; raises UsageError as `resolve` does."""
         if re.fullmatch(r"\d+", wanted):
             if int(wanted) >= classes:
                 raise UsageError(f"target {wanted}: the model has {classes} classes, 0 to {classes - 1}")
-            return (int(wanted),)
+            return int(wanted)
         if not self.entries:
             raise UsageError(
                 f"target '{wanted}': this model has no class names; give an index, or names with --labels FILE"
@@ -82,7 +93,7 @@ class Labels:
                 choices = " or ".join(map(str, found))
                 raise UsageError(f"target '{wanted}' names {len(found)} classes; give the index: {choices}")
             if found:
-                return (found[0],)
+                return found[0]
         known = {n.casefold(): f"'{n}' ({e.index})" for e in self.entries for n in (e.name, *e.synonyms)}
         close = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
         close += [n for n in known if key in n.split()][: 3 - len(close)]

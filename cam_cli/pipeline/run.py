@@ -4,7 +4,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import cache
@@ -22,6 +22,7 @@ from cam_cli.interruption import Interruption
 from cam_cli.machine import cores
 from cam_cli.pipeline.contact_sheet import write_sheet
 from cam_cli.pipeline.discover import Discovery, discovery_for
+from cam_cli.pipeline.few_images import FEW, image_lines
 from cam_cli.pipeline.loop import Loop
 from cam_cli.pipeline.recorder import Recorder
 from cam_cli.pipeline.resume import Resume
@@ -43,12 +44,14 @@ def explain_run(
     origin: Mapping[str, str],
     reporter: Reporter,
     interruption: Interruption,
+    before_summary: Callable[[Stats], None] = lambda _: None,
 ) -> Stats:
     """Explain every image that `paths` and the lists in `config` name, and return the counts.
 
     Args:
         origin: where each setting came from, for the record.
         interruption: decides when a signal ends the run.
+        before_summary: called when all images are done; what it tells comes before the run's last line.
 
     Raises:
         UsageError: something asked for does not exist. NoImagesError: nothing matched. ModelError: the model cannot be
@@ -90,6 +93,7 @@ def explain_run(
             return plan
 
         plan = known or start()
+        stats.truth.multi_label = plan.model.multi_label
         record = RunRecord(
             root=printable(discovery.root),
             cwd=printable(Path.cwd()),
@@ -134,8 +138,13 @@ def explain_run(
                     reporter.say(write_sheet(store, root, rows_shown, stats.images, decoders, config.max_pixels))
             finally:
                 reporter.finish()
+                if stats.images <= FEW:
+                    for line in image_lines(store, stats.first_rows, multi_label=stats.truth.multi_label):
+                        reporter.say(line)
                 if stats.left_out:
                     reporter.say(left_out_text(stats.left_out))
+                if state == "finished":
+                    before_summary(stats)
                 tell = reporter.warn if stats.exit_code else reporter.say  # cron mails only what a quiet run says
                 tell(f"{stats.summary(seconds)}; see {printable(config.output)}/")
     return stats

@@ -87,8 +87,8 @@ def resolve(inputs: PlanInputs, cache: Cache = NO_CACHE) -> Resolved:
 
     def resolved(decided: _Decided, labels: Labels) -> Resolved:
         classes = decided.analysis.classes
-        targets = targets_for(inputs, labels, classes)
-        plan = Plan(inputs.key, decided.model, classes, decided.settings, decided.remarks, targets)
+        targets, truths = targets_for(inputs, labels, classes)
+        plan = Plan(inputs.key, decided.model, classes, decided.settings, decided.remarks, targets, truths)
         return Resolved(plan, decided.analysis, decided.preprocessing, labels, lambda: load().model)
 
     known = cache.load("plan")
@@ -128,7 +128,11 @@ def _decide(network: Network, config: RunConfig) -> _Decided:
     return _Decided(
         analysis,
         ModelRecord(
-            name=network.name, sha256=network.sha256, input_size=network.input_shape[:2], score=analysis.link.score
+            name=network.name,
+            sha256=network.sha256,
+            input_size=network.input_shape[:2],
+            score=analysis.link.score,
+            multi_label=analysis.multi_label,
         ),
         settings,
         network.preprocessing,

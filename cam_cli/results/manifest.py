@@ -57,6 +57,9 @@ class ModelRecord(_Record):
     score: Literal["logit", "log probability"] = Field(
         "logit", description="what is differentiated: the logit, or the logarithm of the output where no logit gives it"
     )
+    multi_label: bool = Field(
+        False, description="every class has a probability of its own, as with sigmoids: several may be true"
+    )
 
 
 class TargetRecord(_Record):
@@ -72,6 +75,13 @@ class Prediction(TargetRecord):
 
     probability: float
     logit: float = Field(description="the score: the logit, or the log probability where model.score says so")
+
+
+class TruthRecord(TargetRecord):
+    """A true class of an image, and what the network says of it."""
+
+    rank: int | None = Field(None, description="1: no class is more likely; null where it is not known")
+    probability: float | None = Field(None, description="null where it is not known")
 
 
 class SelectionRecord(_Record):
@@ -153,7 +163,21 @@ class Manifest(_Record):
     image: ImageRecord
     model: ModelRecord
     settings: dict[str, Any]
-    predictions: tuple[Prediction, ...] = ()
+    predictions: tuple[Prediction, ...] = Field(
+        (), description="the most likely first: five, or with multi_label also all others of at least 0.5"
+    )
+    truth: TruthRecord | None = Field(
+        None, description="the true class, the first of several; null where it is not known"
+    )
+    also_true: tuple[TruthRecord, ...] = Field((), description="the further true classes of an image that has several")
+    unknown_truth: str | None = Field(
+        None, description="what the folder or the file says where it names no class of the model"
+    )
+    correct: bool | None = Field(
+        None,
+        description="the most likely class is a true one; with multi_label: the classes of at least 0.5 are exactly the "
+        "true ones; null where the truth is not known",
+    )
     maps: tuple[MapRecord, ...] = ()
     joint: tuple[JointRecord, ...] = ()
     timing: dict[str, float] = Field({}, description="seconds by step; of a pass shared by several images, its share")
@@ -161,7 +185,7 @@ class Manifest(_Record):
 
     def row(self) -> Row:
         """Return what a line of index.jsonl and of `--json` says."""
-        full = self.model_dump(mode="json", include=set(Row.__required_keys__))
+        full = self.model_dump(mode="json", include=set(_OF_MANIFEST))
         return cast(Row, full | {"path": self.image.path, "sha256": self.image.sha256})
 
     def write(self, folder: Path) -> None:
@@ -200,6 +224,13 @@ class PredictionRow(TargetRow):
     logit: NotRequired[float]
 
 
+class TruthRow(TargetRow):
+    """A `TruthRecord` in a row."""
+
+    rank: int | None
+    probability: float | None
+
+
 class MapRow(TypedDict):
     """A `MapRecord` in a row, as far as readers of rows need it."""
 
@@ -227,10 +258,20 @@ class _IndexFields(TypedDict, total=False):
     manifest_tag: Stamp | None
 
 
-class Row(_IndexFields):
+class TruthFields(TypedDict, total=False):
+    """The part of a row that says what is true; see `Manifest`."""
+
+    truth: TruthRow | None
+    also_true: list[TruthRow]
+    unknown_truth: str | None
+    correct: bool | None
+
+
+class Row(_IndexFields, TruthFields):
     """An image's row: the fields of its manifest that a table of images needs, and some that only the index has.
 
-    source: what the file system or the store said of the image file before it was read. manifest_mtime_ns, manifest_tag: the
+    truth, also_true, unknown_truth, correct: not in rows that earlier versions wrote. source: what the file system or the store
+    said of the image file before it was read. manifest_mtime_ns, manifest_tag: the
     stamp of the manifest, on a disk and in an object store.
     """
 
@@ -246,6 +287,9 @@ class Row(_IndexFields):
     joint: list[JointRow]
 
 
+_OF_MANIFEST = Row.__required_keys__ | TruthFields.__optional_keys__
+
+
 class IndexRow(Row):
     """A row in index.jsonl; `finished` is ISO 8601, with a time zone."""
 
@@ -254,7 +298,7 @@ class IndexRow(Row):
 
 def without_index_fields(row: Row) -> Row:
     """Return a row as `--json` prints it."""
-    return cast(Row, {name: value for name, value in row.items() if name in Row.__required_keys__})
+    return cast(Row, {name: value for name, value in row.items() if name in _OF_MANIFEST})
 
 
 def files_of(row: Row) -> list[str]:

@@ -18,8 +18,10 @@ from cam_cli.results.files import read_regular
 from cam_cli.results.index import Index
 from cam_cli.results.layout import run_file
 from cam_cli.results.manifest import Manifest, MapRecord
+from cam_cli.results.run_truth import truth_of_run
 from cam_cli.results.shard import Shard
 from cam_cli.results.stores import result_store_at
+from cam_cli.results.truth import TruthSource
 from cam_cli.storage.location import Location, location
 from cam_cli.text import from_printable
 from cam_cli.window import WHOLE
@@ -83,9 +85,13 @@ class RunReader:
     """A run folder, whole or in shards, for reading only; raises UsageError if the folder holds no run.
 
     record: the run record of its first shard. root: the folder that paths of images are relative to.
+
+    Args:
+        folder: of the run.
+        truth: where the true classes are, instead of what the run knew of them.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, truth: TruthSource | None = None) -> None:
         self.folder = folder
         self._store = result_store_at(folder, Shard())
         try:
@@ -104,6 +110,12 @@ class RunReader:
             self.root = location(record.root)
         except ValueError as error:
             raise UsageError(f"'{folder / run_file(shard)}' names a root that {error}") from None
+        self._truth = None if truth is None else truth_of_run(truth, record, folder)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether every class has a probability of its own, so that several may be true."""
+        return bool(self.record.model and self.record.model.multi_label)
 
     def images(self) -> Iterator[ImageResult]:
         """Yield all images in the order of their paths, but none whose manifest is unreadable or outside the run."""
@@ -112,6 +124,7 @@ class RunReader:
         for path in (path for path in paths if ".." not in path.split("/")):
             manifest = self._store.manifest(self._store.key(from_printable(path)))
             if manifest is not None:
+                manifest = self._truth.over_manifest(manifest) if self._truth else manifest
                 yield ImageResult(manifest, self.folder_of(path), self.root / from_printable(path))
 
     def folder_of(self, path: str) -> Path:

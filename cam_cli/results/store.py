@@ -15,7 +15,7 @@ from cam_cli.results.layout import LOCK, MANIFEST, RUN, SHEET, run_file, shard_o
 from cam_cli.results.manifest import Manifest, Stamp, parse_manifest
 from cam_cli.results.run_record import RunRecord
 from cam_cli.results.shard import Shard
-from cam_cli.storage.location import Location
+from cam_cli.storage.location import Location, Url
 from cam_cli.text import shown
 
 
@@ -80,6 +80,11 @@ class ResultStore(ABC):
     @abstractmethod
     def key(self, relative: PurePosixPath) -> str:
         """Return what the methods below take for an image's folder: its path, or what the keys of its objects begin with."""
+
+    def location_of(self, relative: PurePosixPath, name: str) -> Location:
+        """Return where a file of an image's folder is."""
+        folder = self.key(relative)
+        return self.location.child(f"{folder}/{name}") if isinstance(self.location, Url) else Path(folder, name)
 
     @abstractmethod
     def obstacle(self, relative: PurePosixPath) -> str | None:

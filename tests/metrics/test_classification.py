@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cam_cli.metrics.classification import BINS, Judgement, calibration_error, classification, share
+from cam_cli.metrics.classification import BINS, Judgement, classification, share
 
 pytestmark = pytest.mark.pure
 
@@ -69,7 +69,10 @@ def test_the_calibration_error_is_that_of_a_calibration_curve(seed: int) -> None
 
 
 def test_a_probability_of_one_and_of_zero_have_a_bin() -> None:
-    assert calibration_error([1.0, 0.0], [True, True]) == 0.5
+    certain, impossible = (Judgement("a", 0, 0, confidence, confidence, 0.0) for confidence in (1.0, 0.0))
+    found = classification([certain, impossible])
+    assert found is not None
+    assert found.calibration_error == 0.5
 
 
 def test_label_quality_is_low_where_the_network_is_sure_of_another_class() -> None:

@@ -155,7 +155,8 @@ def test_the_fingerprint_follows_exactly_what_decides_a_result(model_file: Path,
         **{"device": "cpu", "batch": 2, "cache": False, "audit": "max_failed=1%"},
         **{"on": "ray", "actors": 2},
     }
-    counted_otherwise = {"weights", "targets_from"}  # by the model's sha256, and by each image's targets
+    # by the model's sha256, and by each image's targets and true classes
+    counted_otherwise = {"weights", "targets_from", "truth"}
     said = {*changes, *of_other_files, *neutral, *counted_otherwise}
     assert said == set(RunConfig.model_fields), "say here what a new setting does"
     prints = {"as it is": print_of(base)} | {key: print_of({**base, key: value}) for key, value in changes.items()}
