@@ -27,12 +27,14 @@ def row_of(path: str, ranked: Sequence[int], probabilities: Sequence[float] | No
     return row | {"fingerprint": "f", "sha256": "1" * 64, "joint": []} | fields
 
 
-def write_run(folder: Path, rows: Sequence[Any], *, multi_label: bool = False, **record: Any) -> Path:
-    """Write a run folder of such rows, with their manifests, and return it."""
+def write_run(
+    folder: Path, rows: Sequence[Any], *, multi_label: bool = False, drawn: dict[str, Any] | None = None, **record: Any
+) -> Path:
+    """Write a run folder of such rows, with their manifests, and return it; drawn: settings that pictures need."""
     folder.mkdir()
     labels = folder.with_name(f"{folder.name}.labels.txt")
     labels.write_text("\n".join(NAMES) + "\n")
-    settings = {"labels": read_labels(labels).digest(), "input": {"size": [8, 8]}}
+    settings = {"labels": read_labels(labels).digest(), "input": {"size": [8, 8]}} | (drawn or {})
     model = MODEL | {"multi_label": multi_label}
     run = {
         "schema_version": 1, "root": str(folder.parent / "images"), "settings": settings, "model": model, "state": "finished",

@@ -176,9 +176,7 @@ def _change(before: ImageResult, after: ImageResult) -> ImageChange:
     )
 
 
-def matched_maps(
-    before: Sequence[MapRecord], after: Sequence[MapRecord]
-) -> Iterator[tuple[MapRecord, MapRecord]]:
+def matched_maps(before: Sequence[MapRecord], after: Sequence[MapRecord]) -> Iterator[tuple[MapRecord, MapRecord]]:
     """Yield the maps of an image in two runs that belong together, see `compare`."""
     left, unmatched = list(before), list(after)
     for key in (attrgetter("layer", "target.index", "method", "selection"), attrgetter("method", "selection")):

@@ -78,7 +78,7 @@ class Gathering:
             on_image()
 
     def closing(self) -> dict[str, Any]:
-        """Return the columns of metrics, and the kinds of maps, settings and classes that rows and details refer to by number."""
+        """Return the columns, and the kinds of maps, settings and classes that rows and details refer to by number."""
         found = self._evaluation.model_dump(
             mode="json", include={"totals", "sanity"}, exclude={"sanity": {"survivals": {"__all__": {"images"}}}}
         )
@@ -107,7 +107,9 @@ class Gathering:
             row.append(truth)
         self._truth.add(self.shown, manifest, self._classes)
         first = _shown_first(manifest, [one[1] for one in maps], self._maps)
-        return Entry(row, self._details.of_image(image, decoded) | {"maps": self._details.of_maps(image, decoded, first)})
+        return Entry(
+            row, self._details.of_image(image, decoded) | {"maps": self._details.of_maps(image, decoded, first)}
+        )
 
     def _map(self, image: ImageResult, record: MapRecord, kind: int) -> list[Any]:
         own = {metric.name: finite(getattr(record, metric.name)) for metric in NOISE_METRICS}
@@ -137,7 +139,7 @@ def best_of(manifest: Manifest, classes: ClassNumbering) -> list[Any] | None:
 
 
 def _shown_first(manifest: Manifest, worries: list[int], most: int) -> list[int]:
-    """Return the numbers of the maps that have a small picture: of a wrong image the predicted and true class, then the worst."""
+    """Return which maps have a small picture: of a wrong image those of the predicted and true class, then the worst."""
     by_worry = sorted(range(len(worries)), key=lambda number: worries[number])
     if manifest.correct is not False:
         return by_worry[:most]

@@ -972,7 +972,7 @@
     }
     const unknown = held("unknown");
     const why = unknown ? "No label names a class of the network, so it is not told which images are right." : "The true classes are not known, so it is not told which images are right; `--truth folder` or a file of labels tells them.";
-    return [many(rows.length, "image"), ` explained, ${count(failed)} failed`.replace(" explained", failed ? "" : " explained"), `${maps} ${why}`];
+    return [many(rows.length, "image"), `, ${count(failed)} failed`, `${maps} ${why}`];
   }
   function ofAComparison() {
     const { before, after, correlation, only_before: onlyA, only_after: onlyB } = about;
@@ -1463,6 +1463,7 @@
     const opener = at("images").querySelector(`.open[data-number="${row.number}"]`);
     if (opener) opener.focus();
   }
+  rows.forEach((row) => look(row, asked.kind));
   showHeadline();
   makeFigures();
   wireBar();

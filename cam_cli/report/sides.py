@@ -16,7 +16,11 @@ from cam_cli.report.truth import TruthTotals, row_of_truth
 from cam_cli.results.reader import ImageResult, RunReader
 
 _COLUMNS: Final = ("correlation", "overlap", "shift")
-_TITLES: Final = {"correlation": "correlation of A and B", "overlap": "overlap of A and B", "shift": "shift of the centre"}
+_TITLES: Final = {
+    "correlation": "correlation of A and B",
+    "overlap": "overlap of A and B",
+    "shift": "shift of the centre",
+}
 
 
 class Sides:
@@ -26,7 +30,9 @@ class Sides:
     those of A and of B.
     """
 
-    def __init__(self, comparison: Comparison, before: RunReader, after: RunReader, folder: Path, amount: Detail) -> None:
+    def __init__(
+        self, comparison: Comparison, before: RunReader, after: RunReader, folder: Path, amount: Detail
+    ) -> None:
         self._changes = comparison.images
         self._before = before
         self._after = after
@@ -69,11 +75,9 @@ class Sides:
 
     def _entry(self, change: ImageChange, before: ImageResult, after: ImageResult, decoded: Decoded) -> Entry:
         earlier, later = before.manifest.maps, after.manifest.maps
-        numbers = [
-            (earlier.index(one), later.index(other)) for one, other in matched_maps(earlier, later)
-        ]
+        numbers = [(earlier.index(one), later.index(other)) for one, other in matched_maps(earlier, later)]
         kinds = self._details.kinds_of(after)
-        pairs = []
+        pairs: list[Any] = []
         for (one, other), pair in zip(numbers, change.maps, strict=True):
             values = self._columns.values({name: finite(getattr(pair, name)) for name in _COLUMNS})
             of = self._classes.number(later[other].target)
@@ -94,8 +98,14 @@ class Sides:
         self._truth.add(self.shown, after.manifest, self._classes)
         row = [after.path, worst, best_of(after.manifest, self._classes), pairs, told]
         maps = [
-            *(one | {"side": "A"} for one in self._details.of_maps(before, decoded, [a for a, _ in shown if a < len(earlier)])),
-            *(one | {"side": "B"} for one in self._details.of_maps(after, decoded, [b for _, b in shown if b < len(later)])),
+            *(
+                one | {"side": "A"}
+                for one in self._details.of_maps(before, decoded, [a for a, _ in shown if a < len(earlier)])
+            ),
+            *(
+                one | {"side": "B"}
+                for one in self._details.of_maps(after, decoded, [b for _, b in shown if b < len(later)])
+            ),
         ]
         return Entry(row, self._detail(before, after, decoded) | {"maps": maps})
 

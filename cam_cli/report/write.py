@@ -1,7 +1,7 @@
 """From a run folder, or from two, to a page, which is written whole or not at all."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -79,14 +79,16 @@ def write_comparison(comparison: Comparison, before: RunReader, after: RunReader
         "expected": total,
         "before": _about(before),
         "after": _about(after),
-        "correlation": correlation and correlation.model_dump(mode="json"),
+        "correlation": correlation and asdict(correlation),
         "only_before": len(comparison.only_before),
         "only_after": len(comparison.only_after),
     }
     _write(path, about, sides, after, lambda: None)
 
 
-def _write(path: Path, about: dict[str, Any], gathering: Gathering | Sides, run: RunReader, on_image: Callable[[], None]) -> int:
+def _write(
+    path: Path, about: dict[str, Any], gathering: Gathering | Sides, run: RunReader, on_image: Callable[[], None]
+) -> int:
     max_pixels = run.record.config.get("max_pixels", MAX_PIXELS)
     try:
         with DecoderPool(_DECODERS, _SECONDS_FOR_AN_IMAGE) as decoders, whole(path) as stream:

@@ -370,7 +370,10 @@ def _write(path: Path, entries: Iterable[Entry], text: str = "run") -> Path:
     }  # fmt: skip
     with path.open("wb") as stream:
         write_page(
-            stream, {"kind": "run", "root": text, "folder": text, "model": {"name": text}, "expected": 0}, entries, lambda: closing
+            stream,
+            {"kind": "run", "root": text, "folder": text, "model": {"name": text}, "expected": 0},
+            entries,
+            lambda: closing,
         )
     return path
 
@@ -554,7 +557,7 @@ def test_sorting_and_filtering(shown: SimpleNamespace) -> None:
     assert len(names(window)) == len(expected)
     window.click("#more")
     number, label = window.run(
-        "const o = document.querySelectorAll('#predicted option')[1]; return [o.value, o.textContent.replace(/ \\(\\d+\\)$/, '')]"
+        "const o = document.querySelectorAll('#predicted option')[1]; return [o.value, o.textContent.split(' (')[0]]"
     )
     window.choose("#predicted", number)
     assert set(names(window)) == {path for path in evaluated if expected[path].predictions[0].label == label}

@@ -25,7 +25,7 @@ function ofARun() {
   }
   const unknown = held("unknown");
   const why = unknown ? "No label names a class of the network, so it is not told which images are right." : "The true classes are not known, so it is not told which images are right; `--truth folder` or a file of labels tells them.";
-  return [many(rows.length, "image"), ` explained, ${count(failed)} failed`.replace(" explained", failed ? "" : " explained"), `${maps} ${why}`];
+  return [many(rows.length, "image"), `, ${count(failed)} failed`, `${maps} ${why}`];
 }
 
 function ofAComparison() {

@@ -7,6 +7,7 @@ import { at, count, end } from "./dom.js";
 import { wireExport } from "./export.js";
 import { showHeadline } from "./headline.js";
 import { wireKeyboard } from "./keyboard.js";
+import { look } from "./maps.js";
 import { ask, asked, found, onChange, start } from "./state.js";
 import { showClasses } from "./views/classes.js";
 import { showConfusion } from "./views/confusion.js";
@@ -61,6 +62,7 @@ function closed(row) {
   if (opener) opener.focus();
 }
 
+rows.forEach((row) => look(row, asked.kind));
 showHeadline();
 makeFigures();
 wireBar();
