@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cam_cli.cli.audits import Bounds, audited, bounds_option
+from cam_cli.cli.audits import Audit, audit_options, audited
 from cam_cli.cli.locations import LocalRun
 from cam_cli.cli.table import csv_table, format_option, remark, table
+from cam_cli.cli.truth import truth_option, truth_tables, truth_values
 from cam_cli.quiet import native_chatter_silenced
 
 if TYPE_CHECKING:
     from cam_cli.evaluate.evaluation import ModelMetrics
     from cam_cli.evaluate.records import Evaluation, Sanity
+    from cam_cli.results.truth import TruthSource
 
 _PROGRESS_EVERY = 10.0
 """Seconds between two lines of progress."""
@@ -59,7 +61,8 @@ _PROGRESS_EVERY = 10.0
 )
 @format_option("table", "json", "csv", help="A table to read, one JSON object, or CSV with one figure a line.")
 @click.option("-q", "--quiet", is_flag=True, help="Print no table; say only which bounds are crossed.")
-@bounds_option
+@truth_option
+@audit_options
 def evaluate(
     run: Path,
     annotations: Path | None,
@@ -72,23 +75,26 @@ def evaluate(
     imports: tuple[str, ...],
     form: str,
     quiet: bool,
-    bounds: Bounds | None,
+    truth: TruthSource | None,
+    audit: Audit,
 ) -> int:
     """Measure how far the maps of the output folder RUN can be trusted, image by image and in total.
 
-    Without options: signals that need neither model nor annotations. Writes RUN/evaluation.json, which `smoothcam report`
-    shows. Intervals are 95%, by bootstrap over images. Exit code 0, or 5 where a bound of `audit:` in --config is crossed.
+    Without options: signals that need neither model nor annotations, and how often the model is right, where the true classes
+    are known. Writes RUN/evaluation.json, which `smoothcam report` shows. Intervals are 95%, by bootstrap over images, those of
+    accuracy Wilson's. Exit code 0, or 5 where a bound of --audit, or of `audit:` in --config, is crossed.
 
     \b
     smoothcam evaluate out
     smoothcam evaluate out --annotations instances_val2017.json --faithfulness blur
+    smoothcam evaluate out --truth folder --audit min_accuracy=80%,max_confidently_wrong=1%
     smoothcam evaluate out --sanity --format json | jq '.sanity'
     """
     from cam_cli.evaluate.evaluation import evaluate as evaluate_run
     from cam_cli.results.layout import EVALUATION
     from cam_cli.results.reader import RunReader
 
-    saved = RunReader(run)
+    saved = RunReader(run, truth)
     metrics: ModelMetrics | None = None
     checked: Sanity | None = None
     if faithfulness or stability or sanity:
@@ -100,7 +106,7 @@ def evaluate(
         checked = sanity_of(saved, opened, most or 8) if sanity else None
         if faithfulness or stability:
             metrics = model_metrics(opened, faithfulness, with_stability=stability)
-    what = {"faithfulness": faithfulness, "stability": stability}
+    what = {"faithfulness": faithfulness, "stability": stability, "truth": truth and str(truth)}
     evaluation = evaluate_run(saved, annotations, metrics, what, checked, _progress(quiet=quiet))
     if form == "json":
         with (run / EVALUATION).open("rb") as written:
@@ -108,7 +114,13 @@ def evaluate(
                 click.echo(line, nl=False)
     elif not quiet:
         click.echo(_csv(evaluation) if form == "csv" else "\n".join(_tables(evaluation)), nl=False)
-    return audited(bounds, evaluation.figures())
+    return audited(
+        audit,
+        evaluation.figures(),
+        "evaluate",
+        say=(lambda _: None) if quiet else remark,
+        images_behind=evaluation.images_behind,
+    )
 
 
 def _progress(*, quiet: bool) -> Callable[[int], None]:
@@ -125,7 +137,10 @@ def _progress(*, quiet: bool) -> Callable[[int], None]:
 
 def _csv(evaluation: Evaluation) -> str:
     head = ("layer", "method", "metric", "mean", "low", "high", "images")
-    return csv_table(head, ([getattr(total, name) for name in head] for total in evaluation.totals))
+    rows = [[getattr(total, name) for name in head] + [""] for total in evaluation.totals]
+    if evaluation.classification:
+        rows += [["", "", *row] for row in truth_values(evaluation.classification)]
+    return csv_table((*head, "class"), rows)
 
 
 def _tables(evaluation: Evaluation) -> Iterator[str]:
@@ -135,6 +150,8 @@ def _tables(evaluation: Evaluation) -> Iterator[str]:
         for t in evaluation.totals
     )
     yield f"{table(('layer', 'method', 'metric', 'mean', '95% interval', 'images'), totals)}\n"
+    if evaluation.classification:
+        yield from (f"{block}\n" for block in truth_tables(evaluation.classification))
     if sanity := evaluation.sanity:
         remarks = {True: "SURVIVES a randomised model: it hardly depends on what was learned", False: ""}
         survivals = (

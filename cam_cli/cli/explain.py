@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cam_cli.cli.audits import audited
+from cam_cli.cli.audits import Audit, audited
 from cam_cli.cli.console import Console
 from cam_cli.cli.locations import LocationParam
 from cam_cli.cli.options import RunCommand, resolve_options, run_options
@@ -69,14 +69,16 @@ def explain(
 
         interruption.announce = lambda text: _aside(lambda: console.warn(text))
         signal.signal(signal.SIGUSR1, lambda *_: _aside(console.where))
-        crossed = False
+        audit = Audit(config.audit or {}, given=settings.origin["audit"].startswith("flag"))
+        found: int = ExitCode.DONE
 
-        def audit(stats: Stats) -> None:
-            nonlocal crossed
-            crossed = audited(config.audit, stats.figures(), console.warn) == ExitCode.BOUND_CROSSED
+        def judge(stats: Stats) -> None:
+            nonlocal found
+            behind = stats.truth.images_behind
+            found = audited(audit, stats.figures(), "explain", warn=console.warn, say=console.say, images_behind=behind)
 
-        stats = explain_run(paths, config, settings.origin, console, interruption, audit)
-        return ExitCode.BOUND_CROSSED if crossed else stats.exit_code
+        stats = explain_run(paths, config, settings.origin, console, interruption, judge)
+        return found or stats.exit_code
 
 
 def _preview(paths: tuple[Location, ...], config: RunConfig, console: Console, *, as_json: bool) -> int:

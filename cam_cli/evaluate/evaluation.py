@@ -9,6 +9,7 @@ from typing import Any
 from cam_cli.errors import UsageError
 from cam_cli.evaluate.annotations import AnnotationList, MaskFolder, read_annotations
 from cam_cli.evaluate.bootstrap import interval
+from cam_cli.evaluate.classification import TruthCollector
 from cam_cli.evaluate.records import Evaluation, MapKey, MapMetrics, Sanity, Total
 from cam_cli.metrics.localisation import localise
 from cam_cli.metrics.signals import NOISE_METRICS, class_distance, signals
@@ -56,13 +57,14 @@ def evaluate(
     root = run.root if isinstance(run.root, Path) else None
     known = read_annotations(annotations, root) if annotations is not None else None
     images = model_metrics(run.images()) if model_metrics else ((image, {}) for image in run.images())
+    truth = TruthCollector(multi_label=run.multi_label)
     sums = _Sums()
     path = run.folder / EVALUATION
     try:
         with whole(path) as stream:
             stream.write(b'{"images":{')
             comma = ""
-            for number, (image, further) in enumerate(images, 1):
+            for number, (image, further) in enumerate(truth.seen(images), 1):
                 measured = _measured(image, known, further)
                 sums.add(image, measured)
                 if image.manifest.status == "ok":
@@ -78,6 +80,7 @@ def evaluate(
                     "name, and classes by index, WordNet id or name"
                 )
             found = sums.evaluation({"annotations": annotations and str(annotations), **(what or {})}, sanity)
+            found = found.model_copy(update={"classification": truth.record()})
             rest = found.model_dump(by_alias=True, exclude={"images"} if sanity else {"images", "sanity"})
             stream.write(f"}},\n{to_json(rest)[1:]}\n".encode())
     except OSError as error:

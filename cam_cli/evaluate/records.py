@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import from_json
 
 from cam_cli.errors import UsageError
+from cam_cli.evaluate.classification import ClassificationRecord
 from cam_cli.results.files import read_regular
 from cam_cli.results.layout import EVALUATION
 from cam_cli.results.manifest import MapRecord, SelectionRecord, TargetRecord
@@ -148,7 +149,7 @@ class Evaluation(_Record):
     """What was measured of a run.
 
     what: the settings it was measured with. images: for each path the `MapMetrics` of its maps, checked when they are looked
-    up. failed, blank: shares of the images and of the maps.
+    up. failed, blank: shares of the images and of the maps. classification: None where nobody said what is true.
     """
 
     schema_version: Literal[1] = 1
@@ -159,10 +160,17 @@ class Evaluation(_Record):
     blank: float = 0.0
     sanity: Sanity | None = None
     strategies: tuple[StrategyAnalysis, ...] = ()
+    classification: ClassificationRecord | None = None
 
     def figures(self) -> dict[str, float]:
         """Return what an audit can bound; of several layers and methods, the first one's means."""
-        return {"failed": self.failed, "blank": self.blank, **{t.metric: t.mean for t in reversed(self.totals)}}
+        means = {t.metric: t.mean for t in reversed(self.totals)}
+        right = self.classification.figures() if self.classification else {}
+        return {"failed": self.failed, "blank": self.blank, **means, **right}
+
+    def images_behind(self, figure: str, bound: float) -> list[str]:
+        """Return in words the wrong images for which a bound of a figure is crossed."""
+        return self.classification.images_behind(figure, bound) if self.classification else []
 
     def of(self, path: str, record: MapRecord) -> dict[str, float | None]:
         """Return the metrics of a map; none if it was not evaluated."""

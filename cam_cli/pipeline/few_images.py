@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from cam_cli.results.manifest import PredictionRow, Row, TruthRow
 from cam_cli.results.store import ResultStore
-from cam_cli.results.truth import THRESHOLD
+from cam_cli.results.tally import predicted_rows, truth_rows
 from cam_cli.text import from_printable, printable
 
 FEW = 5
@@ -15,27 +15,19 @@ def image_lines(store: ResultStore, rows: Sequence[Row], *, multi_label: bool) -
     """Yield a line for each image that is explained; one that failed was told before."""
     for row in rows:
         if row["status"] == "ok":
-            said = ", ".join(filter(None, (predicted(row, multi_label=multi_label), verdict(row))))
-            yield f"{row['path']}: {said or 'no class'}{_picture(store, row)}"
-
-
-def predicted(row: Row, *, multi_label: bool) -> str:
-    """Return the predicted classes with their probabilities: `hammerhead 57%`."""
-    found = row["predictions"]
-    shown = [one for one in found if one.get("probability", 0) >= THRESHOLD] if multi_label else []
-    return ", ".join(_with_probability(one) for one in shown or found[:1])
+            classes = predicted_rows(row, multi_label=multi_label) or row["predictions"][:1]
+            told = ", ".join(filter(None, (*map(_with_probability, classes), verdict(row)))) or "no class"
+            yield f"{row['path']}: {told}{_picture(store, row)}"
 
 
 def verdict(row: Row) -> str:
     """Return whether the prediction is right, and what would be: `wrong: it is hammerhead 1%`; empty without a truth."""
-    truth = row.get("truth")
-    names = " and ".join(_with_probability(one) for one in [*([truth] if truth else []), *row.get("also_true", [])])
+    unknown = row.get("unknown_truth")
     match row.get("correct"):
         case True:
             return "right"
         case False:
-            return f"wrong: it is {names or 'of no class'}"
-    unknown = row.get("unknown_truth")
+            return f"wrong: it is {' and '.join(map(_with_probability, truth_rows(row))) or 'of no class'}"
     if unknown is None:
         return ""
     return f"its label '{unknown}' is no class of the model" if unknown else "its label is not known"
@@ -48,9 +40,8 @@ def _with_probability(one: PredictionRow | TruthRow) -> str:
 
 def _picture(store: ResultStore, row: Row) -> str:
     """Return where the first picture of an image is, or else its first map."""
-    names = [
-        name for kind in ("overlay", "heatmap", "raw") for entry in row["maps"] if (name := entry["files"].get(kind))
-    ]
+    kinds = ("overlay", "heatmap", "raw")
+    names = [name for kind in kinds for entry in row["maps"] if (name := entry["files"].get(kind))]
     names += [entry["file"] for entry in row["joint"]]
     if not names:
         return ""

@@ -87,15 +87,18 @@ class Sides:
         if not shown:  # other methods: the first map of each stands for the run
             shown = [(0, 0)]
         worst = 0 if after.manifest.status == "failed" else min((pair[1] for pair in pairs), default=len(WORRIES) - 1)
-        told = row_of_truth(after.manifest, self._classes) or {"truth": [], "unknown": None, "correct": None}
+        told = row_of_truth(after.manifest, self._classes) or {"truth": [], "unknown": None}
+        if not told["truth"]:
+            told["truth"] = [[self._classes.number(one), None, None] for one in change.truth]
+        told["correct"] = change.correct_after
         told["before"] = {
             "best": best_of(before.manifest, self._classes),
-            "correct": before.manifest.correct,
+            "correct": change.correct_before,
             "changed": change.prediction_changed,
             "newlyBlank": change.newly_blank,
             "newlyFailed": change.newly_failed,
         }
-        self._truth.add(self.shown, after.manifest, self._classes)
+        self._truth.add(self.shown, after.manifest.model_copy(update={"correct": change.correct_after}), self._classes)
         row = [after.path, worst, best_of(after.manifest, self._classes), pairs, told]
         maps = [
             *(

@@ -49,7 +49,7 @@ MAY_USE: dict[str, set[str]] = {
     "render": set(),
     "report": {"evaluate", "metrics", "results", "decoding", "render", "images"},
     "reporter": {"results.manifest"},
-    "results": {"images", "engine", "metrics.classification", "models", "render", "storage"},
+    "results": {"images", "engine", "metrics.classification", "metrics.several_labels", "models", "render", "storage"},
     "settings": {"config", "yaml_source"},
     "storage": set(),
     "yaml_source": set(),

@@ -16,7 +16,7 @@ RETIRED = re.compile(
 )
 ALLOWED = {
     r"\bmake bench\b|\bbench\.py\b|^bench:|(?<=dist )bench(?= capacity)": "the target and its file: short for benchmark",
-    r"\bprecision and recall\b": "two figures of the literature",
+    r"\bprecision and recall\b|\blabel_recall\b": "two figures of the literature",
     r"serialization_alias=\"same_photo\"|alias=\"photos\"": "names in the JSON of `compare` and `evaluate`, which others read",
 }
 """What a retired word may be part of, and why."""
