@@ -92,6 +92,7 @@ class Gathering:
                 "classes": self._classes.values(),
                 "strategies": [self._strategies(analysis) for analysis in self._evaluation.strategies],
                 "evaluation": self._evaluation.what,
+                "measured": self._measured(),
                 "images": self.shown,
             }
         )
@@ -117,6 +118,11 @@ class Gathering:
         row = [kind, worry_of(record, metrics), self._classes.number(record.target), self._columns.values(metrics)]
         way = self._evaluation.strategy_of(image.path, record)
         return row if way is None else [*row, None, way]
+
+    def _measured(self) -> dict[str, Any]:
+        """Return what `evaluate` told of right and wrong beyond what the rows tell."""
+        found = self._evaluation.classification
+        return found.model_dump(mode="json", include={"top5", "calibration_error"}) if found else {}
 
     def _strategies(self, analysis: StrategyAnalysis) -> dict[str, Any]:
         """Return the ways of looking, with each class under the name that the page's address has for it."""

@@ -1245,6 +1245,7 @@
       at("plots").append(make("figure", {}, make("figcaption", {}, title(column), middle), svg, make("div", { className: "range" }, inputs[0], "to", inputs[1])));
       plots.set(column, { svg, middle, inputs });
     }
+    showMeasured();
     showTotals();
     showSanity();
   }
@@ -1283,6 +1284,15 @@
     inputs.forEach((input, i) => {
       input.placeholder = every.length ? number([low, high][i]) : "";
     });
+  }
+  function showMeasured() {
+    const { top5, calibration_error: error } = closing.measured;
+    const lines2 = [];
+    if (top5) lines2.push(["top-5 accuracy", `${exactPercent(top5.share)} (${exactPercent(top5.low)} to ${exactPercent(top5.high)})`]);
+    if (error !== null && error !== void 0) lines2.push(["expected calibration error", number(error)]);
+    if (!lines2.length) return;
+    at("evaluation").hidden = false;
+    at("measured").replaceChildren(facts(lines2));
   }
   var heads = (texts, numeric = false) => texts.map((text) => make("th", { scope: "col", className: numeric ? "number" : "" }, text));
   function showTotals() {

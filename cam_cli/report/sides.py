@@ -69,6 +69,7 @@ class Sides:
                 "sanity": None,
                 "strategies": [],
                 "evaluation": {},
+                "measured": {},
                 "images": self.shown,
             }
         )

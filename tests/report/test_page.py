@@ -22,6 +22,7 @@ from cam_cli.report.write import write_report
 pytestmark = [pytest.mark.pure, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
 
 A, B, C, D, E = range(5)
+LONG_NAME = "b/a rather long name, which has to be shortened in the middle.png"
 BOTH = ("ok", "ok")
 CASES = [
     Case("a/sure.png", (A, B), (0.97, 0.02), A),
@@ -91,6 +92,13 @@ def names(window: Browser) -> list[str]:
         "return [...document.querySelectorAll('#grid .short, #table .short')].map((e) => e.title)"
     )
     return found
+
+
+def box_of(window: Browser, selector: str) -> dict[str, float]:
+    box: dict[str, float] = window.run(
+        "return document.querySelector(arguments[0]).getBoundingClientRect().toJSON()", selector
+    )
+    return box
 
 
 def card(path: str) -> str:
@@ -208,7 +216,7 @@ def test_the_pairs_that_are_confused_are_counted_and_filter(window: Browser) -> 
     ]
     found = {(NAMES.index(m[1]), NAMES.index(m[2])): int(m[3]) for m in lines if m}
     assert found == off
-    assert [count for count in found.values()] == sorted(found.values(), reverse=True)
+    assert list(found.values()) == sorted(found.values(), reverse=True)
     assert all(m and int(m[4]) == matrix[NAMES.index(m[1])].sum() for m in lines)
     cells = window.run("return [...document.querySelectorAll('#matrix button')].map((e) => [e.title, e.textContent])")
     for title, count in cells:
@@ -427,8 +435,9 @@ def test_sliders_appear_when_they_are_pointed_at_or_have_the_focus(window: Brows
     window.run("document.querySelectorAll('.pictures > input')[2].focus()")
     assert window.run(opacity)[2] == 1
     window.press("Home")
-    shown = "return [...document.querySelectorAll('.pictures')].slice(1, 3).map((e) => [...e.querySelectorAll('.over')].map((o) => o.style.opacity))"
-    assert window.run(shown) == [["1"], ["0", "0"]], "both maps of a card fade together"
+    shown = "return [...document.querySelectorAll(arguments[0])].map((e) => e.style.opacity)"
+    assert window.run(shown, "#grid li:nth-child(2) .over") == ["1"]
+    assert window.run(shown, "#grid li:nth-child(3) .over") == ["0", "0"], "both maps of a card fade together"
 
 
 def test_the_first_image_is_in_the_upper_third_and_the_bar_stays(window: Browser) -> None:
@@ -438,20 +447,18 @@ def test_the_first_image_is_in_the_upper_third_and_the_bar_stays(window: Browser
 
 
 def test_names_are_shortened_in_the_middle(window: Browser) -> None:
-    path = "b/a rather long name, which has to be shortened in the middle.png"
-    selector = f'#grid .short[title="{path}"]'
-    parts = "return [...document.querySelector(arguments[0]).children].map((e) => [e.textContent, e.scrollWidth > e.clientWidth])"
-    head, tail = window.run(parts, selector)
-    assert head[0] + tail[0] == path
+    selector = f'#grid .short[title="{LONG_NAME}"]'
+    cut = "[e.textContent, e.scrollWidth > e.clientWidth]"
+    head, tail = window.run(f"return [...document.querySelector(arguments[0]).children].map((e) => {cut})", selector)
+    assert head[0] + tail[0] == LONG_NAME
     assert (head[1], tail[1]) == (True, False)
-    lines = "const e = document.querySelector(arguments[0]); return e.getBoundingClientRect().height < 2 * parseFloat(getComputedStyle(e).fontSize)"
-    assert window.run(lines, selector)
+    assert box_of(window, selector)["height"] < 25, "it has one line"
 
 
 def test_a_phone_is_used_with_a_thumb(window: Browser) -> None:
     window.fit(390, 844, touch=True)
     fresh(window, Path(window.run("return decodeURIComponent(location.pathname)")))
-    bar = window.run("return document.getElementById('bar').getBoundingClientRect().toJSON()")
+    bar = box_of(window, "#bar")
     assert bar["bottom"] == pytest.approx(844, abs=1), "the filters are at the bottom, where the thumb is"
     assert bar["height"] < 844 / 4
     for selector in ("#chips button", "#views button", "#more"):
@@ -461,7 +468,7 @@ def test_a_phone_is_used_with_a_thumb(window: Browser) -> None:
         assert min(heights) >= 38, selector
     window.click("#more")
     for selector in ("#search", "#sort", "#predicted", "#truth", "#export summary"):
-        box = window.run("return document.querySelector(arguments[0]).getBoundingClientRect().toJSON()", selector)
+        box = box_of(window, selector)
         assert box["height"] >= 43, selector
         assert box["left"] >= 0, selector
         assert box["right"] <= 390, selector
@@ -473,16 +480,15 @@ def test_a_phone_is_used_with_a_thumb(window: Browser) -> None:
         window.run("document.querySelector(`[data-view=${arguments[0]}]`).click()", view)
         assert window.run("return document.documentElement.scrollWidth") <= 390, view
     window.run("document.querySelector('[data-view=images]').click(); document.querySelector('.open').click()")
-    buttons = window.run("return document.querySelector('.detail .dialog-buttons').getBoundingClientRect().toJSON()")
-    assert buttons["bottom"] == pytest.approx(844, abs=1)
+    assert box_of(window, ".detail .dialog-buttons")["bottom"] == pytest.approx(844, abs=1)
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_text_can_be_read_in_light_and_dark(window: Browser, dark: bool) -> None:
     window.fit(1400, 1000, dark=dark)
     views = {
-        "images": [".says .bad", ".badge.failed", ".badge.doubtful", ".badge.odd", ".caption", "#chips button", "#chips button[aria-pressed=true]",
-                   "#chips span", ".name", "#origin", "#lead", "#views button", ".empty"],
+        "images": [".says .bad", ".badge.failed", ".badge.doubtful", ".badge.odd", ".caption", "#chips button",
+                   "#chips button[aria-pressed=true]", "#chips span", ".name", "#origin", "#lead", "#views button", ".empty"],
         "table": ["#table td", "#table th", ".badge.right", ".badge.wrong"],
         "confusion": [".pair .bad", ".cell-count.bad", ".cell-count.good", "#matrix th"],
         "classes": ["#per-class th button", "#per-class td"],

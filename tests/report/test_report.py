@@ -366,7 +366,7 @@ def _write(path: Path, entries: Iterable[Entry], text: str = "run") -> Path:
         "kinds": [{"method": "gradcam", "layer": "conv1", "target": 1, "selection": ALL_OF_IT}],
         "worries": WORRIES, "suspicious": SUSPICIOUS, "titles": {}, "strategies": [], "sanity": None, "thresholds": THRESHOLDS,
         "classes": [*([f"c{i}", f"class {i}", i] for i in range(13)), ["text", text, 13]], "accuracy": None, "by_class": [],
-        "doubtful": [],
+        "doubtful": [], "measured": {},
     }  # fmt: skip
     with path.open("wb") as stream:
         write_page(

@@ -1,7 +1,7 @@
 /** How the figures are distributed, with bounds to filter by, and what `evaluate` measured in total. */
 
 import { closing, columns, rows, title, value } from "../data.js";
-import { at, count, facts, flat, make, many, number, visible } from "../dom.js";
+import { at, count, exactPercent, facts, flat, make, many, number, visible } from "../dom.js";
 import { asked, bound, found } from "../state.js";
 
 const BINS = 24;
@@ -26,6 +26,7 @@ export function makeFigures() {
     at("plots").append(make("figure", {}, make("figcaption", {}, title(column), middle), svg, make("div", { className: "range" }, inputs[0], "to", inputs[1])));
     plots.set(column, { svg, middle, inputs });
   }
+  showMeasured();
   showTotals();
   showSanity();
 }
@@ -66,6 +67,15 @@ function drawPlot(column, svg, middle, inputs, here) {
   inputs.forEach((input, i) => { input.placeholder = every.length ? number([low, high][i]) : ""; });
 }
 
+function showMeasured() {
+  const { top5, calibration_error: error } = closing.measured;
+  const lines = [];
+  if (top5) lines.push(["top-5 accuracy", `${exactPercent(top5.share)} (${exactPercent(top5.low)} to ${exactPercent(top5.high)})`]);
+  if (error !== null && error !== undefined) lines.push(["expected calibration error", number(error)]);
+  if (!lines.length) return;
+  at("evaluation").hidden = false;
+  at("measured").replaceChildren(facts(lines));
+}
 const heads = (texts, numeric = false) => texts.map((text) => make("th", { scope: "col", className: numeric ? "number" : "" }, text));
 function showTotals() {
   if (!closing.totals.length) return;
