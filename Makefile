@@ -8,6 +8,7 @@
 #   make format        formats the code
 #   make schema        writes the JSON Schema of the manifest
 #   make reference     writes docs/reference.md, the list of all options
+#   make page          writes cam_cli/report/page.js, the script of the report, from its modules; needs node
 #   make kinds         the README's table of the kinds of models, after their tests
 #   make architecture  writes docs/architecture.svg, the picture of the packages
 # For dependencies and releases:
@@ -33,7 +34,7 @@ LOCKING = $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 
 
 PURE = $(shell grep -rl --include='test_*.py' '^pytestmark = pytest.mark.pure' tests)
 
-.PHONY: demo test check faults kinds test-long test-lowest lint format schema reference architecture lock audit dist bench capacity applications clean
+.PHONY: demo test check faults kinds test-long test-lowest lint format schema page reference architecture lock audit dist bench capacity applications clean
 
 demo: $(VENV)/demo
 	$(VENV)/bin/smoothcam explain sample_images --config configs/demo.yaml
@@ -80,6 +81,12 @@ format: $(VENV)/test
 schema: $(VENV)/test
 	$(VENV)/bin/python -m cam_cli.results.manifest > cam_cli/results/manifest.schema.json
 
+page: node_modules/.package-lock.json
+	npm run --silent page
+
+node_modules/.package-lock.json: package.json package-lock.json
+	npm ci --silent --no-audit --no-fund
+
 reference: $(VENV)/test
 	$(VENV)/bin/python docs/tools/reference.py
 
@@ -112,7 +119,7 @@ applications: $(VENV)/test
 	$(VENV)/bin/python tests/benchmarks/applications.py
 
 clean:
-	rm -rf $(VENV) $(TOOLS) $(LOWEST) demo_out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(TOOLS) $(LOWEST) node_modules demo_out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "smoothcam needs Python 3.11, 3.12 or 3.13; name one with make PYTHON=..."; exit 1; }
