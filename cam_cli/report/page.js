@@ -670,7 +670,7 @@
     const kind = closing.worries[map.worry];
     if (kind !== "suspicious") return map.worry < OK ? [[kind, EMPTY[kind]]] : [];
     const held2 = (metric) => map.metrics[closing.columns.indexOf(metric)];
-    const beyond = Object.entries(closing.suspicious).filter(([metric, most2]) => held2(metric) > most2);
+    const beyond = Object.entries(closing.suspicious).filter(([metric, most3]) => held2(metric) > most3);
     return beyond.map(([metric]) => [kind, `${title(metric)} ${number(held2(metric))}`]);
   }
   var badge = (kind, text) => make("span", { className: `badge ${kind}` }, text);
@@ -1061,7 +1061,9 @@
 
   // cam_cli/report/script/views/classes.js
   var order = { column: "accuracy", down: false };
+  var FEW = 100;
   var lines = null;
+  var most = FEW;
   function gather() {
     const found2 = new Map(closing.by_class.map(([of, right, images, low, high]) => [of, { of, right, images, low, high, accuracy: right / images, predicted: 0, sum: 0, taken: /* @__PURE__ */ new Map() }]));
     for (const row of rows) {
@@ -1090,6 +1092,11 @@
     if (!known) Object.assign(order, { column: "predicted", down: true });
     at("classes-lead").textContent = known ? "Lowest accuracy first; intervals are 95% (Wilson). Choose a class to see its images." : "No true class is known, so this counts predictions only. Choose a class to see its images.";
     at("find-class").addEventListener("input", draw);
+    at("more-classes").addEventListener("click", () => {
+      most = Infinity;
+      draw();
+      at("per-class").querySelectorAll("tbody th button")[FEW]?.focus();
+    });
     draw();
   }
   function draw() {
@@ -1116,7 +1123,9 @@
     };
     const heads2 = COLUMNS.map(head);
     if (known) heads2.splice(3, 0, make("th", { scope: "col" }, "95% interval"), make("th", { scope: "col" }, "most often taken for"));
-    at("per-class").replaceChildren(make("thead", {}, make("tr", {}, ...heads2)), make("tbody", {}, ...some.map(line)));
+    at("per-class").replaceChildren(make("thead", {}, make("tr", {}, ...heads2)), make("tbody", {}, ...some.slice(0, most).map(line)));
+    at("more-classes").hidden = some.length <= most;
+    at("more-classes").textContent = `Show all ${count(some.length)} classes`;
   }
   var figure2 = (text) => make("td", { className: "number" }, text);
   function line(one) {
@@ -1149,7 +1158,7 @@
   var PAIRS = 30;
   var IN_MATRIX = 14;
   var ready = false;
-  var most = PAIRS;
+  var most2 = PAIRS;
   function pairsOf() {
     const pairs = /* @__PURE__ */ new Map();
     const counts = /* @__PURE__ */ new Map();
@@ -1176,13 +1185,13 @@
     at("confusion-lead").textContent = pairs.length ? `${many(total, "image")} wrong${side}, in ${many(pairs.length, "pair")} of classes. Choose a pair to see its images.` : `No image of known class is wrong${side}.`;
     const longest = pairs.length ? pairs[0].rows.length : 1;
     const draw2 = () => {
-      at("pairs").replaceChildren(...pairs.slice(0, most).map((pair) => line2(pair, longest)));
-      at("more-pairs").hidden = most >= pairs.length;
+      at("pairs").replaceChildren(...pairs.slice(0, most2).map((pair) => line2(pair, longest)));
+      at("more-pairs").hidden = most2 >= pairs.length;
       at("more-pairs").textContent = `Show all ${count(pairs.length)} pairs`;
     };
     at("more-pairs").addEventListener("click", () => {
-      const first2 = most;
-      most = pairs.length;
+      const first2 = most2;
+      most2 = pairs.length;
       draw2();
       at("pairs").children[first2]?.querySelector("button").focus();
     });
@@ -1295,11 +1304,13 @@
     at("measured").replaceChildren(facts(lines2));
   }
   var heads = (texts, numeric = false) => texts.map((text) => make("th", { scope: "col", className: numeric ? "number" : "" }, text));
+  var ofNoise = ({ metric, low, high }) => ["noise_effect", "standard_error"].includes(metric) && low === high;
   function showTotals() {
-    if (!closing.totals.length) return;
+    const totals = closing.totals.filter((total) => !ofNoise(total));
+    if (!totals.length) return;
     at("evaluation").hidden = false;
     const head = make("tr", {}, ...heads(["metric", "method", "layer"]), ...heads(["mean", "95% interval", "images"], true));
-    const lines2 = closing.totals.map((total) => {
+    const lines2 = totals.map((total) => {
       const cells2 = [title(total.metric), visible(total.method), visible(total.layer)].map((text) => make("td", {}, text));
       const figures = [number(total.mean), `${number(total.low)} to ${number(total.high)}`, count(total.images)];
       return make("tr", {}, ...cells2, ...figures.map((text) => make("td", { className: "number" }, text)));
@@ -1385,7 +1396,9 @@
       const { layer, method, classes, together, fewest, left_out: leftOut } = analysis;
       const flagged = classes.filter((one) => one.flagged).length;
       const title2 = `${visible(method)}, ${visible(layer)}`;
-      const lead = `${many(classes.length, "class", "classes")} of at least ${count(fewest)} images${leftOut ? `, ${count(leftOut)} with fewer left out` : ""}; ${flagged ? `${count(flagged)} with a way that stands apart` : "no way stands apart"}.`;
+      const apart = flagged ? `${count(flagged)} with a way that stands apart` : "no way stands apart";
+      const enough = `${many(classes.length, "class", "classes")} of at least ${many(fewest, "image")}${leftOut ? `, ${count(leftOut)} with fewer left out` : ""}; ${apart}.`;
+      const lead = classes.length ? enough : `No class has ${many(fewest, "image")}, so none is looked at by itself.`;
       const shown2 = [...classes, ...together ? [together] : []];
       return [make("header", { className: "part" }, make("h2", {}, title2), make("p", { className: "soft" }, lead)), ...shown2.map((one) => ofClass(one, i, open2))];
     });

@@ -265,7 +265,7 @@ def test_the_table_of_classes_has_intervals_sorts_and_filters(window: Browser) -
 
 def test_ways_of_looking_are_shown_and_filter(window: Browser) -> None:
     window.click('[data-view="ways"]')
-    assert "1 class of at least 1 images, 2 with fewer left out; 1 with a way that stands apart" in window.text(
+    assert "1 class of at least 1 image, 2 with fewer left out; 1 with a way that stands apart" in window.text(
         "#ways .part"
     )
     ways = [" ".join(text.split()) for text in window.texts("#ways .way-list > li")]

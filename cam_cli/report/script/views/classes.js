@@ -5,7 +5,9 @@ import { at, count, make, percent } from "../dom.js";
 import { ask } from "../state.js";
 
 const order = { column: "accuracy", down: false };
+const FEW = 100;
 let lines = null;
+let most = FEW;
 
 /** `closing.by_class` has [class, right, images, low, high]. */
 function gather() {
@@ -40,6 +42,11 @@ export function showClasses() {
   if (!known) Object.assign(order, { column: "predicted", down: true });
   at("classes-lead").textContent = known ? "Lowest accuracy first; intervals are 95% (Wilson). Choose a class to see its images." : "No true class is known, so this counts predictions only. Choose a class to see its images.";
   at("find-class").addEventListener("input", draw);
+  at("more-classes").addEventListener("click", () => {
+    most = Infinity;
+    draw();
+    at("per-class").querySelectorAll("tbody th button")[FEW]?.focus();
+  });
   draw();
 }
 
@@ -67,7 +74,9 @@ function draw() {
   };
   const heads = COLUMNS.map(head);
   if (known) heads.splice(3, 0, make("th", { scope: "col" }, "95% interval"), make("th", { scope: "col" }, "most often taken for"));
-  at("per-class").replaceChildren(make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...some.map(line)));
+  at("per-class").replaceChildren(make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...some.slice(0, most).map(line)));
+  at("more-classes").hidden = some.length <= most;
+  at("more-classes").textContent = `Show all ${count(some.length)} classes`;
 }
 
 const figure = (text) => make("td", { className: "number" }, text);

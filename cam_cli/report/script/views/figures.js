@@ -77,11 +77,14 @@ function showMeasured() {
   at("measured").replaceChildren(facts(lines));
 }
 const heads = (texts, numeric = false) => texts.map((text) => make("th", { scope: "col", className: numeric ? "number" : "" }, text));
+/** Noise that provably has no effect has one value for all maps, which says nothing. */
+const ofNoise = ({ metric, low, high }) => ["noise_effect", "standard_error"].includes(metric) && low === high;
 function showTotals() {
-  if (!closing.totals.length) return;
+  const totals = closing.totals.filter((total) => !ofNoise(total));
+  if (!totals.length) return;
   at("evaluation").hidden = false;
   const head = make("tr", {}, ...heads(["metric", "method", "layer"]), ...heads(["mean", "95% interval", "images"], true));
-  const lines = closing.totals.map((total) => {
+  const lines = totals.map((total) => {
     const cells = [title(total.metric), visible(total.method), visible(total.layer)].map((text) => make("td", {}, text));
     const figures = [number(total.mean), `${number(total.low)} to ${number(total.high)}`, count(total.images)];
     return make("tr", {}, ...cells, ...figures.map((text) => make("td", { className: "number" }, text)));

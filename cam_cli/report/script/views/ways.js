@@ -16,7 +16,9 @@ export function showWays(open) {
     const { layer, method, classes, together, fewest, left_out: leftOut } = analysis;
     const flagged = classes.filter((one) => one.flagged).length;
     const title = `${visible(method)}, ${visible(layer)}`;
-    const lead = `${many(classes.length, "class", "classes")} of at least ${count(fewest)} images${leftOut ? `, ${count(leftOut)} with fewer left out` : ""}; ${flagged ? `${count(flagged)} with a way that stands apart` : "no way stands apart"}.`;
+    const apart = flagged ? `${count(flagged)} with a way that stands apart` : "no way stands apart";
+    const enough = `${many(classes.length, "class", "classes")} of at least ${many(fewest, "image")}${leftOut ? `, ${count(leftOut)} with fewer left out` : ""}; ${apart}.`;
+    const lead = classes.length ? enough : `No class has ${many(fewest, "image")}, so none is looked at by itself.`;
     const shown = [...classes, ...(together ? [together] : [])];
     return [make("header", { className: "part" }, make("h2", {}, title), make("p", { className: "soft" }, lead)), ...shown.map((one) => ofClass(one, i, open))];
   });
