@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cam_cli.models.labels import read_labels
 from cam_cli.results.manifest import Manifest
 
@@ -27,14 +29,25 @@ def row_of(path: str, ranked: Sequence[int], probabilities: Sequence[float] | No
     return row | {"fingerprint": "f", "sha256": "1" * 64, "joint": []} | fields
 
 
-def write_run(
-    folder: Path, rows: Sequence[Any], *, multi_label: bool = False, drawn: dict[str, Any] | None = None, **record: Any
-) -> Path:
-    """Write a run folder of such rows, with their manifests, and return it; drawn: settings that pictures need."""
+def map_of(values: np.ndarray, index: int, file: str = "map.npy") -> dict[str, Any]:
+    """A raw map of class `index`, as a manifest and a row have it; `write_run` writes its file."""
+    selection = {"filters": None, "region": False, "subset": None, "top": None}
+    told = {"derivatives": "exact", "head": "affine", "noise": "no effect, affine head", "guarded_cells": 0}
+    return {
+        "layer": "last", "method": "gradcam", "target": {"index": index, "label": NAMES[index], "wnid": None},
+        "selection": selection, "state": "ok", "grid": [*values.shape], "window": None, "min": float(values.min()),
+        "max": float(values.max()), **told, "noise_effect": None, "standard_error": None,
+        "files": {"raw": file, "heatmap": None, "overlay": None}, "values": values,
+    }  # fmt: skip
+
+
+def write_run(folder: Path, rows: Sequence[Any], *, multi_label: bool = False, **record: Any) -> Path:
+    """Write a run folder of such rows, with their manifests, and return it."""
     folder.mkdir()
     labels = folder.with_name(f"{folder.name}.labels.txt")
     labels.write_text("\n".join(NAMES) + "\n")
-    settings = {"labels": read_labels(labels).digest(), "input": {"size": [8, 8]}} | (drawn or {})
+    fed = {"size": [8, 8], "fit": "stretch", "channels": "rgb", "mean": [0.0], "std": [1.0]}
+    settings = {"labels": read_labels(labels).digest(), "input": fed, "colormap": "inferno", "opacity": 0.6}
     model = MODEL | {"multi_label": multi_label}
     run = {
         "schema_version": 1, "root": str(folder.parent / "images"), "settings": settings, "model": model, "state": "finished",
@@ -44,8 +57,10 @@ def write_run(
     (folder / "run.json").write_text(json.dumps(run))
     with (folder / "index.jsonl").open("w") as index:
         for row in rows:
-            index.write(json.dumps(row | {"finished": "2025-03-01T02:00:00+00:00"}) + "\n")
             (folder / row["path"]).mkdir(parents=True)
+            for entry in row["maps"]:
+                np.save(folder / row["path"] / entry["files"]["raw"], entry.pop("values").astype(np.float32))
+            index.write(json.dumps(row | {"finished": "2025-03-01T02:00:00+00:00"}) + "\n")
             image = {"path": row["path"], "sha256": row["sha256"], "width": 8, "height": 8}
             of_row = {key: value for key, value in row.items() if key not in ("path", "sha256")}
             manifest = of_row | {"image": image, "model": model, "settings": settings, "versions": {}}

@@ -103,6 +103,15 @@ class Browser:
         motion = {"name": "prefers-reduced-motion", "value": "reduce" if still else "no-preference"}
         self._devtools("Emulation.setEmulatedMedia", {"features": [scheme, motion]})
 
+    def count_thread_time(self) -> None:
+        """Start to count what `thread_seconds` tells."""
+        self._devtools("Performance.enable", {})
+
+    def thread_seconds(self) -> float:
+        """Return how long the page's thread has been on a processor."""
+        metrics = self._devtools("Performance.getMetrics", {})["metrics"]
+        return next(float(one["value"]) for one in metrics if one["name"] == "ThreadTime")
+
     def logs(self) -> list[dict[str, Any]]:
         """Return what the browser's console has said since last asked."""
         found: list[dict[str, Any]] = call("POST", f"{self._session}/se/log", {"type": "browser"})
@@ -112,8 +121,8 @@ class Browser:
         """Save what is in sight as a PNG."""
         path.write_bytes(base64.b64decode(call("GET", f"{self._session}/screenshot")))
 
-    def _devtools(self, command: str, parameters: dict[str, Any]) -> None:
-        call("POST", f"{self._session}/goog/cdp/execute", {"cmd": command, "params": parameters})
+    def _devtools(self, command: str, parameters: dict[str, Any]) -> Any:
+        return call("POST", f"{self._session}/goog/cdp/execute", {"cmd": command, "params": parameters})
 
     def _element(self, selector: str) -> str:
         found = call("POST", f"{self._session}/element", {"using": "css selector", "value": selector})

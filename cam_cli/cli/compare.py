@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from cam_cli.cli.audits import Audit, audit_options, audited
-from cam_cli.cli.locations import LocalRun
+from cam_cli.cli.locations import LocationParam
 from cam_cli.cli.table import format_option, table
 from cam_cli.cli.truth import truth_option
+from cam_cli.storage.location import Location
 
 if TYPE_CHECKING:
     from cam_cli.evaluate.compare import Comparison, ImageChange
@@ -26,8 +27,8 @@ _MEANS = {
 
 
 @click.command()
-@click.argument("before", type=LocalRun(), metavar="A")
-@click.argument("after", type=LocalRun(), metavar="B")
+@click.argument("before", type=LocationParam(), metavar="A")
+@click.argument("after", type=LocationParam(), metavar="B")
 @click.option("--worst", default=20, show_default=True, type=click.IntRange(0), help="Images listed in the table.")
 @click.option(
     "--html",
@@ -39,8 +40,8 @@ _MEANS = {
 @truth_option
 @audit_options
 def compare(
-    before: Path,
-    after: Path,
+    before: Location,
+    after: Location,
     worst: int,
     html: Path | None,
     form: str,

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from cam_cli.cli.audits import Audit, audit_options, audited
-from cam_cli.cli.locations import LocalRun
+from cam_cli.cli.locations import LocationParam
 from cam_cli.cli.table import csv_table, format_option, remark, table
 from cam_cli.cli.truth import truth_option, truth_tables, truth_values
 from cam_cli.quiet import native_chatter_silenced
+from cam_cli.storage.location import Location
 
 if TYPE_CHECKING:
     from cam_cli.evaluate.evaluation import ModelMetrics
@@ -25,7 +26,7 @@ _PROGRESS_EVERY = 10.0
 
 
 @click.command()
-@click.argument("run", type=LocalRun(), metavar="RUN")
+@click.argument("run", type=LocationParam(), metavar="RUN")
 @click.option(
     "--annotations",
     type=click.Path(path_type=Path, readable=False),
@@ -64,7 +65,7 @@ _PROGRESS_EVERY = 10.0
 @truth_option
 @audit_options
 def evaluate(
-    run: Path,
+    run: Location,
     annotations: Path | None,
     faithfulness: str | None,
     stability: bool,
@@ -109,9 +110,7 @@ def evaluate(
     what = {"faithfulness": faithfulness, "stability": stability, "truth": truth and str(truth)}
     evaluation = evaluate_run(saved, annotations, metrics, what, checked, _progress(quiet=quiet))
     if form == "json":
-        with (run / EVALUATION).open("rb") as written:
-            for line in written:
-                click.echo(line, nl=False)
+        click.echo(saved.read(EVALUATION), nl=False)
     elif not quiet:
         click.echo(_csv(evaluation) if form == "csv" else "\n".join(_tables(evaluation)), nl=False)
     return audited(

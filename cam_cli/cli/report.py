@@ -8,27 +8,28 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cam_cli.cli.locations import LocalRun
+from cam_cli.cli.locations import LocationParam
 from cam_cli.cli.progress import Bar, Progress
 from cam_cli.cli.table import remark
 from cam_cli.cli.truth import truth_option
+from cam_cli.storage.location import Location
 
 if TYPE_CHECKING:
     from cam_cli.results.truth import TruthSource
 
 
 @click.command()
-@click.argument("run", type=LocalRun(), metavar="RUN")
+@click.argument("run", type=LocationParam(), metavar="RUN")
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path, readable=False),
     metavar="FILE",
-    help="The file to write.  [default: RUN/report.html]",
+    help="The file to write.  [default: RUN/report.html; report.html here for a run in a store]",
 )
 @truth_option
 @click.option("-q", "--quiet", is_flag=True, help="Write only errors to stderr.")
-def report(run: Path, output: Path | None, truth: TruthSource | None, quiet: bool) -> int:
+def report(run: Location, output: Path | None, truth: TruthSource | None, quiet: bool) -> int:
     """Show the output folder RUN as one HTML page, to be opened in a browser, also without a network.
 
     Where the true classes are known: how many images are right, and the wrong ones first, with the maps of the predicted and

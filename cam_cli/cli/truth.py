@@ -44,10 +44,10 @@ def truth_tables(found: ClassificationRecord) -> Iterator[str]:
     if found.calibration_error is not None:
         yield f"expected calibration error: {found.calibration_error:.3f}"
     if found.multi_label:
-        shares = {"precision": found.label_precision, "recall": found.label_recall}
-        yield "; ".join(f"{name} at 0.5: {_text(share)}" for name, share in shares.items())
+        shares = (found.label_precision, found.label_recall)
+        yield f"precision and recall at 0.5: {' and '.join(_text(share) or 'unknown' for share in shares)}"
         labels = sorted(found.labels, key=lambda one: one.both - one.true - one.predicted)
-        head = ("label, most mistakes first", "true", "predicted", "both", "precision", "recall")
+        head = ("label, most mistakes first", "true", "predicted", "both", "label_precision", "label_recall")
         yield _first(
             head,
             [

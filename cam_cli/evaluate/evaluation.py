@@ -14,10 +14,9 @@ from cam_cli.evaluate.records import Evaluation, MapKey, MapMetrics, Sanity, Tot
 from cam_cli.metrics.localisation import localise
 from cam_cli.metrics.signals import NOISE_METRICS, class_distance, signals
 from cam_cli.render.size import picture_size
-from cam_cli.results.files import to_json, whole
+from cam_cli.results.files import to_json
 from cam_cli.results.layout import EVALUATION
 from cam_cli.results.reader import ImageResult, RunReader
-from cam_cli.text import shown
 
 CANVAS = 256
 """Signals are measured on the map laid over its image, whose longer side then has so many pixels."""
@@ -59,9 +58,8 @@ def evaluate(
     images = model_metrics(run.images()) if model_metrics else ((image, {}) for image in run.images())
     truth = TruthCollector(multi_label=run.multi_label)
     sums = _Sums()
-    path = run.folder / EVALUATION
     try:
-        with whole(path) as stream:
+        with run.writing(EVALUATION) as stream:
             stream.write(b'{"images":{')
             comma = ""
             for number, (image, further) in enumerate(truth.seen(images), 1):
@@ -84,7 +82,7 @@ def evaluate(
             rest = found.model_dump(by_alias=True, exclude={"images"} if sanity else {"images", "sanity"})
             stream.write(f"}},\n{to_json(rest)[1:]}\n".encode())
     except OSError as error:
-        raise UsageError(f"{shown(path)} cannot be written: {error.strerror or error}") from error
+        raise UsageError(f"{run.shown(EVALUATION)} cannot be written: {error.strerror or error}") from error
     return found
 
 

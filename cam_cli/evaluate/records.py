@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -11,9 +10,12 @@ from pydantic_core import from_json
 
 from cam_cli.errors import UsageError
 from cam_cli.evaluate.classification import ClassificationRecord
-from cam_cli.results.files import read_regular
 from cam_cli.results.layout import EVALUATION
 from cam_cli.results.manifest import MapRecord, SelectionRecord, TargetRecord
+from cam_cli.results.shard import Shard
+from cam_cli.results.stores import result_store_at
+from cam_cli.storage.location import Location
+from cam_cli.text import printable
 
 
 def finite(value: object) -> float | None:
@@ -194,13 +196,14 @@ class Evaluation(_Record):
         return None
 
 
-def read_evaluation(run: Path) -> Evaluation:
-    """Read the evaluation.json of a run folder; without one, an evaluation of nothing. Raises UsageError if it is damaged."""
-    path = run / EVALUATION
+def read_evaluation(run: Location) -> Evaluation:
+    """Read the evaluation.json of a run; without one, an evaluation of nothing. Raises UsageError if it is damaged."""
     try:
-        return Evaluation.model_validate(from_json(read_regular(path)))
+        return Evaluation.model_validate(from_json(result_store_at(run, Shard()).read_own(EVALUATION)))
     except FileNotFoundError:
         return Evaluation()
     except (OSError, ValueError) as error:
         why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise UsageError(f"'{path}' cannot be read ({why}); run `smoothcam evaluate` again, or remove it") from None
+        raise UsageError(
+            f"'{printable(run)}/{EVALUATION}' cannot be read ({why}); run `smoothcam evaluate` again, or remove it"
+        ) from None

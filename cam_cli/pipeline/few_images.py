@@ -45,4 +45,4 @@ def _picture(store: ResultStore, row: Row) -> str:
     names += [entry["file"] for entry in row["joint"]]
     if not names:
         return ""
-    return f"; see {printable(store.location_of(from_printable(row['path']), names[0]))}"
+    return f"; see {printable(store.folder_of(from_printable(row['path'])))}/{names[0]}"

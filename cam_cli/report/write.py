@@ -15,10 +15,10 @@ from cam_cli.report.page import MARK, write_page
 from cam_cli.report.sides import Sides
 from cam_cli.report.thumbnails import detail_for
 from cam_cli.results.files import whole
-from cam_cli.results.index import Index
 from cam_cli.results.layout import REPORT
 from cam_cli.results.reader import RunReader
 from cam_cli.results.truth import TruthSource
+from cam_cli.storage.location import Location, Url
 from cam_cli.text import shown
 
 _DECODERS = 2
@@ -37,7 +37,7 @@ class Report:
 
 
 def write_report(
-    folder: Path,
+    folder: Location,
     output: Path | None = None,
     on_progress: Callable[[int], None] = lambda _: None,
     truth: TruthSource | None = None,
@@ -45,7 +45,7 @@ def write_report(
     """Write one HTML file that shows a run; images and maps in full size are linked.
 
     Args:
-        output: the file; report.html in the run's folder if left out.
+        output: the file; report.html in the run's folder if left out, or for a run in a store here.
         on_progress: called after each image with the number of all images.
         truth: where the true classes are, instead of what the run knew of them.
 
@@ -53,10 +53,9 @@ def write_report(
     cannot be written.
     """
     run = RunReader(folder, truth)
-    path = output or folder / REPORT
+    path = output or (Path(REPORT) if isinstance(folder, Url) else folder / REPORT)
     _check_output(path)
-    with Index(folder) as index:
-        total = len(index)
+    total = run.count()
     gathering = Gathering(run, read_evaluation(folder), path.absolute().parent, detail_for(total))
     about = {"kind": "run", "root": run.root.name, "expected": total} | _about(run)
     size = _write(path, about, gathering, run, lambda: on_progress(total))
@@ -75,7 +74,7 @@ def write_comparison(comparison: Comparison, before: RunReader, after: RunReader
     about: dict[str, Any] = {
         "kind": "comparison",
         "root": after.root.name,
-        "folder": f"{before.folder.name}-{after.folder.name}",
+        "folder": f"{before.name}-{after.name}",
         "expected": total,
         "before": _about(before),
         "after": _about(after),
@@ -102,7 +101,7 @@ def _write(
 
 def _about(run: RunReader) -> dict[str, Any]:
     told = run.record.model_dump(mode="json", include=_OF_A_RUN, exclude_unset=True)
-    return {"folder": run.folder.resolve().name} | told
+    return {"folder": run.name} | told
 
 
 def _check_output(path: Path) -> None:

@@ -81,10 +81,10 @@ class ResultStore(ABC):
     def key(self, relative: PurePosixPath) -> str:
         """Return what the methods below take for an image's folder: its path, or what the keys of its objects begin with."""
 
-    def location_of(self, relative: PurePosixPath, name: str) -> Location:
-        """Return where a file of an image's folder is."""
-        folder = self.key(relative)
-        return self.location.child(f"{folder}/{name}") if isinstance(self.location, Url) else Path(folder, name)
+    def folder_of(self, relative: PurePosixPath) -> Location:
+        """Return where the files of an image are."""
+        key = self.key(relative)
+        return self.location.child(key) if isinstance(self.location, Url) else Path(key)
 
     @abstractmethod
     def obstacle(self, relative: PurePosixPath) -> str | None:
@@ -108,6 +108,10 @@ class ResultStore(ABC):
     @abstractmethod
     def read(self, key: str, name: str) -> bytes:
         """Return a file of an image's folder; raises OSError if it cannot be read."""
+
+    def read_own(self, name: str) -> bytes:
+        """Return a file that lies directly in OUT; raises OSError if it cannot be read."""
+        return self._read(name)
 
     def stage(self) -> Path:
         """Return an empty folder for one image's files; raises SmoothcamError if it cannot be made."""

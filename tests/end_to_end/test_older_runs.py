@@ -94,6 +94,10 @@ def test_a_new_run_gives_the_files_and_maps_of_the_old_one(smoothcam: Command, o
         np.testing.assert_allclose(now, was, rtol=0, atol=1e-4 * float(was.max()))
     for path in (path for path in after if path.name == "manifest.json"):
         was, now = (json.loads((old / name / path).read_bytes()) for name in ("before", "out"))
+        for name in ("truth", "unknown_truth", "correct"):
+            assert now.pop(name) is None, "which 0.1 did not ask for"
+        assert now.pop("also_true") == []
+        assert now["model"].pop("multi_label") is False
         assert list(now) == list(was)
         assert now["model"].pop("score") == "logit", "which 0.1 explained without saying so"
         assert {key: now[key] for key in ("fingerprint", "settings", "image", "model")} == {
@@ -106,6 +110,7 @@ def test_summarize_reads_the_old_run(smoothcam: Command, old: Path) -> None:
     ended = smoothcam("summarize", "out", "--format", "json")
     (found,) = ended.rows
     assert found.pop("left_out") == {}, "which 0.1 did not count"
+    assert found.pop("truth") is None
     assert (ended.code, found) == (3, EXPECTED["summarize"])
 
 
@@ -113,6 +118,8 @@ def test_compare_reads_the_old_run(smoothcam: Command, old: Path) -> None:
     ended = smoothcam("compare", "out", "out", "--format", "json")
     assert ended.code == 0, ended.err
     (found,) = ended.rows
+    for name in ("known", "broke", "fixed", "wrong_in_both"):
+        assert found["totals"].pop(name) == 0, "which 0.1 did not ask for"
     assert {key: value for key, value in found.items() if key != "images"} == EXPECTED["compare"]
     assert [image["path"] for image in found["images"]] == [row["path"] for row in EXPECTED["explain"]]
 

@@ -9,13 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hand_written import NAMES, row_of, write_run
+from hand_written import NAMES, map_of, row_of, write_run
 from PIL import Image
 
-DRAWN = {
-    "colormap": "viridis", "opacity": 0.6,
-    "input": {"channels": "rgb", "fit": "stretch", "mean": [0.0], "std": [1.0], "resample": "bilinear", "size": [8, 8]},
-}  # fmt: skip
 WHOLE = {"filters": None, "region": False, "subset": None, "top": None}
 
 
@@ -64,21 +60,15 @@ def write_shown(folder: Path, cases: Sequence[Case], *, seed: int = 0, told: boo
     """Write a run of these cases in `folder`, of images beside it; told: whether the run knows the true classes."""
     sha256 = write_images(folder.parent / "images", cases)
     draw = np.random.default_rng(seed)
-    rows, values = [], {}
+    rows = []
     for case in cases:
         maps = []
         for target, state in zip(case.targets, case.states, strict=False):
-            map_values = draw.random((4, 4)).astype(np.float32) * {"ok": 1, "blank": 0, "nonfinite": np.nan}[state]
-            name = f"conv.{target}.npy"
-            values[case.path, name] = map_values
-            finite = state != "nonfinite"
-            maps.append({
-                "layer": "conv", "method": case.method, "target": {"index": target, "label": NAMES[target]},
-                "selection": WHOLE, "state": state, "grid": [4, 4], "derivatives": "exact", "head": "affine",
-                "min": float(map_values.min()) if finite else None, "max": float(map_values.max()) if finite else None,
-                "noise": "0 samples", "guarded_cells": 0, "noise_effect": case.noise_effect, "files": {"raw": name},
-                "standard_error": case.standard_error,
-            })  # fmt: skip
+            values = draw.random((4, 4)).astype(np.float32) * {"ok": 1, "blank": 0, "nonfinite": np.nan}[state]
+            look = {"layer": "conv", "method": case.method, "state": state, "standard_error": case.standard_error}
+            limits = {"min": None, "max": None} if state == "nonfinite" else {}
+            own = look | limits | {"noise_effect": case.noise_effect}
+            maps.append(map_of(values, target, f"conv.{target}.npy") | own)
         chances = dict(zip(case.ranked, case.probabilities, strict=False))
         records = [
             {"index": i, "label": NAMES[i], "wnid": None, "probability": chances.get(i),
@@ -89,7 +79,4 @@ def write_shown(folder: Path, cases: Sequence[Case], *, seed: int = 0, told: boo
         judged = truth | ({"unknown_truth": case.unknown, "correct": case.correct} if told else {})
         row = row_of(case.path, case.ranked, case.probabilities, sha256=sha256[case.path], **judged)
         rows.append(row | {"maps": maps} if case.ranked else row)
-    write_run(folder, rows, drawn=DRAWN, **record)
-    for (path, name), map_values in values.items():
-        np.save(folder / path / name, map_values)
-    return folder
+    return write_run(folder, rows, **record)

@@ -64,7 +64,7 @@ def test_the_small_picture_of_a_raw_map_is_its_overlay(tmp_path: Path, method: s
         pixels = np.asarray(opened.convert("RGB"))
     shares = DRAWN_AS[method](values).astype(np.float32)
     wide = image.upsampled(shares, image.manifest.maps[0], (pixels.shape[1], pixels.shape[0]))
-    overlay(pixels, wide, "viridis", 0.6).save(run / "a.png" / "conv.0.overlay.png")
+    overlay(pixels, wide, "inferno", 0.6).save(run / "a.png" / "conv.0.overlay.png")
     _edit(run, {"files": {"raw": "conv.0.npy", "overlay": "conv.0.overlay.png"}})
     (of_overlay,) = _small(write_report(run).path)
     assert small.shape == of_overlay.shape == pixels.shape
