@@ -8,6 +8,7 @@
 #   make format        formats the code
 #   make schema        writes the JSON Schema of the manifest
 #   make reference     writes docs/reference.md, the list of all options, and docs/smoothcam.1, the man page
+#   make page          writes cam_cli/report/page.js, the script of the report, from its modules; needs node
 #   make kinds         the README's table of the kinds of models, after their tests
 #   make architecture  writes docs/architecture.svg, the picture of the packages
 # For dependencies and releases:
@@ -35,7 +36,7 @@ LOCKING = $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 
 
 PURE = $(shell grep -rl --include='test_*.py' '^pytestmark = pytest.mark.pure' tests)
 
-.PHONY: demo test check faults kinds test-long test-lowest lint format schema reference architecture lock audit dist bench capacity applications accuracy clean
+.PHONY: demo test check faults kinds test-long test-lowest lint format schema page reference architecture lock audit dist bench capacity applications accuracy clean
 
 demo: $(VENV)/demo
 	$(VENV)/bin/smoothcam explain sample_images --config configs/demo.yaml
@@ -84,6 +85,12 @@ format: $(VENV)/test
 schema: $(VENV)/test
 	$(VENV)/bin/python -m cam_cli.results.manifest > cam_cli/results/manifest.schema.json
 
+page: node_modules/.package-lock.json
+	npm run --silent page
+
+node_modules/.package-lock.json: package.json package-lock.json
+	npm ci --silent --no-audit --no-fund
+
 reference: $(VENV)/test
 	$(VENV)/bin/python docs/tools/reference.py
 	$(VENV)/bin/python docs/tools/man.py
@@ -120,7 +127,7 @@ accuracy: $(VENV)/test
 	$(VENV)/bin/python tests/benchmarks/accuracy.py $(IMAGES)
 
 clean:
-	rm -rf $(VENV) $(TOOLS) $(LOWEST) demo_out demo_vgg16_out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(TOOLS) $(LOWEST) node_modules demo_out demo_vgg16_out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "smoothcam needs Python 3.11, 3.12 or 3.13; name one with make PYTHON=..."; exit 1; }

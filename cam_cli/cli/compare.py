@@ -71,7 +71,7 @@ def compare(
     else:
         click.echo("\n\n".join(_tables(comparison, worst)))
     if html is not None:
-        from cam_cli.report.side_by_side import write_comparison
+        from cam_cli.report.write import write_comparison
 
         write_comparison(comparison, *runs, html)
     return audited(

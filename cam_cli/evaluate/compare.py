@@ -210,7 +210,7 @@ def same_class(one: TargetRecord, other: TargetRecord, *, same_model: bool = Fal
 
 
 def _change(before: ImageResult, after: ImageResult) -> ImageChange:
-    matched = _matched(before.manifest.maps, after.manifest.maps)
+    matched = matched_maps(before.manifest.maps, after.manifest.maps)
     maps = tuple(_pair(before, one, after, other) for one, other in matched)
     was, now = (next(iter(image.manifest.predictions), None) for image in (before, after))
     same_model = before.manifest.model.sha256 == after.manifest.model.sha256
@@ -257,7 +257,8 @@ def _verdicts(before: Manifest, after: Manifest, *, same_model: bool) -> tuple[b
     return verdict(before, after), verdict(after, before)
 
 
-def _matched(before: Sequence[MapRecord], after: Sequence[MapRecord]) -> Iterator[tuple[MapRecord, MapRecord]]:
+def matched_maps(before: Sequence[MapRecord], after: Sequence[MapRecord]) -> Iterator[tuple[MapRecord, MapRecord]]:
+    """Yield the maps of an image in two runs that belong together, see `compare`."""
     left, unmatched = list(before), list(after)
     for key in (attrgetter("layer", "target.index", "method", "selection"), attrgetter("method", "selection")):
         for other in [*unmatched]:

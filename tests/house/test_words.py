@@ -33,7 +33,7 @@ DOCUMENTS = [
 ]
 CODE = [
     *sorted((ROOT / "cam_cli").rglob("*.py")),
-    ROOT / "cam_cli" / "report" / "page.js",
+    *sorted((ROOT / "cam_cli" / "report").rglob("*.js")),
     ROOT / "cam_cli" / "report" / "page.html",
     *sorted((ROOT / "docs" / "tools").glob("*.py")),
     *FROM_CODE,
