@@ -104,8 +104,8 @@ class RunConfig(BaseModel):
     )
     targets: values.TargetNames = _maps(
         ("predicted",),
-        "Class to explain: index, name, WordNet id, predicted, topN, e.g. top5, or folder: the class that the image's folder "
-        "is named for; none: only those of --targets-from.",
+        "Class to explain: index, name, WordNet id, predicted, e.g. top5, folder (the class it is named for), or none: only "
+        "--targets-from.",
         "CLASS",
         flag="target",
         many="lines",
