@@ -6,18 +6,17 @@ shell completion and its part in the fingerprint are made from that field.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from cam_cli import config_values as values
 from cam_cli.methods import METHODS
+from cam_cli.setting import Setting, setting
 from cam_cli.yaml_source import KeyedError
 
 _LATER: Mapping[str, object] = {
@@ -48,18 +47,12 @@ _OWN = ", ".join(method.name for method in METHODS.values() if method.family != 
 _PEERS = ", ".join(method.name for method in METHODS.values() if method.family == "peer")
 
 
-def _setting(default: object, text: str, metavar: str = "", **facts: Any) -> Any:
-    """Return a field of `RunConfig`; `facts` are its bounds `ge`, `gt`, `le` and the further attributes of its `Setting`."""
-    bounds = {name: facts.pop(name) for name in ("ge", "gt", "le") if name in facts}
-    return Field(default, description=text, json_schema_extra={"metavar": metavar, **facts}, **bounds)
-
-
-_images = partial(_setting, section="Images", counts=False)
-_model = partial(_setting, section="Model")
-_card = partial(_setting, None, section="Model", unset="the model card's")
-_maps = partial(_setting, section="Maps")
-_output = partial(_setting, section="Output")
-_run = partial(_setting, section="Run", counts=False)
+_images = partial(setting, section="Images", counts=False)
+_model = partial(setting, section="Model")
+_card = partial(setting, None, section="Model", unset="the model card's")
+_maps = partial(setting, section="Maps")
+_output = partial(setting, section="Output")
+_run = partial(setting, section="Run", counts=False)
 
 
 class RunConfig(BaseModel):
@@ -125,8 +118,8 @@ class RunConfig(BaseModel):
     )
     targets: values.TargetNames = _maps(
         ("predicted",),
-        "Class to explain: index, name, WordNet id, predicted, topN, e.g. top5, truth: the true classes, or folder: the class "
-        "that the image's folder is named for; none: only those of --targets-from.",
+        "Class to explain: index, name, WordNet id, predicted, e.g. top5, truth, folder (which names it), or none: only "
+        "--targets-from.",
         "CLASS",
         flag="target",
         many="lines",
@@ -141,8 +134,7 @@ class RunConfig(BaseModel):
     )
     best: bool = _maps(
         False,
-        "Take the method that localises best on real images, instead of --method and --sizes: twoscale over three input sizes, "
-        "as far as the network allows.",
+        "Take what localises best on real images, not --method and --sizes: twoscale over three sizes, if the network allows.",
     )
     against: values.Names | None = _maps(
         None,
@@ -155,9 +147,9 @@ class RunConfig(BaseModel):
     )
     sizes: values.InputSizes | None = _maps(
         None,
-        "Input sizes whose maps twoscale adds up, e.g. 224,320,448, for networks that take any size; the class is decided at "
-        "the model's own.",
+        "Input sizes whose maps twoscale adds up, e.g. 224,320,448; the class is decided at the model's own.",
         "LIST",
+        many="commas",
         unset="the input size alone",
     )
     nsamples: values.Samples = _maps(
@@ -277,10 +269,9 @@ class RunConfig(BaseModel):
     )
     truth: values.Truth | None = _images(
         None,
-        "Where the true classes are: the image's folder names its class, or a CSV with columns path and label does, with a "
-        "row for each class of an image.",
+        "True classes: folder: the image's folder names its class; FILE: a CSV with columns path and label; none: nobody says.",
         "folder|FILE|none",
-        unset="none, or folder with --target folder",
+        unset="none, or folder where that is a target",
         words=("folder", "none"),
         common=True,
     )
@@ -368,67 +359,10 @@ class RunConfig(BaseModel):
         return self.model_dump(mode="json", exclude={*NOT_IN_FINGERPRINT, *later, *idle})
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What is known of a setting besides its type and its checks.
-
-    Args:
-        text: what it does, with other settings named by their flags.
-        section: out of `SECTIONS`.
-        words: values to offer for completion.
-        unset: what the default None or () stands for.
-        many: a list; commas separate values, the flag is repeatable, and a variable may hold one value a line (`lines`).
-        common: most people need it, so `--help` lists it; `--help-all` lists every setting.
-        counts: it can change a result, so it is in the fingerprint.
-    """
-
-    key: str
-    default: object
-    text: str
-    section: str
-    metavar: str
-    words: tuple[str, ...] = ()
-    flag: str = ""
-    short: str = ""
-    unset: str = "none"
-    many: Literal["", "lines", "commas"] = ""
-    counts: bool = True
-    common: bool = False
-
-    @property
-    def flag_help(self) -> str:
-        """The text for `--help`, with the default."""
-        default = self.unset if self.default in (None, ()) else self.default
-        if isinstance(default, bool):
-            default = flag_name(self.key, default).removeprefix("--")
-        elif isinstance(default, tuple):
-            default = ",".join(default)
-        return f"{self.text.removesuffix('.')}. [default: {default}]"
-
-    @property
-    def yaml_help(self) -> str:
-        """The text for a YAML file, with other settings named by their keys."""
-        keys = {flag_name(key): key for key in SETTINGS}
-        text = re.sub(r"--[a-z][a-z0-9-]*", lambda match: keys[match[0]], self.text)
-        return text if self.default is not None else f"{text.removesuffix('.')}; null: {self.unset}."
-
-
-def _words(kind: object) -> tuple[str, ...]:
-    """Return the words that a type names as possible."""
-    parts = get_args(kind)
-    return parts if get_origin(kind) is Literal else tuple(word for part in parts for word in _words(part))
-
-
-def _of_field(key: str) -> Setting:
-    field = RunConfig.model_fields[key]
-    facts: Any = field.json_schema_extra
-    words = _words(field.annotation)
-    known = {"words": words, **facts, "metavar": facts["metavar"] or "|".join(words)}
-    return Setting(key, field.default, field.description or "", **known)
-
-
-SETTINGS: Mapping[str, Setting] = MappingProxyType({key: _of_field(key) for key in RunConfig.model_fields})
-NOT_IN_FINGERPRINT = frozenset(key for key, setting in SETTINGS.items() if not setting.counts)
+SETTINGS: Mapping[str, Setting] = MappingProxyType(
+    {key: Setting.of_field(key, field) for key, field in RunConfig.model_fields.items()}
+)
+NOT_IN_FINGERPRINT = frozenset(key for key, known in SETTINGS.items() if not known.counts)
 """The settings that cannot change a result file of an image; every other one can. (`weights` counts by the
 model's sha256, `targets_from` by the targets of each image.)"""
 

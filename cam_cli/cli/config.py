@@ -9,6 +9,7 @@ import click
 import yaml
 
 from cam_cli.cli.options import RunCommand, resolve_options, run_options
+from cam_cli.cli.setting_help import yaml_help
 from cam_cli.config import SECTIONS, SETTINGS
 from cam_cli.errors import ConfigError, UsageError
 from cam_cli.settings import Resolved, resolve
@@ -78,7 +79,7 @@ def starter_yaml() -> str:
         lines += ["", f"# ---- {section} {'-' * (89 - len(section))}"]
         for key, setting in SETTINGS.items():
             if setting.section == section:
-                comment = (f"# {line}" for line in textwrap.wrap(setting.yaml_help, 96, break_on_hyphens=False))
+                comment = (f"# {line}" for line in textwrap.wrap(yaml_help(setting), 96, break_on_hyphens=False))
                 lines += ["", *comment, f"{key}: {_yaml_value(setting.default)}"]
     return "\n".join(lines) + "\n"
 

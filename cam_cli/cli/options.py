@@ -7,12 +7,14 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from cam_cli.cli.setting_help import flag_help
 from cam_cli.cli.table import Command, config_option
-from cam_cli.config import SECTIONS, SETTINGS, Setting, flag_name
+from cam_cli.config import SECTIONS, SETTINGS, flag_name
 from cam_cli.errors import UsageError
 from cam_cli.methods import METHODS
 from cam_cli.models.bundled import bundled_models
 from cam_cli.models.keras_file import layer_names
+from cam_cli.setting import Setting
 from cam_cli.settings import Resolved, resolve
 
 _FILE_KINDS = {"FILE": "file", "FOLDER|URL": "dir", "NAME|PATH": "file"}
@@ -102,7 +104,7 @@ def _with_flags(command: Command, settings: Iterable[Setting]) -> Command:
         flag = flag_name(setting.key)
         if isinstance(setting.default, bool):
             both = f"{flag}/{flag_name(setting.key, False)}"
-            option = click.option(both, setting.key, default=None, help=setting.flag_help)
+            option = click.option(both, setting.key, default=None, help=flag_help(setting))
         else:
             option = click.option(
                 *filter(None, [setting.short]),
@@ -111,7 +113,7 @@ def _with_flags(command: Command, settings: Iterable[Setting]) -> Command:
                 metavar=setting.metavar,
                 multiple=bool(setting.many),
                 type=_SettingText(),
-                help=setting.flag_help,
+                help=flag_help(setting),
             )
         command = option(command)
     help_text = "YAML file of settings (see `config init`); flags and SMOOTHCAM_* variables win over it."

@@ -58,6 +58,7 @@ COMMON = (
     "methods",
     "quiet",
     "reporter",
+    "setting",
     "settings",
     "text",
     "version",

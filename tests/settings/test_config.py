@@ -24,6 +24,7 @@ import cam_cli
 from cam_cli.cli.config import config as config_group
 from cam_cli.cli.config import shown_yaml, starter_yaml
 from cam_cli.cli.options import RunCommand, run_options
+from cam_cli.cli.setting_help import flag_help, yaml_help
 from cam_cli.config import NOT_IN_FINGERPRINT, SETTINGS, RunConfig, flag_name
 from cam_cli.errors import ConfigError, UsageError
 from cam_cli.settings import resolve
@@ -46,6 +47,10 @@ TEXTS = {
     "methods": ("gradcam", "cam", "gradcam++"),
     "targets": ("top5", "281", "n02123045"),
     "targets_from": ("a.csv", "b.csv", "c.csv"),
+    "truth": ("folder", "a.csv", "b.csv"),
+    "best": ("yes", "on", "true"),
+    "against": ("second", "similar:3", "281"),
+    "sizes": ("224,320", "256", "128x96,256"),
     "nsamples": ("1", "auto", "3"),
     "tolerance": ("0.1", "1e-3", "2"),
     "std_dev": ("0.3", "1e-3", "0"),
@@ -148,7 +153,9 @@ def test_flag_help_states_the_default_and_the_choices_of_the_setting() -> None:
         assert stated[1] == shown or default in (None, ()), key
         schema = properties[key]
         choices = [schema, schema.get("items", {}), *schema.get("anyOf", [])]
-        if key not in ("write", "methods") and (listed := [part["enum"] for part in choices if "enum" in part]):
+        if key not in ("write", "methods", "truth") and (
+            listed := [part["enum"] for part in choices if "enum" in part]
+        ):
             assert option.metavar == "|".join(listed[0])
         if key == "methods":
             assert all(re.search(rf"\b{re.escape(name)}[,;.]", option.help or "") for name in schema["items"]["enum"])
@@ -163,13 +170,13 @@ def test_every_setting_has_one_short_text_with_its_choices() -> None:
 
 
 def test_a_text_names_other_settings_as_flags_and_in_yaml_as_keys() -> None:
-    assert "in units of --noise-scale. [default: 0.15]" in SETTINGS["std_dev"].flag_help
-    assert SETTINGS["std_dev"].yaml_help.endswith("in units of noise_scale.")
-    assert SETTINGS["filters"].flag_help.endswith("0,3,10-12. [default: all]")
-    assert SETTINGS["filters"].yaml_help.endswith("0,3,10-12; null: all.")
-    assert SETTINGS["cache"].flag_help.endswith("[default: cache]")
-    assert SETTINGS["files_from"].flag_help.endswith("- is stdin. [default: none]")
-    assert not any("--" in setting.yaml_help for setting in SETTINGS.values())
+    assert "in units of --noise-scale. [default: 0.15]" in flag_help(SETTINGS["std_dev"])
+    assert yaml_help(SETTINGS["std_dev"]).endswith("in units of noise_scale.")
+    assert flag_help(SETTINGS["filters"]).endswith("0,3,10-12. [default: all]")
+    assert yaml_help(SETTINGS["filters"]).endswith("0,3,10-12; null: all.")
+    assert flag_help(SETTINGS["cache"]).endswith("[default: cache]")
+    assert flag_help(SETTINGS["files_from"]).endswith("- is stdin. [default: none]")
+    assert not any("--" in yaml_help(setting) for setting in SETTINGS.values())
 
 
 def test_a_new_setting_is_one_field(tmp_path: Path) -> None:
@@ -221,7 +228,8 @@ def test_commands_are_imported_without_heavy_libraries(module: str, heavy: set[s
 @pytest.mark.parametrize("key", TEXTS)
 def test_flag_wins_over_environment_over_file_over_default(tmp_path: Path, key: str) -> None:
     in_file, in_environment, on_line = TEXTS[key]
-    context = {"filters": "0"} if key == "filter_maps" else {}
+    needed: dict[str, dict[str, object]] = {"filter_maps": {"filters": "0"}, "sizes": {"methods": ("twoscale",)}}
+    context = needed.get(key, {})
     path = yaml_file(tmp_path, f"\n{key}:  {in_file}\n")
     variable = f"SMOOTHCAM_{key.upper()}"
     positions = (f"{path}:2:{len(key) + 4}", f"environment {variable}", f"flag {flag_name(key)}")
@@ -255,7 +263,7 @@ def test_code_is_allowed_by_a_flag_or_a_variable_and_never_by_a_file(
 
 
 def test_every_setting_but_these_is_a_result_setting() -> None:
-    counted_otherwise = {"weights", "targets_from"}
+    counted_otherwise = {"weights", "targets_from", "truth"}
     pictures_and_paths = {"output", "sheet", "max_pixels", "unsafe_lambda"}
     which_images = {"root", "files_from", "files_from0", "ext", "exclude", "limit", "sample", "shard"}
     how_to_run = {"retry_failed", "max_failures", "fail_fast", "lock_wait", "workers", "image_timeout"}
