@@ -913,7 +913,8 @@
 
   // cam_cli/report/script/export.js
   var quoted = (held2) => {
-    const text = held2 === null || held2 === void 0 ? "" : String(held2);
+    const bare2 = held2 === null || held2 === void 0 ? "" : String(held2);
+    const text = typeof held2 === "string" && /^[=+@-]/.test(held2) ? `'${bare2}` : bare2;
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   var label = (of) => of === null ? "" : className(of);
