@@ -768,8 +768,9 @@
     if (row.unknown !== null) add("", row.unknown ? `unknown label ${visible(row.unknown)}` : "no label");
     if (detail.image.state !== "same" && !detail.error) add("", detail.image.state === "gone" ? "image not there any more" : "image changed since");
     if (!asked.kind && !compares && row.map && row.worry < OK) {
-      const role = row.map.target === row.predicted ? "" : ` · ${roleName(row, row.map)} ${className(row.map.target)}`;
-      if (severalKinds || role) add("", `${kindName(row.map.kind)}${role}`);
+      const role = row.map.target === row.predicted ? null : `${roleName(row, row.map)} ${className(row.map.target)}`;
+      const parts = [severalKinds ? kindName(row.map.kind) : null, role].filter(Boolean);
+      if (parts.length) add("", parts.join(" · "));
     }
     return list.children.length ? list : null;
   }
@@ -913,7 +914,8 @@
 
   // cam_cli/report/script/export.js
   var quoted = (held2) => {
-    const text = held2 === null || held2 === void 0 ? "" : String(held2);
+    const bare2 = held2 === null || held2 === void 0 ? "" : String(held2);
+    const text = typeof held2 === "string" && /^[=+@-]/.test(held2) ? `'${bare2}` : bare2;
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   var label = (of) => of === null ? "" : className(of);

@@ -4,8 +4,10 @@ import { about, className, compares } from "./data.js";
 import { at, make, many } from "./dom.js";
 import { found } from "./state.js";
 
+/** A cell of CSV; text that a spreadsheet would take for a formula gets an apostrophe in front of it. */
 const quoted = (held) => {
-  const text = held === null || held === undefined ? "" : String(held);
+  const bare = held === null || held === undefined ? "" : String(held);
+  const text = typeof held === "string" && /^[=+@-]/.test(held) ? `'${bare}` : bare;
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 };
 const label = (of) => (of === null ? "" : className(of));

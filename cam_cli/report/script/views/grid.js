@@ -110,8 +110,9 @@ function badges(row, detail) {
   if (row.unknown !== null) add("", row.unknown ? `unknown label ${visible(row.unknown)}` : "no label");
   if (detail.image.state !== "same" && !detail.error) add("", detail.image.state === "gone" ? "image not there any more" : "image changed since");
   if (!asked.kind && !compares && row.map && row.worry < OK) {
-    const role = row.map.target === row.predicted ? "" : ` · ${roleName(row, row.map)} ${className(row.map.target)}`;
-    if (severalKinds || role) add("", `${kindName(row.map.kind)}${role}`);
+    const role = row.map.target === row.predicted ? null : `${roleName(row, row.map)} ${className(row.map.target)}`;
+    const parts = [severalKinds ? kindName(row.map.kind) : null, role].filter(Boolean);
+    if (parts.length) add("", parts.join(" · "));
   }
   return list.children.length ? list : null;
 }
