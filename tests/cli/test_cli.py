@@ -175,7 +175,7 @@ def test_the_command_of_the_paper_makes_the_run_folder(
         index = entry["predictions"][0]["index"]
         stem = f"block5_conv3.{index}"
         assert saliency["files"] == {
-            "raw": f"{stem}.npy", "heatmap": f"{stem}.heatmap.png", "overlay": f"{stem}.overlay.jpg"
+            "raw": f"{stem}.npy", "heatmap": f"{stem}.heatmap.png", "overlay": f"{stem}.overlay.jpg", "figure": None
         }  # fmt: skip
         assert saliency["target"]["index"] == index
         written = files_of(out / name)
