@@ -138,8 +138,7 @@ class RunConfig(BaseModel):
     )
     against: values.Names | None = _maps(
         None,
-        "Explain the target rather than another class: index, name, WordNet id, predicted, second: the most likely other one, "
-        "similar:N: the N of the nearest scores, or truth.",
+        "Class to explain the target against: index, name, WordNet id, predicted, truth, second, or similar:N: the N nearest.",
         "CLASS",
         unset="the target alone",
         many="lines",

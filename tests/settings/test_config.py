@@ -276,6 +276,8 @@ def test_every_setting_but_these_is_a_result_setting() -> None:
         base: dict[str, object] = {"subset": "0,0 1,1"}
         if key == "region":
             values["region"] = "yes"
+        if key == "sizes":
+            values["methods"] = base["methods"] = "twoscale"
         if key == "figure_format":
             values["write"] = base["write"] = "figure"
         changed = RunConfig.model_validate(values).result_settings()
