@@ -118,14 +118,12 @@ class RunConfig(BaseModel):
         counts=False,
     )
     best: bool = _maps(
-        False,
-        "Take the method that localises best on real images, instead of --method and --sizes: twoscale over three input sizes, "
-        "as far as the network allows.",
+        False, "Take what localises best on real images: twoscale over three input sizes, as far as the network allows."
     )
     against: values.Names | None = _maps(
         None,
-        "Explain the target rather than another class: index, name, WordNet id, predicted, second: the most likely other one, "
-        "similar:N: the N of the nearest scores, or truth.",
+        "Explain the target rather than another class: index, name, second (the next likely), similar:3 (of near scores) or "
+        "truth.",
         "CLASS",
         unset="the target alone",
         many="lines",
@@ -133,8 +131,7 @@ class RunConfig(BaseModel):
     )
     sizes: values.InputSizes | None = _maps(
         None,
-        "Input sizes whose maps twoscale adds up, e.g. 224,320,448, for networks that take any size; the class is decided at "
-        "the model's own.",
+        "Input sizes whose maps twoscale adds up, e.g. 224,320,448, for networks that take any size.",
         "LIST",
         unset="the input size alone",
     )

@@ -46,6 +46,9 @@ TEXTS = {
     "methods": ("gradcam", "cam", "gradcam++"),
     "targets": ("top5", "281", "n02123045"),
     "targets_from": ("a.csv", "b.csv", "c.csv"),
+    "best": ("true", "yes", "on"),
+    "against": ("second", "similar:3", "n02123045"),
+    "sizes": ("24", "24,32x48", "48"),
     "nsamples": ("1", "auto", "3"),
     "tolerance": ("0.1", "1e-3", "2"),
     "std_dev": ("0.3", "1e-3", "0"),
@@ -216,7 +219,7 @@ def test_commands_are_imported_without_heavy_libraries(module: str, heavy: set[s
 @pytest.mark.parametrize("key", TEXTS)
 def test_flag_wins_over_environment_over_file_over_default(tmp_path: Path, key: str) -> None:
     in_file, in_environment, on_line = TEXTS[key]
-    context = {"filters": "0"} if key == "filter_maps" else {}
+    context = {"filter_maps": {"filters": "0"}, "sizes": {"methods": "twoscale"}}.get(key, {})
     path = yaml_file(tmp_path, f"\n{key}:  {in_file}\n")
     variable = f"SMOOTHCAM_{key.upper()}"
     positions = (f"{path}:2:{len(key) + 4}", f"environment {variable}", f"flag {flag_name(key)}")
@@ -260,6 +263,7 @@ def test_every_setting_but_these_is_a_result_setting() -> None:
     assert beside | counted_otherwise == NOT_IN_FINGERPRINT
     for key, (text, *_) in TEXTS.items():
         values: dict[str, object] = {"subset": "0,0 1,1", key: text}
+        values |= {"methods": "twoscale"} if key == "sizes" else {}
         base: dict[str, object] = {"subset": "0,0 1,1"}
         if key == "region":
             values["region"] = "yes"
