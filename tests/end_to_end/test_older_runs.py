@@ -130,11 +130,22 @@ def as_before(found: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
     which = ("layer", "method", "metric")
     known = {tuple(total[key] for key in which) for total in before["totals"]}
     totals = [total for total in found["totals"] if tuple(total[key] for key in which) in known]
-    return {key: value for key, value in found.items() if key in before} | {"totals": totals}
+    images = {
+        path: [
+            {"map": one["map"], "metrics": {key: one["metrics"][key] for key in other["metrics"]}}
+            for one, other in zip(found["images"][path], maps, strict=True)
+        ]
+        for path, maps in before.get("images", {}).items()
+    }
+    what = {key: value for key, value in found.get("what", {}).items() if key in before.get("what", {})}
+    later = {"totals": totals} | ({"what": what} if what else {}) | ({"images": images} if images else {})
+    return {key: value for key, value in found.items() if key in before} | later
 
 
 def test_evaluate_reads_the_old_run(smoothcam: Command, old: Path) -> None:
-    ended = smoothcam("evaluate", "out", "--annotations", "annotations.json", "--format", "json")
+    ended = smoothcam(
+        "evaluate", "out", "--annotations", "annotations.json", "--tolerance", "pixels", "--format", "json"
+    )
     assert ended.code == 0, ended.err
     found = json.loads(ended.out)
     same_figures(as_before(found, EXPECTED["evaluate"]), EXPECTED["evaluate"], 2e-6)
@@ -142,7 +153,7 @@ def test_evaluate_reads_the_old_run(smoothcam: Command, old: Path) -> None:
 
 def test_evaluate_opens_the_model_of_the_old_run(smoothcam: Command, old: Path) -> None:
     before = json.loads((old / "out" / "evaluation.json").read_bytes())
-    flags = ("--annotations", "annotations.json", "--faithfulness", "blur", "--stability")
+    flags = ("--annotations", "annotations.json", "--tolerance", "pixels", "--faithfulness", "blur", "--stability")
     assert smoothcam("evaluate", "out", *flags, "-q").code == 0
     same_figures(as_before(json.loads((old / "out" / "evaluation.json").read_bytes()), before), before, 1e-3)
 
