@@ -106,7 +106,7 @@ def test_the_bytes_are_those_of_version_1() -> None:
     assert finished.keys() - json.loads(WRITTEN_BY_VERSION_1).keys() == {"finished", "totals"}
     assert sorted(finished["totals"]) == [
         "blank_maps", "exit_code", "explained", "failed", "images", "left_out", "maps", "nonfinite_maps", "outside_shard",
-        "skipped", "unreadable_folders",
+        "right", "skipped", "top1", "top5", "unknown_truth", "unreadable_folders", "wrong",
     ]  # fmt: skip
 
 
