@@ -9,7 +9,7 @@
 #   make schema        writes the JSON Schema of the manifest
 #   make reference     writes docs/reference.md, the list of all options, and docs/smoothcam.1, the man page
 #   make page          writes cam_cli/report/page.js, the script of the report, from its modules; needs node
-#   make kinds         the README's table of the kinds of models, after their tests
+#   make kinds         the table of the kinds of models in docs/models.md, after their tests
 #   make architecture  writes docs/architecture.svg, the picture of the packages
 # For dependencies and releases:
 #   make lock          writes requirements-test.lock; UPGRADE=--upgrade takes the newest versions
