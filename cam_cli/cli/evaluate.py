@@ -126,7 +126,7 @@ def evaluate(
         checked = sanity_of(saved, opened, most or 8) if sanity else None
         if faithfulness or stability:
             metrics = model_metrics(opened, faithfulness, with_stability=stability)
-    what = {"faithfulness": faithfulness, "stability": stability, "truth": truth and str(truth)}
+    what = {"faithfulness": faithfulness, "stability": stability, **({"truth": str(truth)} if truth else {})}
     evaluation = evaluate_run(
         saved, annotations, metrics, what, checked, _progress(quiet=quiet), tolerance=tolerance, strategies=strategies
     )

@@ -121,7 +121,8 @@ def evaluate(
             described |= {"pointing_tolerance": tolerance} if annotations else {}
             found = sums.evaluation(described, sanity, looked.analyses)
             found = found.model_copy(update={"classification": truth.record()})
-            rest = found.model_dump(by_alias=True, exclude={"images"} if sanity else {"images", "sanity"})
+            absent = {name for name in ("sanity", "classification") if getattr(found, name) is None}
+            rest = found.model_dump(by_alias=True, exclude={"images", *absent})
             stream.write(f"}},\n{to_json(rest)[1:]}\n".encode())
     except OSError as error:
         raise UsageError(f"{run.shown(EVALUATION)} cannot be written: {error.strerror or error}") from error

@@ -5,7 +5,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-_EXPORTED = re.compile(r"^from keras\.src\.applications\.\w+ import \w+ as (\w+)$", re.MULTILINE)
+_EXPORTED = re.compile(r"\b([A-Z]\w*) as \1\b")
 
 
 @cache

@@ -143,6 +143,7 @@ def test_names_of_classes_may_be_a_list(model: keras.Model, image: Path) -> None
     assert (found.target.index, found.target.label) == (1, "rose")
 
 
+@pytest.mark.filterwarnings("ignore:the map is blank")
 def test_a_second_call_does_not_trace_again(image: Path, traces: list[object]) -> None:
     model = network(4)
     first = smoothcam.explain(model, image, layer="first", target=0)

@@ -189,6 +189,7 @@ def results(out: Path) -> dict[str, object]:
     for folder in {path.parent for path in out.rglob("*") if path.is_file()} - {out}:
         manifest = json.loads((folder / "manifest.json").read_text())
         manifest.pop("timing")
+        manifest["image"].pop("root")
         files = {
             name: (folder / name).read_bytes() for entry in manifest["maps"] for name in entry["files"].values() if name
         }

@@ -25,7 +25,7 @@ from cam_cli.graph.trace import trace
 from cam_cli.images.fit import fit
 from cam_cli.images.image import RgbImage
 from cam_cli.model_files.open import open_model
-from cam_cli.models.inputs import Overrides
+from cam_cli.models.inputs import Overrides, traced_at_sizes
 from cam_cli.models.load import Network, load_network
 from cam_cli.models.source import sha256_of
 
@@ -404,6 +404,19 @@ def test_a_free_size_is_taken_aloud_or_as_told(tmp_path: Path) -> None:
     assert not any("--input-size" in remark for remark in told.remarks)
     half = load(saved(classifier((None, 40, 3), kernel=1), tmp_path, "half.keras"))
     assert half.input_shape == (224, 40, 3)
+
+
+def test_sizes_that_the_model_does_not_take_are_refused_with_the_reason() -> None:
+    flat = keras.Sequential([keras.Input((8, 6, 3)), layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(3)])
+    with pytest.raises(
+        UsageError, match=r"^--sizes 16x12: this model takes 8x6 only, as a layer .*; leave --sizes out$"
+    ):
+        traced_at_sizes(flat, [(8, 6), (16, 12)], 3)
+    pooled = keras.Sequential([keras.Input((7, 7, 3)), layers.AveragePooling2D(7), layers.Flatten(), layers.Dense(3)])
+    reason = "^--sizes 10x10: a pooling of 7x7 cells .* sees only a part of a grid of 10x10 cells; leave this size out$"
+    with pytest.raises(UsageError, match=reason):
+        traced_at_sizes(pooled, [(10, 10)], 3)
+    assert [traced.input_shape for traced in traced_at_sizes(classifier(), [(9, 12)], 3)] == [(9, 12, 3)]
 
 
 @pytest.mark.parametrize("values", [{}, {"mean": (0.0,), "std": (255.0,)}])

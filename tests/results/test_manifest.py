@@ -155,6 +155,7 @@ def test_the_fingerprint_follows_exactly_what_decides_a_result(model_file: Path,
     neutral = {
         **{"output": "elsewhere", "sheet": True, "max_pixels": 10, "unsafe_lambda": True},
         **{"root": "a", "files_from": "b", "files_from0": "c", "ext": "png", "exclude": "d", "shard": "1/2"},
+        **{"limit": 3, "sample": 2},
         **{"retry_failed": True, "max_failures": 3, "fail_fast": True, "lock_wait": 1, "progress_every": 2},
         **{"log_file": "e", "workers": 3, "image_timeout": 4},
         **{"device": "cpu", "batch": 2, "cache": False, "audit": "max_failed=1%"},

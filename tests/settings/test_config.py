@@ -273,6 +273,7 @@ def test_every_setting_but_these_is_a_result_setting() -> None:
     assert beside | counted_otherwise == NOT_IN_FINGERPRINT
     for key, (text, *_) in TEXTS.items():
         values: dict[str, object] = {"subset": "0,0 1,1", key: text}
+        values |= {"methods": "twoscale"} if key == "sizes" else {}
         base: dict[str, object] = {"subset": "0,0 1,1"}
         if key == "region":
             values["region"] = "yes"
