@@ -44,7 +44,7 @@ def rewritten(text: str, page: Path) -> str:
         file = (page.parent / target).resolve()
         if not target or "://" in target or not file.is_file() or not file.is_relative_to(ROOT):
             return found[0]
-        path = os.path.relpath(address(file), os.path.dirname(address(page)) or ".")
+        path = os.path.relpath(address(file), Path(address(page)).parent)
         return found[1] + Path(path).as_posix() + (f"#{heading}" if heading else "") + found[3]
 
     return _LINK.sub(link, text)
