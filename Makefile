@@ -60,7 +60,8 @@ kinds: $(VENV)/test
 
 # An environment of its own: the site needs neither TensorFlow nor the package, and the tests need no site.
 docs: $(SITE)/ready
-	$(SITE)/bin/mkdocs build
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build
+	@echo "To read it: $(PYTHON) -m http.server -d site, and open http://localhost:8000"
 
 notebook: $(VENV)/demo
 	$(VENV)/bin/python docs/tools/notebook.py
