@@ -9,7 +9,9 @@
 #   make schema        writes the JSON Schema of the manifest
 #   make reference     writes docs/reference.md, the list of all options, and docs/smoothcam.1, the man page
 #   make page          writes cam_cli/report/page.js, the script of the report, from its modules; needs node
-#   make kinds         the README's table of the kinds of models, after their tests
+#   make docs          writes site/, the documents as a site with search; a link that leads nowhere is an error
+#   make notebook      runs docs/quickstart.ipynb and writes what it shows into it
+#   make kinds         the table of the kinds of models in docs/models.md, after their tests
 #   make architecture  writes docs/architecture.svg, the picture of the packages
 # For dependencies and releases:
 #   make lock          writes requirements-test.lock; UPGRADE=--upgrade takes the newest versions
@@ -32,11 +34,12 @@ LOCK := requirements-test.lock
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 TOOLS := .venv-release
 LOWEST := .venv-lowest
+SITE := .venv-docs
 LOCKING = $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate $(UPGRADE)
 
 PURE = $(shell grep -rl --include='test_*.py' '^pytestmark = pytest.mark.pure' tests)
 
-.PHONY: demo test check faults kinds test-long test-lowest lint format schema page reference architecture lock audit dist bench capacity applications accuracy clean
+.PHONY: demo test check docs notebook faults kinds test-long test-lowest lint format schema page reference architecture lock audit dist bench capacity applications accuracy clean
 
 demo: $(VENV)/demo
 	$(VENV)/bin/smoothcam explain sample_images --config configs/demo.yaml
@@ -54,6 +57,14 @@ check: lint
 
 kinds: $(VENV)/test
 	$(VENV)/bin/python docs/tools/kinds.py
+
+# An environment of its own: the site needs neither TensorFlow nor the package, and the tests need no site.
+docs: $(SITE)/ready
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build
+	@echo "To read it: $(PYTHON) -m http.server -d site, and open http://localhost:8000"
+
+notebook: $(VENV)/demo
+	$(VENV)/bin/python docs/tools/notebook.py
 
 faults: $(VENV)/test
 	$(VENV)/bin/python tests/faults/run.py
@@ -127,7 +138,7 @@ accuracy: $(VENV)/test
 	$(VENV)/bin/python tests/benchmarks/accuracy.py $(IMAGES)
 
 clean:
-	rm -rf $(VENV) $(TOOLS) $(LOWEST) node_modules demo_out demo_vgg16_out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(TOOLS) $(LOWEST) $(SITE) .cache site out node_modules demo_out demo_vgg16_out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "smoothcam needs Python 3.11, 3.12 or 3.13; name one with make PYTHON=..."; exit 1; }
@@ -141,6 +152,13 @@ $(VENV)/test: pyproject.toml $(LOCK) | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --no-deps --require-hashes --requirement $(LOCK)
 	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/demo
+
+$(SITE)/ready: pyproject.toml
+	$(PYTHON) -m venv $(SITE)
+	$(SITE)/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")' \
+		> $(SITE)/requirements.txt
+	$(SITE)/bin/python -m pip install --quiet --requirement $(SITE)/requirements.txt
+	@touch $@
 
 $(TOOLS)/ready: pyproject.toml
 	$(PYTHON) -m venv $(TOOLS)
