@@ -7,8 +7,11 @@
 #   make faults        deliberate faults, which the tests must notice
 #   make format        formats the code
 #   make schema        writes the JSON Schema of the manifest
-#   make reference     writes docs/reference.md, the list of all options
-#   make kinds         the README's table of the kinds of models, after their tests
+#   make reference     writes docs/reference.md, the list of all options, and docs/smoothcam.1, the man page
+#   make page          writes cam_cli/report/page.js, the script of the report, from its modules; needs node
+#   make docs          writes site/, the documents as a site with search; a link that leads nowhere is an error
+#   make notebook      runs docs/quickstart.ipynb and writes what it shows into it
+#   make kinds         the table of the kinds of models in docs/models.md, after their tests
 #   make architecture  writes docs/architecture.svg, the picture of the packages
 # For dependencies and releases:
 #   make lock          writes requirements-test.lock; UPGRADE=--upgrade takes the newest versions
@@ -20,6 +23,7 @@
 #   make bench         speed: tests/benchmarks/RESULTS.md; TORCH_PYTHON=... is a Python with torch-cam to compare with
 #   make capacity      machines and hours: docs/capacity.md
 #   make applications  the table in docs/applications.md
+#   make accuracy      how often the bundled models are right: IMAGES=... has a folder for each class, named by its WordNet id
 
 VENV := .venv
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -27,22 +31,26 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 
 RESULTS := tests/benchmarks/RESULTS.md
 LOCK := requirements-test.lock
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 TOOLS := .venv-release
 LOWEST := .venv-lowest
+SITE := .venv-docs
 LOCKING = $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate $(UPGRADE)
 
 PURE = $(shell grep -rl --include='test_*.py' '^pytestmark = pytest.mark.pure' tests)
 
-.PHONY: demo test check faults kinds test-long test-lowest lint format schema reference architecture lock audit dist bench capacity applications clean
+.PHONY: demo test check docs notebook faults kinds test-long test-lowest lint format schema page reference architecture lock audit dist bench capacity applications accuracy clean
 
 demo: $(VENV)/demo
 	$(VENV)/bin/smoothcam explain sample_images --config configs/demo.yaml
+	$(VENV)/bin/smoothcam explain sample_images --config configs/demo_vgg16.yaml
 	@echo
-	@echo "Look at demo_out/sheet.jpg first: every sample image beside its map."
-	@echo "Then at demo_out/<image>/: .overlay.png, .heatmap.png, .npy and manifest.json."
+	@echo "Look at demo_out/sheet.jpg first: every sample image beside its maps by three methods."
+	@echo "demo_vgg16_out/sheet.jpg shows three layers of VGG-16 for the same images."
+	@echo "Then look at demo_out/<image>/: .overlay.jpg, .heatmap.png, .npy and manifest.json."
 
 test: lint
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest $(PARALLEL)
 
 check: lint
 	$(VENV)/bin/python -m pytest -m "pure and not long" $(PURE)
@@ -50,11 +58,19 @@ check: lint
 kinds: $(VENV)/test
 	$(VENV)/bin/python docs/tools/kinds.py
 
+# An environment of its own: the site needs neither TensorFlow nor the package, and the tests need no site.
+docs: $(SITE)/ready
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build
+	@echo "To read it: $(PYTHON) -m http.server -d site, and open http://localhost:8000"
+
+notebook: $(VENV)/demo
+	$(VENV)/bin/python docs/tools/notebook.py
+
 faults: $(VENV)/test
 	$(VENV)/bin/python tests/faults/run.py
 
 test-long: $(VENV)/test
-	TESTS_LONG=1 $(VENV)/bin/python -m pytest -m "long or not long"
+	TESTS_LONG=1 $(VENV)/bin/python -m pytest $(PARALLEL) -m "long or not long"
 
 # Installs exactly the lower bounds of pyproject.toml, and runs the demo and the core of the tests.
 test-lowest: $(TOOLS)/ready
@@ -80,8 +96,15 @@ format: $(VENV)/test
 schema: $(VENV)/test
 	$(VENV)/bin/python -m cam_cli.results.manifest > cam_cli/results/manifest.schema.json
 
+page: node_modules/.package-lock.json
+	npm run --silent page
+
+node_modules/.package-lock.json: package.json package-lock.json
+	npm ci --silent --no-audit --no-fund
+
 reference: $(VENV)/test
 	$(VENV)/bin/python docs/tools/reference.py
+	$(VENV)/bin/python docs/tools/man.py
 
 architecture: $(VENV)/test
 	$(VENV)/bin/python docs/tools/architecture.py
@@ -111,8 +134,11 @@ capacity: $(VENV)/test
 applications: $(VENV)/test
 	$(VENV)/bin/python tests/benchmarks/applications.py
 
+accuracy: $(VENV)/test
+	$(VENV)/bin/python tests/benchmarks/accuracy.py $(IMAGES)
+
 clean:
-	rm -rf $(VENV) $(TOOLS) $(LOWEST) demo_out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(TOOLS) $(LOWEST) $(SITE) .cache site out node_modules demo_out demo_vgg16_out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "smoothcam needs Python 3.11, 3.12 or 3.13; name one with make PYTHON=..."; exit 1; }
@@ -126,6 +152,13 @@ $(VENV)/test: pyproject.toml $(LOCK) | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --no-deps --require-hashes --requirement $(LOCK)
 	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/demo
+
+$(SITE)/ready: pyproject.toml
+	$(PYTHON) -m venv $(SITE)
+	$(SITE)/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")' \
+		> $(SITE)/requirements.txt
+	$(SITE)/bin/python -m pip install --quiet --requirement $(SITE)/requirements.txt
+	@touch $@
 
 $(TOOLS)/ready: pyproject.toml
 	$(PYTHON) -m venv $(TOOLS)

@@ -12,6 +12,7 @@ these, not with `cam_cli`.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cam_cli.machine import unsupported
 from cam_cli.quiet import native_chatter_silenced
 from cam_cli.version import __version__
 
@@ -30,8 +31,8 @@ _MODULES = {
     "Request": "engine.explain",
     "SaliencyMap": "engine.maps",
     "Selection": "engine.selection",
-    "explain": "api",
-    "grad_cam_plus_smooth": "api",
+    "explain": "api.arrays",
+    "grad_cam_plus_smooth": "api.arrays",
     "load_network": "models.load",
 }
 
@@ -44,5 +45,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'cam_cli' has no attribute '{name}'")
+    if why_not := unsupported():
+        raise ImportError(why_not)
     with native_chatter_silenced():
         return getattr(import_module(f"cam_cli.{_MODULES[name]}"), name)

@@ -6,22 +6,39 @@ shell completion and its part in the fingerprint are made from that field.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from cam_cli import config_values as values
 from cam_cli.methods import METHODS
+from cam_cli.setting import Setting, setting
 from cam_cli.yaml_source import KeyedError
 
-_LATER = ("imports", "signature", "model_input", "model_output")
-"""Settings that version 0.1 did not have: unset, they change no fingerprint, so that its results stay finished."""
+_LATER: Mapping[str, object] = {
+    "imports": (),
+    "signature": None,
+    "model_input": None,
+    "model_output": None,
+    "sizes": None,
+    "against": None,
+    "best": False,
+    "picture_format": "png",
+    "contours": False,
+}
+"""What version 0.1 did without these settings: with these values they change no fingerprint, so that its results stay
+finished."""
+
+_OF_FILES = {
+    "picture_format": ("overlay", "joint"),
+    "contours": ("overlay", "figure"),
+    "figure_format": ("figure",),
+}
+"""Settings that change nothing unless one of these files is written."""
 
 SECTIONS = ("Images", "Model", "Maps", "Output", "Run")
 """What settings are about, in the order of `--help`."""
@@ -30,18 +47,12 @@ _OWN = ", ".join(method.name for method in METHODS.values() if method.family != 
 _PEERS = ", ".join(method.name for method in METHODS.values() if method.family == "peer")
 
 
-def _setting(default: object, text: str, metavar: str = "", **facts: Any) -> Any:
-    """Return a field of `RunConfig`; `facts` are its bounds `ge`, `gt`, `le` and the further attributes of its `Setting`."""
-    bounds = {name: facts.pop(name) for name in ("ge", "gt", "le") if name in facts}
-    return Field(default, description=text, json_schema_extra={"metavar": metavar, **facts}, **bounds)
-
-
-_images = partial(_setting, section="Images", counts=False)
-_model = partial(_setting, section="Model")
-_card = partial(_setting, None, section="Model", unset="the model card's")
-_maps = partial(_setting, section="Maps")
-_output = partial(_setting, section="Output")
-_run = partial(_setting, section="Run", counts=False)
+_images = partial(setting, section="Images", counts=False)
+_model = partial(setting, section="Model")
+_card = partial(setting, None, section="Model", unset="the model card's")
+_maps = partial(setting, section="Maps")
+_output = partial(setting, section="Output")
+_run = partial(setting, section="Run", counts=False)
 
 
 class RunConfig(BaseModel):
@@ -54,6 +65,7 @@ class RunConfig(BaseModel):
         "Model to explain: a bundled name, a keras.applications name, a file or a SavedModel, e.g. vgg16-lite, a.keras.",
         "NAME|PATH",
         unset="chosen by the layer",
+        common=True,
     )
     weights: values.FilePath | None = _model(
         None,
@@ -94,6 +106,7 @@ class RunConfig(BaseModel):
         "LAYER",
         flag="layer",
         many="lines",
+        common=True,
     )
     methods: values.Methods = _maps(
         ("smoothgradcam++",),
@@ -101,15 +114,17 @@ class RunConfig(BaseModel):
         "METHOD",
         flag="method",
         many="commas",
+        common=True,
     )
-    targets: values.Names = _maps(
+    targets: values.TargetNames = _maps(
         ("predicted",),
-        "Class to explain: index, name, WordNet id, predicted, topN, e.g. top5, or folder: the class that the image's folder "
-        "is named for.",
+        "Class to explain: index, name, WordNet id, predicted, e.g. top5, truth, folder (which names it), or none: only "
+        "--targets-from.",
         "CLASS",
         flag="target",
         many="lines",
-        words=("predicted", "folder", "top5"),
+        common=True,
+        words=("predicted", "truth", "folder", "top5", "none"),
     )
     targets_from: values.FilePath | None = _maps(
         None,
@@ -117,8 +132,30 @@ class RunConfig(BaseModel):
         "FILE",
         counts=False,
     )
+    best: bool = _maps(
+        False,
+        "Take what localises best on real images, not --method and --sizes: twoscale over three sizes, if the network allows.",
+    )
+    against: values.Names | None = _maps(
+        None,
+        "Class to explain the target against: index, name, WordNet id, predicted, truth, second, or similar:N: the N nearest.",
+        "CLASS",
+        unset="the target alone",
+        many="lines",
+        words=("second", "truth", "similar:3", "predicted"),
+    )
+    sizes: values.InputSizes | None = _maps(
+        None,
+        "Input sizes whose maps twoscale adds up, e.g. 224,320,448; the class is decided at the model's own.",
+        "LIST",
+        many="commas",
+        unset="the input size alone",
+    )
     nsamples: values.Samples = _maps(
-        5, "Noisy copies of each image; 0: the clean image alone (Grad-CAM++); auto: until --tolerance.", "N"
+        5,
+        "Noisy copies of each image; 0: the clean image alone (Grad-CAM++); auto: until --tolerance.",
+        "N",
+        common=True,
     )
     tolerance: float = _maps(
         0.01, "Largest standard error of a map, as a share of its peak, for --nsamples auto.", "X", gt=0
@@ -142,7 +179,9 @@ class RunConfig(BaseModel):
         "float32",
         "Precision of the network's products: float32, bfloat16, or auto: bfloat16 where a trial shows it faster and as good.",
     )
-    filters: values.Filters | None = _maps(None, "Feature maps to use, from 0, e.g. 0,3,10-12.", "LIST", unset="all")
+    filters: values.Filters | None = _maps(
+        None, "Feature maps to use, from 0, e.g. 0,3,10-12.", "LIST", unset="all", many="commas", common=True
+    )
     filter_maps: Literal["combined", "each", "both"] = _maps(
         "combined", "Maps of --filters: one of all (combined), one of each filter (each), or both."
     )
@@ -151,6 +190,8 @@ class RunConfig(BaseModel):
         'Neurons to use as row,column from 0, e.g. "0,10 12,12", or top:5, the largest of each map.',
         "PAIRS",
         unset="all",
+        many="commas",
+        common=True,
     )
     region: bool = _maps(False, "Take the two neurons of --subset as corners of a box, both included.")
     output: values.PathOrUrl = _output(
@@ -159,13 +200,22 @@ class RunConfig(BaseModel):
         "FOLDER|URL",
         short="-o",
         counts=False,
+        common=True,
     )
     write: values.Files = _output(
         ("raw", "heatmap", "overlay"),
-        "Files for each map, e.g. raw,overlay; joint: one picture of all targets.",
+        "Files for each map, e.g. raw,overlay; joint: all targets in one; figure: for a paper, with the extra `figures`.",
         "LIST",
+        many="commas",
+        common=True,
     )
-    sheet: bool = _output(False, "Also write sheet.jpg, one contact sheet of this run.", counts=False)
+    picture_format: Literal["jpeg", "png"] = _output(
+        "jpeg",
+        "Format of overlays and joint pictures: jpeg, or png, which loses nothing and is some seven times as large.",
+    )
+    figure_format: Literal["png", "svg", "pdf"] = _output("png", "Format of figures: png of 300 dpi, svg or pdf.")
+    contours: bool = _output(False, "Draw lines on overlays and figures where the heat is 50% and 80% of its scale.")
+    sheet: bool = _output(False, "Also write sheet.jpg, one contact sheet of this run.", counts=False, common=True)
     colormap: Literal["inferno", "viridis", "magma", "turbo", "jet"] = _output(
         "inferno", "Colours of the pictures: inferno, viridis, magma (perceptually uniform), turbo or jet (not)."
     )
@@ -181,12 +231,16 @@ class RunConfig(BaseModel):
         "Channels of the model's input: rgb, bgr, rgba or grey; bands are the values in a TIFF file, not scaled to 0..255."
     )
     mean: values.Means | None = _card(
-        "Subtracted from 0..255 values, one number or one for each channel, e.g. 123.7,116.8,103.9.", "LIST"
+        "Subtracted from 0..255 values, one number or one for each channel, e.g. 123.7,116.8,103.9.",
+        "LIST",
+        many="commas",
     )
     std: values.Deviations | None = _card(
-        "Divides what --mean leaves, one number or one for each channel, e.g. 58.4,57.1,57.4.", "LIST"
+        "Divides what --mean leaves, one number or one for each channel, e.g. 58.4,57.1,57.4.", "LIST", many="commas"
     )
-    labels: values.FilePath | None = _card("Class names: a CSV with a column `name`, or one name a line.", "FILE")
+    labels: values.FilePath | None = _card(
+        "Class names: a CSV with a column `name`, or one name a line.", "FILE", common=True
+    )
     root: values.PathOrUrl | None = _images(
         None,
         "Name images relative to this folder or URL.",
@@ -204,12 +258,33 @@ class RunConfig(BaseModel):
         "Endings of the files taken from folders.",
         "LIST",
         unset="those of all formats that are read, without npy, npz",
+        many="commas",
     )
     exclude: values.Globs = _images(
         (),
         "Glob, in quotes, of files and folders to leave out, by name or, with a slash, by path below the root.",
         "GLOB",
         many="lines",
+    )
+    truth: values.Truth | None = _images(
+        None,
+        "True classes: folder: the image's folder names its class; FILE: a CSV with columns path and label; none: nobody says.",
+        "folder|FILE|none",
+        unset="none, or folder where that is a target",
+        words=("folder", "none"),
+        common=True,
+    )
+    limit: int | None = _images(
+        None, "Only the first N images that are found.", "N", unset="all", ge=1, le=values.MOST_IMAGES, common=True
+    )
+    sample: int | None = _images(
+        None,
+        "Only N images, chosen by chance from all that are found: the same ones for the same files and --seed.",
+        "N",
+        unset="all",
+        ge=1,
+        le=values.MOST_IMAGES,
+        common=True,
     )
     shard: values.ShardText | None = _images(
         None, "Only part I of N of the images, counted from 1, e.g. 2/8; see `summarize`.", "I/N", unset="all"
@@ -233,7 +308,7 @@ class RunConfig(BaseModel):
     )
     image_timeout: values.Seconds = _run(60, "Seconds that reading and decoding one image may take.", "SECONDS")
     audit: values.Bounds | None = _run(
-        None, "Bounds, e.g. max_failed=1%,max_blank=5%; exit code 5 if one is crossed.", "LIST"
+        None, "Bounds, e.g. max_failed=1%,max_blank=5%; exit code 5 if one is crossed.", "LIST", many="commas"
     )
     device: values.Device = _run(
         "auto",
@@ -269,76 +344,29 @@ class RunConfig(BaseModel):
             raise KeyedError(*conflict)
         return self
 
+    @property
+    def truth_source(self) -> Literal["folder"] | Path | None:
+        """Where the true classes are; None: nobody says."""
+        if self.truth is None:
+            return "folder" if "folder" in self.targets else None
+        return None if self.truth == "none" else self.truth
+
     def model_settings(self) -> dict[str, Any]:
         """Return the settings that say how the model is opened and fed, the fields of `models.load.Overrides`."""
         keys = ("input_size", "fit", "channels", "mean", "std", "labels", "weights", "unsafe_lambda", "imports")
         return {key: getattr(self, key) for key in (*keys, "signature", "model_input", "model_output")}
 
     def result_settings(self) -> dict[str, object]:
-        """Return, ready for JSON, the settings that can change a result; those of `_LATER` only where they are set."""
-        later = {key for key in _LATER if not getattr(self, key)}
-        return self.model_dump(mode="json", exclude={*NOT_IN_FINGERPRINT, *later})
+        """Return, ready for JSON, the settings that can change a result."""
+        later = {key for key, before in _LATER.items() if getattr(self, key) == before}
+        idle = {key for key, files in _OF_FILES.items() if not {*files} & {*self.write}}
+        return self.model_dump(mode="json", exclude={*NOT_IN_FINGERPRINT, *later, *idle})
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What is known of a setting besides its type and its checks.
-
-    Args:
-        text: what it does, with other settings named by their flags.
-        section: out of `SECTIONS`.
-        words: values to offer for completion.
-        unset: what the default None or () stands for.
-        many: the flag is repeatable, and a variable holds one value a line (`lines`) or separates them by commas.
-        counts: it can change a result, so it is in the fingerprint.
-    """
-
-    key: str
-    default: object
-    text: str
-    section: str
-    metavar: str
-    words: tuple[str, ...] = ()
-    flag: str = ""
-    short: str = ""
-    unset: str = "none"
-    many: Literal["", "lines", "commas"] = ""
-    counts: bool = True
-
-    @property
-    def flag_help(self) -> str:
-        """The text for `--help`, with the default."""
-        default = self.unset if self.default in (None, ()) else self.default
-        if isinstance(default, bool):
-            default = flag_name(self.key, default).removeprefix("--")
-        elif isinstance(default, tuple):
-            default = ",".join(default)
-        return f"{self.text.removesuffix('.')}{'; repeatable' if self.many else ''}. [default: {default}]"
-
-    @property
-    def yaml_help(self) -> str:
-        """The text for a YAML file, with other settings named by their keys."""
-        keys = {flag_name(key): key for key in SETTINGS}
-        text = re.sub(r"--[a-z][a-z0-9-]*", lambda match: keys[match[0]], self.text)
-        return text if self.default is not None else f"{text.removesuffix('.')}; null: {self.unset}."
-
-
-def _words(kind: object) -> tuple[str, ...]:
-    """Return the words that a type names as possible."""
-    parts = get_args(kind)
-    return parts if get_origin(kind) is Literal else tuple(word for part in parts for word in _words(part))
-
-
-def _of_field(key: str) -> Setting:
-    field = RunConfig.model_fields[key]
-    facts: Any = field.json_schema_extra
-    words = _words(field.annotation)
-    known = {"words": words, **facts, "metavar": facts["metavar"] or "|".join(words)}
-    return Setting(key, field.default, field.description or "", **known)
-
-
-SETTINGS: Mapping[str, Setting] = MappingProxyType({key: _of_field(key) for key in RunConfig.model_fields})
-NOT_IN_FINGERPRINT = frozenset(key for key, setting in SETTINGS.items() if not setting.counts)
+SETTINGS: Mapping[str, Setting] = MappingProxyType(
+    {key: Setting.of_field(key, field) for key, field in RunConfig.model_fields.items()}
+)
+NOT_IN_FINGERPRINT = frozenset(key for key, known in SETTINGS.items() if not known.counts)
 """The settings that cannot change a result file of an image; every other one can. (`weights` counts by the
 model's sha256, `targets_from` by the targets of each image.)"""
 

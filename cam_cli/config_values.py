@@ -15,6 +15,7 @@ from cam_cli.text import near
 
 MOST_SAMPLES = 100_000
 MOST_SHARDS = 100_000
+MOST_IMAGES = 1_000_000
 MOST_SECONDS = 1_000_000
 """Twelve days: more than anybody means, and less than any timer of the system holds."""
 
@@ -30,8 +31,51 @@ def _in_order(files: tuple[File, ...]) -> tuple[File, ...]:
     return tuple(kind for kind in get_args(File) if kind in files)
 
 
-def _listed(value: object) -> object:
-    return (value,) if isinstance(value, str | Path) else value
+def _split(value: object, separator: str = ",") -> list[object]:
+    """Return the items of a list: a text, and each text of a flag that was repeated, is split; a list's own items are not.
+
+    So a name with a comma can be an item of a list in YAML, or one line of several in a variable.
+    """
+    if isinstance(value, list):
+        return value
+    items: list[object] = []
+    for item in value if isinstance(value, tuple) else (value,):
+        parts = re.split(separator, item) if isinstance(item, str) else [item]
+        items += [part.strip() for part in parts] if len(parts) > 1 else [item]
+    return items
+
+
+def _targets(value: object) -> list[object]:
+    """Split at commas what is surely no name; `Labels.resolve`, which knows the names, splits the others.
+
+    `none` alone is no class.
+    """
+    targets: list[object] = []
+    for item in value if isinstance(value, list | tuple) else [value]:
+        words = _split(item)
+        targets += words if any(_NO_NAME.fullmatch(str(word)) for word in words) else [item]
+    return [] if targets == [NO_TARGETS] else targets
+
+
+_NO_NAME = re.compile(r"predicted|folder|truth|top\d+|\d+|n\d{8}")
+"""What a user may write for classes that is never part of a class's name."""
+
+
+def _paths(value: object) -> list[object]:
+    """Split a list of files at commas, unless it is the name of one file."""
+    if isinstance(value, list):
+        return value
+    items = value if isinstance(value, tuple) else (value,)
+    return [path for item in items for path in ([item] if _is_one_file(item) else _split(item))]
+
+
+def _is_one_file(value: object) -> bool:
+    return not isinstance(value, str) or "\0" in value or Path(value).exists()
+
+
+def _patterns(value: object) -> list[object]:
+    """Split globs at commas outside brackets: `[,]` matches a comma."""
+    return _split(value, r",(?![^\[\]]*\])")
 
 
 def _words(value: object) -> list[object]:
@@ -58,9 +102,13 @@ def _filters(value: object) -> tuple[int, ...]:
 def _subset(value: object) -> tuple[tuple[int, int], ...] | str:
     if isinstance(value, str) and re.fullmatch(r"\s*top\s*:\s*[1-9][0-9]{0,4}\s*", value):
         return re.sub(r"\s", "", value)
-    items = re.sub(r"\s*,\s*", ",", value).split() if isinstance(value, str) else value
+    if isinstance(value, list | tuple) and len(value) == 1 and str(value[0]).lstrip().startswith("top"):
+        return _subset(str(value[0]))
+    items: list[object] = []
+    for item in value if isinstance(value, list | tuple) else [value]:
+        items += re.sub(r"\s*,\s*", ",", item).split() if isinstance(item, str) else [item]
     pairs = []
-    for item in items if isinstance(items, list | tuple) else [items]:
+    for item in items:
         text = ",".join(map(str, item)) if isinstance(item, list | tuple) else str(item)
         match = re.fullmatch(r"([0-9]{1,5})\s*,\s*([0-9]{1,5})", text)
         if not match:
@@ -129,7 +177,7 @@ def _shard(value: object) -> str:
 def _bounds(value: object) -> dict[str, float]:
     from cam_cli.metrics.table import BOUNDED
 
-    if isinstance(value, str):
+    if isinstance(value, str | tuple):
         pairs = [re.split(r"\s*[=:]\s*", word, maxsplit=1) for word in map(str, _words(value)) if word]
         if any(len(pair) != 2 for pair in pairs):
             raise ValueError(f"must be bounds such as max_failed=1%,min_map_correlation=0.7, not {value!r}")
@@ -166,28 +214,32 @@ def _matching(pattern: str, wanted: str) -> BeforeValidator:
 
 
 Text = Annotated[str, Field(min_length=1)]
-Names = Annotated[tuple[Text, ...], Field(min_length=1), BeforeValidator(_listed), AfterValidator(_unique)]
+NO_TARGETS = "none"
+Names = Annotated[tuple[Text, ...], Field(min_length=1), BeforeValidator(_split), AfterValidator(_unique)]
+TargetNames = Annotated[tuple[Text, ...], BeforeValidator(_targets), AfterValidator(_unique)]
 Modules = Annotated[
-    tuple[Annotated[Text, BeforeValidator(_module)], ...], BeforeValidator(_listed), AfterValidator(_unique)
+    tuple[Annotated[Text, BeforeValidator(_module)], ...], BeforeValidator(_split), AfterValidator(_unique)
 ]
 if TYPE_CHECKING:
     Method = str
 else:
     Method = Literal[tuple(METHODS)]
 Methods = Annotated[tuple[Method, ...], Field(min_length=1), BeforeValidator(_words), AfterValidator(_unique)]
-File = Literal["raw", "heatmap", "overlay", "joint"]
+File = Literal["raw", "heatmap", "overlay", "joint", "figure"]
 Files = Annotated[tuple[File, ...], Field(min_length=1), BeforeValidator(_words), AfterValidator(_in_order)]
 Filters = Annotated[tuple[int, ...], BeforeValidator(_filters)]
 Subset = Annotated[tuple[tuple[int, int], ...] | str, BeforeValidator(_subset)]
 Samples = Annotated[int | Literal["auto"], BeforeValidator(_samples)]
 InputSize = Annotated[tuple[int, int], BeforeValidator(_input_size)]
+InputSizes = Annotated[tuple[InputSize, ...], Field(min_length=1), BeforeValidator(_words), AfterValidator(_unique)]
 Means = Annotated[tuple[float, ...], Field(min_length=1), BeforeValidator(_words)]
 Deviations = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1), BeforeValidator(_words)]
 FilePath = Annotated[Path, BeforeValidator(_path)]
 PathOrUrl = Annotated[Location, BeforeValidator(_path_or_url), PlainSerializer(str, return_type=str, when_used="json")]
-FilePaths = Annotated[tuple[FilePath, ...], BeforeValidator(_listed)]
+Truth = Literal["folder", "none"] | FilePath
+FilePaths = Annotated[tuple[FilePath, ...], BeforeValidator(_paths)]
 Globs = Annotated[
-    tuple[Annotated[Text, BeforeValidator(_glob)], ...], BeforeValidator(_listed), AfterValidator(_unique)
+    tuple[Annotated[Text, BeforeValidator(_glob)], ...], BeforeValidator(_patterns), AfterValidator(_unique)
 ]
 Endings = Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_endings), AfterValidator(_unique)]
 Bounds = Annotated[dict[str, float], BeforeValidator(_bounds)]
@@ -204,12 +256,27 @@ def conflict(config: Any) -> tuple[str, str] | None:
     """Return the key of a setting of a `RunConfig` that contradicts another, and why; None: they all agree."""
     if config.filter_maps == "each" and config.filters is None:
         return "filter_maps", "'each' needs filters; name some, such as 0,3,10-12"
+    if config.best and (config.sizes or config.methods != type(config).model_fields["methods"].default):
+        return "best", "takes the method and its sizes itself; leave method and sizes out"
+    if config.sizes and not any(METHODS[name].family == "two layers" for name in config.methods):
+        return (
+            "sizes",
+            "goes with method twoscale, which adds up maps of several input sizes; for one size take input_size",
+        )
     if config.region and config.subset is None:
         return "region", "needs subset, two corners such as '0,10 12,12'"
     if config.region and isinstance(config.subset, str):
         return "region", f"does not go with subset {config.subset}; give two corners such as '0,10 12,12'"
     if config.region and config.subset and (count := len(config.subset)) != 2:
         return "subset", f"must be exactly two corners, as region is set, not {count} pairs"
+    if "truth" in config.targets and config.truth_source is None:
+        return "targets", "'truth' needs truth, such as --truth folder"
+    if not config.targets and config.targets_from is None:
+        return "targets", "'none' needs targets_from, a file with the classes of each image"
+    if config.limit is not None and config.sample is not None:
+        return "sample", f"contradicts limit {config.limit}; leave one of them out"
+    if "truth" in (config.against or ()) and config.truth_source is None:
+        return "against", "'truth' needs truth, such as --truth folder"
     if config.fail_fast and config.max_failures:
         return "fail_fast", f"contradicts max_failures {config.max_failures}; leave one of them out"
     if config.on and not isinstance(config.output, Path):

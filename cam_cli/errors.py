@@ -3,6 +3,9 @@
 A message says what is wrong, where, and what to do next, in one line.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from enum import IntEnum
 
 
@@ -31,11 +34,25 @@ class UsageError(SmoothcamError):
 
 
 class ConfigError(UsageError):
-    """A setting that cannot be read; `position`, such as `run.yaml:7:3`, is printed before the message where it is known."""
+    """A setting that cannot be read; `position`, such as `run.yaml:7:3`, is printed before the message where it is known.
+
+    mistakes: one line for each mistake that was found; the message has them all.
+    """
 
     def __init__(self, message: str, position: str = "") -> None:
         super().__init__(f"{position}: {message}" if position else message)
         self.position = position
+        self.mistakes: tuple[str, ...] = (str(self),)
+
+    @classmethod
+    def of(cls, errors: Sequence[ConfigError]) -> ConfigError:
+        """Return one error for all mistakes."""
+        if len(errors) == 1:
+            return errors[0]
+        together = cls("\n".join(map(str, errors)))
+        together.position = errors[0].position
+        together.mistakes = tuple(line for error in errors for line in error.mistakes)
+        return together
 
 
 class ModelError(SmoothcamError):

@@ -39,3 +39,10 @@ def memory() -> int | None:
         with suppress(OSError, ValueError):  # the word max where there is none
             found.append(int(Path(limit).read_text("ascii")))
     return min(found, default=None)
+
+
+def unsupported() -> str:
+    """Return why smoothcam does not run on this system, in one line; an empty text where it does."""
+    if platform.system() == "Windows":
+        return "smoothcam runs on Linux and macOS; on Windows, install and run it in WSL: https://aka.ms/wsl"
+    return ""

@@ -4,7 +4,7 @@ A new method is one row here and one formula: in `engine/methods.py`, or in `eng
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 Family = Literal["layer++", "layer", "two layers", "input", "peer"]
@@ -27,8 +27,6 @@ class Drawing:
 _PLAIN = Drawing()
 _SPARSE = Drawing(percentile=99)
 """For gradients at the pixels, where a few pixels are far above the rest (Smilkov et al. 2017, section 3.1)."""
-_WIDE = Drawing(power=2 / 3)
-"""Where the region above half the maximum covers too little."""
 _OFFSET = Drawing(from_minimum=True)
 """For values that all have a large part in common."""
 
@@ -38,7 +36,9 @@ class Method:
     """One method.
 
     help: one sentence. noise: it takes the noisy copies. pooled: it needs a layer that feeds global average pooling and one
-    dense layer. of_class: its map depends on the class. in_file_names: file names of its maps have its name.
+    dense layer. of_class: its map depends on the class. in_file_names: file names of its maps have its name. power: what the
+    values of its raw maps are raised to, so that the region above half the maximum does not cover too little; maps of before
+    revision 1 were not. revision: raised when the numbers of this method alone change; its results are then made anew.
     """
 
     name: str
@@ -50,6 +50,8 @@ class Method:
     pooled: bool = False
     of_class: bool = True
     in_file_names: bool = True
+    power: float = 1.0
+    revision: int = 0
 
     @property
     def explains_cells(self) -> bool:
@@ -72,7 +74,10 @@ _ROWS = (
     Method("cam", "layer", "Zhou et al. 2016, arXiv 1512.04150", "Activations weighted by a dense layer.", pooled=True),
     Method("layercam", "layer", "Jiang et al. 2021", "Activations weighted by positive gradients, cell by cell."),
     Method("hirescam", "layer", "Draelos and Carin 2020, arXiv 2011.08891", "Activations times gradients, cell by cell."),
-    Method("twoscale", "two layers", "smoothcam", "Grad-CAM of one layer times the root of LayerCAM of a finer one.", _WIDE),
+    Method(
+        "twoscale", "two layers", "smoothcam", "Grad-CAM of one layer times the root of LayerCAM of a finer one.",
+        power=2 / 3, revision=1,
+    ),
     Method("activations", "layer", "", "The sum of the feature maps, without any weighting.", of_class=False),
     Method("gradient", "input", "Simonyan et al. 2013, arXiv 1312.6034", "Gradients at the pixels.", _SPARSE),
     Method(
@@ -105,6 +110,18 @@ def families(names: Iterable[str]) -> set[Family]:
     return {METHODS[name].family for name in names}
 
 
-def drawing_of(name: str) -> Drawing:
-    """Return how a method's maps are drawn; the plain way for a method that this version does not know."""
-    return METHODS[name].drawing if name in METHODS else _PLAIN
+def revisions(names: Iterable[str]) -> dict[str, int]:
+    """Return the revision of each named method that has one above 0."""
+    known = (METHODS[name] for name in names if name in METHODS)
+    return {method.name: method.revision for method in known if method.revision}
+
+
+def drawing_of(name: str, power: float = 1.0) -> Drawing:
+    """Return how a method's maps are drawn; the plain way for a method that this version does not know.
+
+    power: what the raw values are raised to already.
+    """
+    if name not in METHODS:
+        return _PLAIN
+    method = METHODS[name]
+    return replace(method.drawing, power=method.drawing.power * method.power / power)

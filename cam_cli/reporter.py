@@ -20,6 +20,9 @@ class Reporter(Protocol):
     def detail(self, text: str) -> None:
         """Take a line for a person who wants to know more."""
 
+    def doing(self, what: str) -> None:
+        """Take what the run does before its first image, such as `loading the model`; an empty text: that is over."""
+
     def expect(self, total: int) -> None:
         """Take the number of images there will be, once it is known; comes from another thread."""
 

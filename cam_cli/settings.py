@@ -31,7 +31,7 @@ def resolve(flags: Mapping[str, object], environ: Mapping[str, str], file: Path 
     Args:
         flags: values by key of `RunConfig`; None and () mean that the flag was not given.
         environ: `SMOOTHCAM_<KEY>` holds the text of one value, an empty one counts as unset. Lists are
-            comma-separated, but `layers`, `targets` and others whose names may hold commas are one per line.
+            comma-separated; `layers`, `targets` and others whose names may hold commas may also be one per line.
             `SMOOTHCAM_CONFIG` names a YAML file.
         file: the YAML file; None: what `SMOOTHCAM_CONFIG` names, if anything.
 
@@ -49,7 +49,8 @@ def resolve(flags: Mapping[str, object], environ: Mapping[str, str], file: Path 
             raise ConfigError(f"unknown setting in the environment{hint}", name)
         key = variables[name]
         lines = [line for line in text.splitlines() if line.strip()]
-        tree = tree.with_value(key, lines if SETTINGS[key].many == "lines" else text, name)
+        several = SETTINGS[key].many == "lines" and len(lines) > 1
+        tree = tree.with_value(key, lines if several else text.strip("\n"), name)
         origin[key] = f"environment {name}"
     for key, value in flags.items():
         if value is not None and value != ():

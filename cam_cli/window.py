@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 import numpy as np
@@ -50,6 +50,11 @@ class Window:
             top * (1 - self.bottom) + bottom * self.bottom,
         )
 
+    def inside(self, outer: Window) -> Window:
+        """Return the window of a grid whose input is not the whole but the part `outer` of it, which lies as the input does."""
+        left, top, right, bottom = self.within((outer.left, outer.top, outer.right, outer.bottom))
+        return replace(self, top=top, left=left, bottom=bottom, right=right)
+
     def upright(self, values: NDArray[_Kind]) -> NDArray[_Kind]:
         """Return a map (rows, columns) of the grid turned so that it lies as the input does."""
         turned = values.T if self.transposed else values
@@ -84,3 +89,17 @@ class Grid:
     def shape(self) -> tuple[int, int, int]:
         """(h, w, K)."""
         return self.rows, self.columns, self.channels
+
+
+def part_of(box: Sides, whole: Sides) -> Window:
+    """Return which part of one rectangle another is, both in the same pixels."""
+    if box == whole:
+        return WHOLE
+    left, top, right, bottom = whole
+    across, down = right - left, bottom - top
+    return Window(
+        top=(box[1] - top) / down,
+        left=(box[0] - left) / across,
+        bottom=(box[3] - top) / down,
+        right=(box[2] - left) / across,
+    )

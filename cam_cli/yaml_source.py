@@ -5,6 +5,7 @@ Scalars stay text until the field's type reads them: `no`, `010`, `1e-3` and `1:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,6 +37,7 @@ _READ_TAGS: dict[type[yaml.Node], set[str]] = {
     yaml.MappingNode: {_TAG + "map"},
 }
 _SHOWN_CHARACTERS = 60
+_LINE = re.compile(r":(\d+):(\d+)$")
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,14 @@ class Tree:
 
     name: the file, as messages name it. data: the top-level mapping; scalars are str, plain `null`, `~` and nothing are None.
     positions: where each value is, `file:line:column` (1-based), or the flag or variable that gave it. key_positions: of each
-    key.
+    key. mistakes: what the file has wrong, whatever its settings mean.
     """
 
     name: str = ""
     data: Mapping[str, object] = field(default_factory=dict)
     positions: Mapping[Loc, str] = field(default_factory=dict)
     key_positions: Mapping[Loc, str] = field(default_factory=dict)
+    mistakes: tuple[ConfigError, ...] = ()
 
     def with_value(self, key: str, value: object, position: str) -> Tree:
         """Return the tree with the top-level `key` set to `value`, which is at `position`."""
@@ -67,15 +70,17 @@ class KeyedError(ValueError):
 
 
 def read_yaml(path: Path, model: type[M]) -> M:
-    """Read one YAML file into `model`; raises ConfigError if it cannot be read or does not fit."""
+    """Read one YAML file into `model`; raises ConfigError, with all mistakes, if it cannot be read or does not fit."""
     return validated(read_tree(path), model)
 
 
 def read_tree(path: Path) -> Tree:
     """Read a YAML file of up to 1 MiB and 10,000 values, aliases written out; an empty one is an empty tree.
 
-    Raises ConfigError for no such file, a folder, not UTF-8, not YAML, several documents, a top level that is no mapping, a key
-    given twice, a key or tag that is not plain, an anchor that holds itself, too much.
+    A key that is given twice, and a key or tag that is not plain, are `mistakes` of the tree.
+
+    Raises ConfigError for no such file, a folder, not UTF-8, not YAML, several documents, a top level that is no mapping, an
+    anchor that holds itself, too much.
     """
     name = shown_if_odd(path)
     loader = _Loader(_read_text(path, name))
@@ -94,15 +99,20 @@ def read_tree(path: Path) -> Tree:
     if not isinstance(root, yaml.MappingNode):
         raise ConfigError("the file must hold `key: value` lines at its top level", _at(root.start_mark))
     builder = _Builder()
-    return Tree(name, builder.mapping(root, ()), builder.positions, builder.key_positions)
+    data = builder.mapping(root, ())
+    return Tree(name, data, builder.positions, builder.key_positions, tuple(builder.mistakes))
 
 
 def validated(tree: Tree, model: type[M]) -> M:
-    """Return the tree's values as a `model`; raises ConfigError for the first value or key in the file that does not fit."""
+    """Return the tree's values as a `model`; raises ConfigError for all values and keys that do not fit, in their order."""
     try:
-        return model.model_validate(dict(tree.data))
+        fitting, mistakes = model.model_validate(dict(tree.data)), list(tree.mistakes)
     except ValidationError as error:
-        raise _explained(_first(error.errors(include_url=False), tree), tree, model) from None
+        causes = _causes(error.errors(include_url=False), tree)
+        mistakes = [*tree.mistakes, *(_explained(details, tree, model) for details in causes)]
+    if mistakes:
+        raise ConfigError.of(sorted(mistakes, key=_line_and_column)) from None
+    return fitting
 
 
 def _read_text(path: Path, name: str) -> str:
@@ -158,16 +168,24 @@ class _Builder:
     def __init__(self) -> None:
         self.positions: dict[Loc, str] = {}
         self.key_positions: dict[Loc, str] = {}
+        self.mistakes: list[ConfigError] = []
         self._open: set[int] = set()
 
     def mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, object]:
-        _check_tag(node)
+        self._check_tag(node)
         values: dict[str, object] = {}
         for key_node, value_node in node.value:
-            key, position = _key(key_node), _at(key_node.start_mark)
+            position = _at(key_node.start_mark)
+            if problem := _problem_of_key(key_node):
+                self.mistakes.append(ConfigError(problem, position))
+                continue
+            self._check_tag(key_node)
+            key = str(key_node.value)
             if key in values:
                 first = self.key_positions[*loc, key]
-                raise ConfigError(f"key {_shown(key)} is given twice, first at {first}; keep one", position)
+                problem = f"key {_shown(key)} is given twice, first at {first}; keep one"
+                self.mistakes.append(ConfigError(problem, position))
+                continue
             self.key_positions[*loc, key] = position
             values[key] = self._value(value_node, (*loc, key))
         return values
@@ -178,7 +196,7 @@ class _Builder:
             raise ConfigError("this anchor holds an alias of itself; write the values out", position)
         if len(self.positions) > MAX_NODES or len(loc) > MAX_DEPTH:
             raise _too_much(position)
-        _check_tag(node)
+        self._check_tag(node)
         if isinstance(node, yaml.ScalarNode):
             return None if node.tag == _NULL else str(node.value)
         self._open.add(id(node))
@@ -189,19 +207,18 @@ class _Builder:
         finally:
             self._open.discard(id(node))
 
+    def _check_tag(self, node: yaml.Node) -> None:
+        if node.tag not in _READ_TAGS[type(node)]:
+            shown = _shown(node.tag.replace(_TAG, "!!"))
+            self.mistakes.append(ConfigError(f"tag {shown} is not read; remove it", _at(node.start_mark)))
 
-def _key(node: yaml.Node) -> str:
+
+def _problem_of_key(node: yaml.Node) -> str:
     if node.tag == _TAG + "merge":
-        raise ConfigError("merge keys (<<) are not read; write the keys out", _at(node.start_mark))
+        return "merge keys (<<) are not read; write the keys out"
     if not isinstance(node, yaml.ScalarNode) or node.tag == _NULL:
-        raise ConfigError("a key must be plain text, such as `nsamples`", _at(node.start_mark))
-    _check_tag(node)
-    return str(node.value)
-
-
-def _check_tag(node: yaml.Node) -> None:
-    if node.tag not in _READ_TAGS[type(node)]:
-        raise ConfigError(f"tag {_shown(node.tag.replace(_TAG, '!!'))} is not read; remove it", _at(node.start_mark))
+        return "a key must be plain text, such as `nsamples`"
+    return ""
 
 
 def _loc(details: ErrorDetails) -> Loc:
@@ -209,12 +226,21 @@ def _loc(details: ErrorDetails) -> Loc:
     return (*details["loc"], cause.key) if isinstance(cause, KeyedError) else details["loc"]
 
 
-def _first(mistakes: list[ErrorDetails], tree: Tree) -> ErrorDetails:
-    """Return the mistake that comes first in the file, leaving out lists that only hold a mistake."""
+def _causes(mistakes: list[ErrorDetails], tree: Tree) -> list[ErrorDetails]:
+    """Return one mistake for each value, leaving out lists that only hold a mistake."""
     inner = {_loc(details)[:end] for details in mistakes for end in range(len(_loc(details)))}
-    order = {loc: position for position, loc in enumerate(tree.positions)}
     causes = [details for details in mistakes if _loc(details) not in inner]
-    return min(causes, key=lambda details: order.get(_known(_loc(details), order), -1))
+    known = {**tree.positions, **tree.key_positions}
+    first: dict[Loc, ErrorDetails] = {}
+    for details in causes:
+        loc = _loc(details)
+        first.setdefault(_known(loc, known) or loc, details)
+    return list(first.values())
+
+
+def _line_and_column(error: ConfigError) -> tuple[int, int]:
+    match = _LINE.search(error.position)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 def _known(loc: Loc, positions: Mapping[Loc, object]) -> Loc:
@@ -229,6 +255,8 @@ def _explained(details: ErrorDetails, tree: Tree, model: type[BaseModel]) -> Con
     position = tree.positions.get(_known(loc, tree.positions), tree.name)
     names = [part for part in loc if isinstance(part, str) and part != "[key]"]
     key = ".".join(name if name.isidentifier() else _shown(name) for name in names)
+    is_named = position != tree.name and not _LINE.search(position)  # a flag or a variable, whose name is the setting's
+    subject = "" if is_named else f"{key} "
     schema = model.model_json_schema()
     if details["type"] == "extra_forbidden":
         known = [str(name) for name in _schema_at(schema, loc[:-1]).get("properties", {})]
@@ -236,7 +264,7 @@ def _explained(details: ErrorDetails, tree: Tree, model: type[BaseModel]) -> Con
         return ConfigError(f"unknown key {_shown(loc[-1])}{hint}", tree.key_positions.get(loc, position))
     cause = details.get("ctx", {}).get("error")
     if cause is not None:
-        return ConfigError(f"{key} {one_line(cause)}", position)
+        return ConfigError(f"{subject}{one_line(cause)}", position)
     absent_item = details["type"] == "missing" and isinstance(loc[-1], int)
     wanted = _schema_at(schema, loc[:-1] if absent_item else loc)
     phrase = _phrase(wanted, schema)
@@ -246,7 +274,7 @@ def _explained(details: ErrorDetails, tree: Tree, model: type[BaseModel]) -> Con
         phrase = phrase.replace("a number", "a finite number", 1)
     found = details["input"]
     hint = near(found, [str(choice) for choice in wanted.get("enum", [])]) if isinstance(found, str) else ""
-    return ConfigError(f"{key} must be {phrase}, not {_shown(found)}{hint}", position)
+    return ConfigError(f"{subject}must be {phrase}, not {_shown(found)}{hint}", position)
 
 
 def _shown(value: object) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
+import pytest
 from hypothesis import Phase, settings
 
 _LONG = bool(os.environ.get("TESTS_LONG"))
@@ -22,3 +24,12 @@ def explicit(count: int) -> settings:
     """
     phases = tuple(Phase) if _LONG else (Phase.explicit,)
     return settings(max_examples=count, deadline=None, derandomize=True, phases=phases)
+
+
+def mostly_long(kinds: Iterable[object], short: int) -> list[object]:
+    """Return values to parametrize by: the first `short` are for `make test`, the others for `make test-long` alone.
+
+    A tuple holds one value for each parameter.
+    """
+    values = [kind if isinstance(kind, tuple) else (kind,) for kind in kinds]
+    return [pytest.param(*of, marks=pytest.mark.long if i >= short else ()) for i, of in enumerate(values)]

@@ -126,6 +126,9 @@ def in_environment(variables: Mapping[str, str]) -> pytest.MonkeyPatch:
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
     found = ObjectStore(tmp_path_factory.mktemp("store") / "log")
     patch = in_environment(found.variables)
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()  # it keeps one for each set of arguments, and the port is none of these
     yield found
     patch.undo()
     found.kill()

@@ -31,8 +31,16 @@ class Browser:
 
     def open(self, page: Path) -> None:
         """Open a file, and wait until its script is through."""
-        call("POST", f"{self._session}/url", {"url": page.as_uri()})
+        self.address(page.as_uri())
         self.wait("document.documentElement.dataset.ready === 'yes'")
+
+    def address(self, url: str) -> None:
+        """Go to an address, as when it is typed."""
+        call("POST", f"{self._session}/url", {"url": url})
+
+    def downloads(self, folder: Path) -> None:
+        """Have what is downloaded in a folder."""
+        self._devtools("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)})
 
     def run(self, script: str, *arguments: object) -> Any:
         """Return what the body of a function returns when it is run in the page."""
@@ -86,13 +94,23 @@ class Browser:
         """Choose an option of a select."""
         self.click(f'{selector} option[value="{value}"]')
 
-    def fit(self, width: int, height: int, *, dark: bool = False, still: bool = True) -> None:
-        """Give the page a size, a colour scheme, and a wish for stillness, whatever the window's size is."""
+    def fit(self, width: int, height: int, *, dark: bool = False, still: bool = True, touch: bool = False) -> None:
+        """Give the page a size, a colour scheme, a wish for stillness, and a finger or a mouse, whatever the window has."""
+        self._devtools("Emulation.setTouchEmulationEnabled", {"enabled": touch})
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self._devtools("Emulation.setDeviceMetricsOverride", size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         motion = {"name": "prefers-reduced-motion", "value": "reduce" if still else "no-preference"}
         self._devtools("Emulation.setEmulatedMedia", {"features": [scheme, motion]})
+
+    def count_thread_time(self) -> None:
+        """Start to count what `thread_seconds` tells."""
+        self._devtools("Performance.enable", {})
+
+    def thread_seconds(self) -> float:
+        """Return how long the page's thread has been on a processor."""
+        metrics = self._devtools("Performance.getMetrics", {})["metrics"]
+        return next(float(one["value"]) for one in metrics if one["name"] == "ThreadTime")
 
     def logs(self) -> list[dict[str, Any]]:
         """Return what the browser's console has said since last asked."""
@@ -103,8 +121,8 @@ class Browser:
         """Save what is in sight as a PNG."""
         path.write_bytes(base64.b64decode(call("GET", f"{self._session}/screenshot")))
 
-    def _devtools(self, command: str, parameters: dict[str, Any]) -> None:
-        call("POST", f"{self._session}/goog/cdp/execute", {"cmd": command, "params": parameters})
+    def _devtools(self, command: str, parameters: dict[str, Any]) -> Any:
+        return call("POST", f"{self._session}/goog/cdp/execute", {"cmd": command, "params": parameters})
 
     def _element(self, selector: str) -> str:
         found = call("POST", f"{self._session}/element", {"using": "css selector", "value": selector})

@@ -5,15 +5,17 @@ import sys
 import warnings
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from signal import Signals
 from typing import NoReturn
 
 import click
 
-from cam_cli.errors import SmoothcamError
+from cam_cli.errors import ConfigError, ExitCode, SmoothcamError, UsageError
 from cam_cli.interruption import Interrupted, Interruption
+from cam_cli.machine import unsupported
 from cam_cli.quiet import leave_the_cores_to_tensorflow
-from cam_cli.text import escaped, one_line
+from cam_cli.text import escaped, near, one_line
 from cam_cli.version import __version__
 
 _COMMANDS = {
@@ -25,6 +27,7 @@ _COMMANDS = {
     "layers": "List a model's layers: shape, grid, and which of them suit a map.",
     "models": "List the bundled models, or one model's classes.",
     "config": "Write, check and show run configs.",
+    "completion": "Print what makes a shell complete commands and options by Tab.",
 }
 
 
@@ -39,6 +42,18 @@ class _Commands(click.Group):
             return None
         command: click.Command = getattr(import_module(f"cam_cli.cli.{cmd_name}"), cmd_name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that was named; raises UsageError with the nearest one if there is none."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and not ctx.resilient_parsing and not name.startswith("-"):
+            hint = near(name, _COMMANDS)
+            if not hint and Path(name).exists():
+                hint = f"; to explain images: smoothcam explain {escaped(name)}"
+            raise UsageError(f"no command {name!r}{hint or '; there are ' + ', '.join(_COMMANDS)}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -61,6 +76,9 @@ def smoothcam() -> None:
 
 def main() -> NoReturn:
     """Run the command line; every error ends as one line on stderr and an exit code, never as a traceback."""
+    if why_not := unsupported():
+        click.echo(why_not, err=True)
+        sys.exit(ExitCode.FATAL)
     warnings.simplefilter("ignore")
     leave_the_cores_to_tensorflow()
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
@@ -74,9 +92,10 @@ def main() -> NoReturn:
     except BaseException as error:
         if sys.flags.dev_mode or isinstance(error, SystemExit):
             raise
-        code, line = _last_words(error)
-        with suppress(OSError):
-            click.echo(f"smoothcam: {escaped(line)}", err=True)
+        code, words = _last_words(error)
+        for line in error.mistakes if isinstance(error, ConfigError) else [words]:
+            with suppress(OSError):
+                click.echo(f"smoothcam: {escaped(line)}", err=True)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cam_cli.cli.audits import Bounds, audited, bounds_option
-from cam_cli.cli.locations import LocalRun
+from cam_cli.cli.audits import Audit, audit_options, audited
+from cam_cli.cli.locations import LocationParam
 from cam_cli.cli.table import format_option, table
+from cam_cli.cli.truth import truth_option
+from cam_cli.storage.location import Location
 
 if TYPE_CHECKING:
     from cam_cli.evaluate.compare import Comparison, ImageChange
+    from cam_cli.results.truth import TruthSource
 
 _MEANS = {
     "correlation": "correlation of the maps",
@@ -24,8 +27,8 @@ _MEANS = {
 
 
 @click.command()
-@click.argument("before", type=LocalRun(), metavar="A")
-@click.argument("after", type=LocalRun(), metavar="B")
+@click.argument("before", type=LocationParam(), metavar="A")
+@click.argument("after", type=LocationParam(), metavar="B")
 @click.option("--worst", default=20, show_default=True, type=click.IntRange(0), help="Images listed in the table.")
 @click.option(
     "--html",
@@ -34,23 +37,33 @@ _MEANS = {
     help="Also write a page that shows both runs side by side.",
 )
 @format_option("table", "json", help="A table to read, or one JSON object.")
-@bounds_option
-def compare(before: Path, after: Path, worst: int, html: Path | None, form: str, bounds: Bounds | None) -> int:
+@truth_option
+@audit_options
+def compare(
+    before: Location,
+    after: Location,
+    worst: int,
+    html: Path | None,
+    form: str,
+    truth: TruthSource | None,
+    audit: Audit,
+) -> int:
     """Compare two output folders A and B over the same images: two models, two settings or two nights; worst first.
 
-    Images are matched by their path below each run's root. Shows changed predictions, how alike the maps are, how far the
-    centre of attention moved, and what is newly blank or failed. Exit code 0, or 5 where a bound of `audit:` in
-    --config is crossed.
+    Images are matched by their path below each run's root. Shows changed predictions, and what broke and what was fixed where
+    the true classes are known, how alike the maps are, how far the centre of attention moved, and what is newly blank or
+    failed. Exit code 0, or 5 where a bound of --audit, or of `audit:` in --config, is crossed.
 
     \b
     smoothcam compare monday tuesday
     smoothcam compare monday tuesday --html change.html --config audit.yaml
+    smoothcam compare monday tuesday --truth folder --audit max_broke=0
     smoothcam compare vgg16 resnet50 --format json | jq '.images[] | select(.prediction_changed) | .path'
     """
     from cam_cli.evaluate.compare import compare as compare_runs
     from cam_cli.results.reader import RunReader
 
-    runs = RunReader(before), RunReader(after)
+    runs = RunReader(before, truth), RunReader(after, truth)
     comparison = compare_runs(*runs)
     if form == "json":
         record = comparison.model_dump(mode="json", by_alias=True)
@@ -58,10 +71,16 @@ def compare(before: Path, after: Path, worst: int, html: Path | None, form: str,
     else:
         click.echo("\n\n".join(_tables(comparison, worst)))
     if html is not None:
-        from cam_cli.report.side_by_side import write_comparison
+        from cam_cli.report.write import write_comparison
 
         write_comparison(comparison, *runs, html)
-    return audited(bounds, comparison.totals.figures())
+    return audited(
+        audit,
+        comparison.totals.figures(),
+        "compare",
+        say=lambda _: None,  # a nightly config has bounds for other commands too
+        images_behind=comparison.images_behind,
+    )
 
 
 def _tables(comparison: Comparison, worst: int) -> Iterator[str]:
@@ -69,13 +88,15 @@ def _tables(comparison: Comparison, worst: int) -> Iterator[str]:
     totals = [(words, getattr(comparison.totals, name)) for name, words in _MEANS.items()]
     means = [(words, f"{i.mean:.3f}", f"{i.low:.3f} to {i.high:.3f}") if i else (words, "", "") for words, i in totals]
     yield table(("mean over the images of each one's worst map", "mean", "95% interval"), means)
-    if rows := [_row(image) for image in comparison.images[:worst]]:
-        yield table(("worst first", "A", "B", "correlation", "what"), rows)
+    truth = ("truth",) if comparison.totals.known else ()
+    if rows := [_row(image, with_truth=bool(truth)) for image in comparison.images[:worst]]:
+        yield table(("worst first", *truth, "A", "B", "correlation", "what"), rows)
 
 
-def _row(image: ImageChange) -> tuple[str, ...]:
+def _row(image: ImageChange, *, with_truth: bool) -> tuple[str, ...]:
     predicted = (image.predicted_before, image.predicted_after)
     classes = ("" if target is None else target.label or str(target.index) for target in predicted)
     correlation = "" if image.correlation is None else f"{image.correlation:.3f}"
     remarks = [*image.changes(), *([] if image.same_image else ["other image"])]
-    return (image.path, *classes, correlation, ", ".join(remarks))
+    truth = (" and ".join(one.label for one in image.truth),) if with_truth else ()
+    return (image.path, *truth, *classes, correlation, ", ".join(remarks))

@@ -9,7 +9,8 @@ import click
 import yaml
 
 from cam_cli.cli.options import RunCommand, resolve_options, run_options
-from cam_cli.config import SETTINGS
+from cam_cli.cli.setting_help import yaml_help
+from cam_cli.config import SECTIONS, SETTINGS
 from cam_cli.errors import ConfigError, UsageError
 from cam_cli.settings import Resolved, resolve
 from cam_cli.text import escaped, shown_if_odd
@@ -49,7 +50,8 @@ def check(context: click.Context, files: tuple[Path, ...]) -> None:
             click.echo(f"{shown_if_odd(file)}: ok")
         except ConfigError as error:
             failed = True
-            click.echo(escaped(str(error)), err=True)
+            for mistake in error.mistakes:
+                click.echo(escaped(mistake), err=True)
     if failed:
         context.exit(ConfigError.exit_code)
 
@@ -68,14 +70,17 @@ def show(as_json: bool, **options: Any) -> None:
 
 
 def starter_yaml() -> str:
-    """Return a YAML file of every setting at its default, each under its help."""
+    """Return a YAML file of every setting at its default, each under its help, by section as `--help-all` has them."""
     lines = [
         "# Settings of a smoothcam run, each at its default; delete what you do not change.",
         "# Use: smoothcam explain IMAGES --config FILE",
     ]
-    for key, setting in SETTINGS.items():
-        comment = (f"# {line}" for line in textwrap.wrap(setting.yaml_help, 96, break_on_hyphens=False))
-        lines += ["", *comment, f"{key}: {_yaml_value(setting.default)}"]
+    for section in SECTIONS:
+        lines += ["", f"# ---- {section} {'-' * (89 - len(section))}"]
+        for key, setting in SETTINGS.items():
+            if setting.section == section:
+                comment = (f"# {line}" for line in textwrap.wrap(yaml_help(setting), 96, break_on_hyphens=False))
+                lines += ["", *comment, f"{key}: {_yaml_value(setting.default)}"]
     return "\n".join(lines) + "\n"
 
 

@@ -100,6 +100,11 @@ class Console:
         with self._lock:
             self._tell("info", str(self._progress), shown=True)
 
+    def doing(self, what: str) -> None:
+        """Take what the run does before its first image; an empty text: that is over."""
+        with self._lock:
+            self._progress.doing = what
+
     def expect(self, total: int) -> None:
         """Take the number of images there will be."""
         with self._lock:

@@ -1,23 +1,28 @@
 """`smoothcam explain`."""
 
+from __future__ import annotations
+
 import json
 import signal
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cam_cli.cli.audits import audited
+from cam_cli.cli.audits import Audit, audited
 from cam_cli.cli.console import Console
 from cam_cli.cli.locations import LocationParam
 from cam_cli.cli.options import RunCommand, resolve_options, run_options
 from cam_cli.config import RunConfig
-from cam_cli.errors import UsageError
+from cam_cli.errors import ExitCode, UsageError
 from cam_cli.interruption import Interruption
 from cam_cli.storage.location import Location
 from cam_cli.text import escaped
+
+if TYPE_CHECKING:
+    from cam_cli.pipeline.stats import Stats
 
 
 @click.command(cls=RunCommand)
@@ -41,7 +46,7 @@ def explain(
     """Explain the images in PATH...: files, folders (walked recursively), quoted globs and URLs such as s3://bucket/images.
 
     Writes OUT/<relative folder>/<file name>/ for each image: manifest.json and, for each map, .npy, .heatmap.png and
-    .overlay.png. Running the same command again does only what is missing. SIGUSR1 makes it say how far it is.
+    .overlay.jpg. Running the same command again does only what is missing. SIGUSR1 makes it say how far it is.
 
     \b
     smoothcam explain images/                                        the bundled model, its best layer
@@ -64,8 +69,16 @@ def explain(
 
         interruption.announce = lambda text: _aside(lambda: console.warn(text))
         signal.signal(signal.SIGUSR1, lambda *_: _aside(console.where))
-        stats = explain_run(paths, config, settings.origin, console, interruption)
-        return audited(config.audit, stats.figures(), console.warn, otherwise=stats.exit_code)
+        audit = Audit(config.audit or {}, given=settings.origin["audit"].startswith("flag"))
+        found: int = ExitCode.DONE
+
+        def judge(stats: Stats) -> None:
+            nonlocal found
+            behind = stats.truth.images_behind
+            found = audited(audit, stats.figures(), "explain", warn=console.warn, say=console.say, images_behind=behind)
+
+        stats = explain_run(paths, config, settings.origin, console, interruption, judge)
+        return found or stats.exit_code
 
 
 def _preview(paths: tuple[Location, ...], config: RunConfig, console: Console, *, as_json: bool) -> int:

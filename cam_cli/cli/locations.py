@@ -1,11 +1,10 @@
 """Parameters of commands that are a path or the URL of an object store."""
 
 import os
-from pathlib import Path
 
 import click
 
-from cam_cli.storage.location import Location, Url, location
+from cam_cli.storage.location import Location, location
 from cam_cli.text import escaped
 
 
@@ -23,15 +22,3 @@ class LocationParam(click.Path):
             return location(value)
         except ValueError as error:
             self.fail(f"{escaped(os.fspath(value))!r} {error}", param, ctx)
-
-
-class LocalRun(LocationParam):
-    """The output folder of a run, on this machine."""
-
-    def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Return the path of the folder."""
-        folder = super().convert(value, param, ctx)
-        if isinstance(folder, Url):
-            copy = {"s3": "aws s3 sync", "gs": "gcloud storage rsync -r"}[folder.protocol]
-            self.fail(f"this command reads a run on this machine; copy it first: {copy} {folder} RUN", param, ctx)
-        return folder

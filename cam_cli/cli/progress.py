@@ -23,7 +23,10 @@ _SKIPPING = 0.001
 
 @dataclass
 class Progress:
-    """Counts of the images met; the rate is that of the images worked on of late, as skipping one costs next to nothing."""
+    """Counts of the images met; the rate is that of the images worked on of late, as skipping one costs next to nothing.
+
+    doing: what is done before the first image.
+    """
 
     clock: Callable[[], float] = time.monotonic
     total: int | None = None
@@ -31,6 +34,7 @@ class Progress:
     skipped: int = 0
     failed: int = 0
     last: str = ""
+    doing: str = ""
     _worked: int = 0
     _marks: deque[tuple[float, int]] = field(default_factory=deque)
     _spent_skipping: float = 0.0
@@ -80,15 +84,24 @@ class Progress:
     @property
     def begun(self) -> bool:
         """Whether there is anything to tell."""
-        return bool(self.done or self.total)
+        return bool(self.done or self.total or self.doing)
+
+    @property
+    def waits(self) -> bool:
+        """Whether something else is done before the first image."""
+        return bool(self.doing and not self.done)
 
     @property
     def brief(self) -> str:
         """A few words to stand beside a bar: `1,204/10,000 images, 3 failed, 2.1/s, 1 h 10 min left`."""
+        if self.waits:
+            return f"{self.doing} ({self.total:,} images)" if self.total else self.doing
         return ", ".join([self._counted("/"), *self._failures(), *self._speed("/s")])
 
     def __str__(self) -> str:
         """Return one line: `1,204 of 10,000 images, 3 failed, 2.1 images/s, 1 h 10 min left, last sub/x.jpg`."""
+        if self.waits:
+            return f"{self.doing}, no image is finished yet"
         if not self.begun:
             return "no image is finished yet"
         parts = [self._counted(" of ")]
@@ -125,7 +138,7 @@ class Bar(tqdm):  # type: ignore[type-arg]
     def draw(self, progress: Progress) -> None:
         """Draw the bar, or draw it again; a terminal that is gone does no harm."""
         if not self.disable and progress.begun:
-            self.n, self.total = progress.done, progress.known_total or None
+            self.n, self.total = progress.done, None if progress.waits else progress.known_total or None
             self.bar_format = "{percentage:3.0f}%|{bar}| {desc}" if self.total else "{desc}"
             with suppress(OSError, ValueError):
                 self.set_description_str(progress.brief)

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import click
 
 from cam_cli.cli.locations import LocationParam
-from cam_cli.cli.table import csv_table, format_option, remark, table
+from cam_cli.cli.table import csv_lines, csv_table, format_option, remark, table
+from cam_cli.cli.truth import truth_option
 from cam_cli.storage.location import Location
 from cam_cli.text import ranges
 
 if TYPE_CHECKING:
+    from cam_cli.results.manifest import Row
     from cam_cli.results.summary import State, Summary
+    from cam_cli.results.truth import TruthSource
 
 _WORDS: dict[State, str] = {
     "missing": "missing",
@@ -23,31 +26,35 @@ _WORDS: dict[State, str] = {
     "unknown": "without a readable record",
 }
 
+_IMAGE_HEAD = ("path", "status", "predicted", "probability", "truth", "truth_probability", "correct")
+
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=LocationParam(), metavar="RUN...")
-@format_option("table", "json", "csv", help="A table to read, one JSON object, or CSV with one value a line.")
-def summarize(runs: tuple[Location, ...], form: str) -> int:
+@truth_option
+@format_option("table", "json", "csv", help="A table to read, one JSON object, or CSV with one image a line.")
+def summarize(runs: tuple[Location, ...], truth: TruthSource | None, form: str) -> int:
     """Add up the output folders RUN... of one dataset, with all their shards, and name the shards that are missing.
 
-    Counts images, failures by cause, maps by state and the ten most frequent classes. Several folders are taken together, as
+    Counts images, right and wrong predictions where the true classes are known, failures by cause, maps by state and the ten
+    most frequent classes. Several folders are taken together, as
     when shards were written on several machines. Exit code 0: all is complete and nothing failed; 3: not so.
 
     \b
     smoothcam summarize out                                          one run, or all shards that wrote to out/
-    smoothcam summarize node1/out node2/out --format csv > runs.csv  shards gathered from two machines
+    smoothcam summarize node1/out node2/out                          shards gathered from two machines
+    smoothcam summarize out --truth folder --format csv > images.csv which images are wrong
     smoothcam summarize out --format json | jq -c '.divisions[0].missing'
     """
     from cam_cli.results.summary import summarize as add_up
 
-    summary = add_up(runs)
-    if form == "json":
-        click.echo(json.dumps(summary.record(), sort_keys=True))
-    elif form == "csv":
-        head = ("section", "key", "subkey", "measure", "value")
-        click.echo(csv_table(head, _values(summary)), nl=False)
+    if form == "csv":
+        click.echo(csv_table(_IMAGE_HEAD, ()), nl=False)
+        summary = add_up(runs, truth, lambda row: click.echo(csv_lines([_image(row)]), nl=False))
     else:
-        click.echo("\n\n".join(_tables(summary)))
+        summary = add_up(runs, truth)
+        as_json = form == "json"
+        click.echo(json.dumps(summary.record(), sort_keys=True) if as_json else "\n\n".join(_tables(summary)))
     for text in _remarks(summary):
         remark(text)
     return summary.exit_code
@@ -80,12 +87,16 @@ def _gaps(summary: Summary) -> Iterator[str]:
 
 def _tables(summary: Summary) -> Iterator[str]:
     state = "complete" if summary.complete else "not complete"
-    yield f"images: {summary.ok} ok, {summary.failed} failed; {state}"
+    truth = summary.truth
+    top5 = f"; top-5 {_percent(truth.top5)}" if truth and truth.top5 else ""
+    yield f"images: {summary.ok} ok, {summary.failed} failed; {state}" + (
+        f"\ntruth: {truth.text}{top5}" if truth else ""
+    )
     runs = []
     for division in summary.divisions:
         note = "" if division.current else " (before)"
         for run in division.runs:
-            seconds = "" if run.seconds is None else f"{run.seconds:.0f}"
+            seconds = "" if run.seconds is None else f"{run.seconds:.1f}"
             state = _WORDS.get(run.state, run.state) + note
             runs.append((f"{run.shard}/{division.count}", state, _text(run.images), seconds, run.folder))
         if division.current and (missing := division.shards("missing")):
@@ -101,31 +112,25 @@ def _tables(summary: Summary) -> Iterator[str]:
         yield table(("class", "label", "images"), [(str(c.index), c.label, str(c.images)) for c in summary.classes])
 
 
-def _values(summary: Summary) -> Iterator[tuple[str, str, str, str, object]]:
-    yield "run", "", "", "complete", str(summary.complete).lower()
-    for name in ("unreadable_folders", "unreadable_lines", "rows_missing"):
-        yield "run", "", "", name, getattr(summary, name)
-    for ending, files in summary.left_out.items():
-        yield "left_out", ending, "", "files", files
-    yield "images", "", "", "ok", summary.ok
-    yield "images", "", "", "failed", summary.failed
-    for failure in summary.failures:
-        yield "failures", failure.stage, failure.type, "images", failure.images
-        for path in failure.examples:
-            yield "failures", failure.stage, failure.type, "example", path
-    for entry in summary.maps:
-        for state in ("ok", "blank", "nonfinite"):
-            yield "maps", entry.layer, entry.method, state, getattr(entry, state)
-    for best in summary.classes:
-        yield "classes", str(best.index), best.label, "images", best.images
-    for division in summary.divisions:
-        current = str(division.current).lower()
-        for run in division.runs:
-            measures = {"state": run.state, "current": current, "images": run.images, "seconds": run.seconds}
-            for measure, value in measures.items():
-                yield "shards", f"{run.shard}/{division.count}", run.folder, measure, _text(value)
-        for shard in division.shards("missing") if division.current else ():
-            yield "shards", f"{shard}/{division.count}", "", "state", "missing"
+def _image(row: Row) -> tuple[object, ...]:
+    """Return the line of an image; where its label names no class, what the label says, and nothing on whether it is right."""
+    best = next(iter(row["predictions"]), None)
+    truth = row.get("truth")
+    names = [one["label"] for one in [*([truth] if truth else []), *row.get("also_true", [])]]
+    correct = row.get("correct")
+    return (
+        row["path"],
+        row["status"],
+        best["label"] if best else "",
+        best.get("probability", "") if best else "",
+        "; ".join(filter(None, [*names, row.get("unknown_truth")])),
+        _text(truth["probability"] if truth else None),
+        "" if correct is None else str(correct).lower(),
+    )
+
+
+def _percent(share: dict[str, float]) -> str:
+    return f"{share['share']:.0%} ({share['low']:.0%} to {share['high']:.0%})"
 
 
 def _text(value: str | float | None) -> str:

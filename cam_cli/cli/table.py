@@ -39,8 +39,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def csv_table(head: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
     """Return CSV in which no text is a formula to a spreadsheet."""
+    return csv_lines([head]) + csv_lines(rows)
+
+
+def csv_lines(rows: Iterable[Iterable[object]]) -> str:
+    """Return lines of CSV in which no text is a formula to a spreadsheet."""
     text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(head)
-    lines.writerows([cell(value) for value in row] for row in rows)
+    csv.writer(text, lineterminator="\n").writerows([cell(value) for value in row] for row in rows)
     return text.getvalue()

@@ -22,6 +22,7 @@ from cam_cli.render.size import picture_size
 from cam_cli.storage.location import Location, Stat, Url
 from cam_cli.storage.store import Store
 from cam_cli.text import one_line
+from cam_cli.window import Window, part_of
 
 if TYPE_CHECKING:
     from cam_cli.results.manifest import Failure  # pydantic, which would double a decoder's time to start
@@ -42,6 +43,7 @@ class DecodeSettings:
         picture_size: the most pixels a side of the pictures may have; None: the picture is the image as it was decoded.
         max_pixels: the most pixels an image may have.
         bands: how many channels the network takes, where those of `preprocessing` are `bands`.
+        further: rows and columns of the inputs that are made beside the first one.
     """
 
     size: tuple[int, int]
@@ -49,6 +51,12 @@ class DecodeSettings:
     picture_size: int | None
     max_pixels: int
     bands: int = 3
+    further: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def largest_side(self) -> int:
+        """The most pixels that a side of an input has."""
+        return max(*self.size, *(side for size in self.further for side in size))
 
     def decode(self, data: bytes, enough: int, ending: str = "") -> RgbImage:
         """Decode the bytes of a file; see `images.decode.decode`."""
@@ -91,7 +99,8 @@ class DecodedImage:
 
     x: (H, W, C) float32, the network's input. picture: (h, w, 3) uint8, the image at the size of the pictures. box: where
     the input lies in the picture (left, top, right, bottom, in picture pixels). is_picture: the input was made of the
-    picture; the values in a file of many bands, and arrays, are only shown by it.
+    picture; the values in a file of many bands, and arrays, are only shown by it. further: the inputs of further sizes, each
+    with the part of the first input that it shows.
     """
 
     sha256: str
@@ -102,11 +111,12 @@ class DecodedImage:
     picture: NDArray[np.uint8]
     box: InputBox
     is_picture: bool = True
+    further: tuple[tuple[NDArray[np.float32], Window], ...] = ()
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory that its arrays take."""
-        return self.x.nbytes + self.picture.nbytes
+        return self.x.nbytes + self.picture.nbytes + sum(x.nbytes for x, _ in self.further)
 
 
 @dataclass(frozen=True)
@@ -142,9 +152,11 @@ def decode_image(path: Location, known: str | None, settings: DecodeSettings) ->
         digest = hashlib.sha256(data).hexdigest()
         if digest != known:
             stage = "decode"
-            decoded = settings.decode(data, _OVERSAMPLING * max(settings.size), PurePath(path.name).suffix.lower()[1:])
+            decoded = settings.decode(
+                data, _OVERSAMPLING * settings.largest_side, PurePath(path.name).suffix.lower()[1:]
+            )
             stage = "fit"
-            image = _prepare(digest, decoded, data, settings)
+            image = prepare(digest, decoded, settings, data)
     except Exception as problem:  # noqa: BLE001 - decoders fail in every way there is, and each is this image's failure
         error = _failure(problem, stage)
     return Decoded(source, digest, image, error, time.perf_counter() - started)
@@ -173,19 +185,32 @@ def _check_regular(status: os.stat_result) -> None:
         raise ImageError("not a regular file", stage="read")
 
 
-def _prepare(sha256: str, decoded: RgbImage, data: bytes, settings: DecodeSettings) -> DecodedImage:
+def prepare(sha256: str, decoded: RgbImage, settings: DecodeSettings, data: bytes = b"") -> DecodedImage:
     """Fit an image to the network and shrink it to the size of the pictures, so that the large original is not kept.
 
-    The size of the pictures does not change the input: if they need more pixels, the image is decoded again.
+    Args:
+        data: of the file, for an image that may have been decoded at a reduced size. The size of the pictures does not change
+            the input: if they need more pixels, the image is decoded again.
+
+    Raises:
+        ImageError: stage `fit`; the image does not suit the network.
     """
     x, box = np.zeros((0, 0, 0), np.float32), InputBox(0.0, 0.0, float(decoded.width), float(decoded.height))
-    notes, is_picture = decoded.notes, decoded.values is None
+    notes, is_picture, further = decoded.notes, decoded.values is None, []
     if settings.preprocessing is not None:
         x, box = fit(decoded, settings.size, settings.preprocessing, settings.bands)
         if not np.isfinite(x).all():
             raise ImageError("the network's input is not finite with these values of mean and std", stage="fit")
         if decoded.prepared and (note := unlike_images(x, settings.preprocessing)):
             notes = (*notes, note)
+        if decoded.prepared and settings.further:
+            raise ImageError(
+                "an array is fed as it is, so there is none of further sizes; leave --sizes out, or give images",
+                stage="fit",
+            )
+        for size in settings.further:
+            scaled, covers = fit(decoded, size, settings.preprocessing, settings.bands)
+            further.append((scaled, part_of(covers, box)))
     height, width = decoded.pixels.shape[:2]
     if settings.picture_size is not None:
         width, height = picture_size(decoded.width, decoded.height, settings.picture_size)
@@ -196,7 +221,8 @@ def _prepare(sha256: str, decoded: RgbImage, data: bytes, settings: DecodeSettin
         shrunk = Image.fromarray(picture).resize((width, height), Image.Resampling.HAMMING, reducing_gap=2.0)
         picture = np.asarray(shrunk)
     in_picture = box.scaled(width / decoded.width, height / decoded.height)
-    return DecodedImage(sha256, decoded.width, decoded.height, notes, x, picture, in_picture, is_picture)
+    inputs = tuple(further)
+    return DecodedImage(sha256, decoded.width, decoded.height, notes, x, picture, in_picture, is_picture, inputs)
 
 
 def _failure(error: Exception, stage: str) -> Failure:

@@ -5,13 +5,14 @@ of its own or inside a subclass.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import tensorflow as tf
 
 from cam_cli.engine.head import head_kind, is_separable
 from cam_cli.engine.link import Link
-from cam_cli.engine.model_analysis import Head, ModelAnalysis
+from cam_cli.engine.model_analysis import Head, ModelAnalysis, ScalesAtSize
 from cam_cli.engine.scores import find_link, scores_of
 from cam_cli.errors import ModelError, UsageError
 from cam_cli.graph.grid import grid_of, laid
@@ -22,7 +23,7 @@ from cam_cli.graph.trace import Trace
 from cam_cli.graph.window.follow import Windows
 from cam_cli.window import Grid
 
-__all__ = ["Head", "Link", "ModelAnalysis", "analyse", "last_output"]
+__all__ = ["Head", "Link", "ModelAnalysis", "analyse", "analyse_at_sizes", "last_output"]
 
 
 def analyse(
@@ -55,6 +56,7 @@ def analyse(
         input_shape=traced.input_shape,
         classes=int(scores.shape[-1]),
         link=link,
+        multi_label=link is Link.SIGMOID and traced.output.shape[-1] > 1,
         explained=tuple(dict.fromkeys(paths)),
         scales=scales,
         grids={path: laid(grid, outputs[path], windows) for path, grid in grids.items()},
@@ -63,6 +65,24 @@ def analyse(
         random=bool(random_operations(scores)),
         bytes_for_one_image=bytes_for_one_image(traced, list(outputs.values())),
     )
+
+
+def analyse_at_sizes(analysis: ModelAnalysis, traces: Sequence[Trace], tokens: Tokens | None = None) -> ModelAnalysis:
+    """Return an analysis with the layers of `twoscale` at each of several input sizes.
+
+    Args:
+        analysis: of the model at its own size.
+        traces: of the same model at each of the sizes.
+        tokens: of a transformer, if its card declares them.
+
+    Raises:
+        UsageError: a layer has no grid at a size.
+    """
+    found = []
+    for traced in traces:
+        at_size = analyse(traced, (), analysis.scales, tokens, analysis.link)
+        found.append(ScalesAtSize(traced.input_shape, at_size.grids, at_size.bytes_for_one_image))
+    return replace(analysis, sizes=tuple(found))
 
 
 def last_output(path: str, calls: list[Any], graph: tf.Graph) -> tf.Tensor:

@@ -109,10 +109,11 @@ class Baselines:
             for method, score in self._scores.items()
         }
 
-    def maps(self, x: Array, target: int, identity: str = "") -> dict[str, Array]:
+    def maps(self, x: Array, target: int, identity: str = "", against: Sequence[int] = ()) -> dict[str, Array]:
         """Return a map of one preprocessed image, (H, W, C) float32, for every method: (H, W) float32 each.
 
-        `identity`, such as the sha256 of the image's file, seeds LIME's and RISE's masks.
+        `identity`, such as the sha256 of the image's file, seeds LIME's and RISE's masks. The mean score of the classes in
+        `against` is subtracted from the target's.
 
         Raises:
             UsageError: a target that is no class of this model.
@@ -122,13 +123,15 @@ class Baselines:
             classes = self._scores[method].classes
             if not 0 <= target < classes:
                 raise UsageError(f"class {target} does not exist: the model has {classes} classes")
-            one_hot = np.eye(1, classes, target, dtype=np.float32)
+            weights = np.eye(1, classes, target, dtype=np.float32)  # of the scores
+            for other in against:
+                weights[0, other] -= 1 / len(against)
             digest = hashlib.sha256(f"{self._seed}\n{identity}\n{method}".encode()).digest()
             seed = int.from_bytes(digest[:4], "little") >> 1
             explainer.pertub_func = partial(_coin_flips, seed)  # for LIME
             unfused = unfused_if_grouped(self._scores[method].graph)
             with _hushed(), unfused, _eager_randomness(seed) if method == "rise" else nullcontext():
-                values = explainer.explain(x[None].astype(np.float32), one_hot).numpy()[0]
+                values = explainer.explain(x[None].astype(np.float32), weights).numpy()[0]
             if method in _RELU_RULES:
                 values = np.abs(values).max(axis=-1)
             elif method == "occlusion":

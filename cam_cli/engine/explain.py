@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import product
@@ -13,17 +12,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cam_cli.contrast import asked_of, classes_of, named, settled
 from cam_cli.engine.evidence import RunningSums, clean_evidence
 from cam_cli.engine.formulas import Array
 from cam_cli.engine.link import probabilities
 from cam_cli.engine.maps import SaliencyMap, smooth_map
-from cam_cli.engine.methods import INPUT_FORMULAS, LAYER_FORMULAS, TWO_LAYER_FORMULAS, Findings
+from cam_cli.engine.methods import (
+    INPUT_FORMULAS,
+    LAYER_FORMULAS,
+    TWO_LAYER_FORMULAS,
+    Findings,
+    SizeMaps,
+    finest,
+)
 from cam_cli.engine.model_analysis import Head, ModelAnalysis
 from cam_cli.engine.noise import noise
 from cam_cli.engine.passes import INPUT, GraphCache, PassResult, PassSpec, RuntimeName
 from cam_cli.engine.request import Explanation, Request, Subject
-from cam_cli.engine.runner import PassRunner, compile_pass
+from cam_cli.engine.runner import PassRunner, compile_pass, most_rows
 from cam_cli.engine.selection import Selection
+from cam_cli.engine.sizes import SizePasses
 from cam_cli.errors import UsageError
 from cam_cli.machine import cores
 from cam_cli.methods import METHODS, Method, families
@@ -63,6 +71,8 @@ class Explainer:
         precision: `float32`, or `bfloat16` for the network's products and convolutions.
         graphs: a cache for the traced passes of this model.
         runtime: what runs the network, `tensorflow` or `openvino`.
+        passes: compiled passes of this model, to be taken and added to.
+        against: how many classes each target is explained against, at the most.
 
     Raises:
         UnsupportedError: this runtime cannot run the passes of this model; TensorFlow can.
@@ -81,6 +91,8 @@ class Explainer:
         precision: str = "float32",
         graphs: GraphCache | None = None,
         runtime: RuntimeName = "tensorflow",
+        passes: MutableMapping[str, PassRunner] | None = None,
+        against: int = 0,
     ) -> None:
         self.request = request
         self.runtime = runtime
@@ -96,10 +108,11 @@ class Explainer:
         self._noisy |= {INPUT} if "input" in noisy else set()
         self.nsamples = max(0, request.nsamples) if self._noisy and request.noise.std_dev > 0 else 0
         self._open_model: Callable[[], keras.Model] = (lambda: model) if hasattr(model, "layers") else model
-        self._targets = targets
+        self._targets, self._against = targets, against
         self._precision = precision
         self._graphs = graphs
-        self._rows = min(ROWS_IN_A_PASS, self._images_in_memory())
+        self._passes = passes
+        self._rows = min(ROWS_IN_A_PASS, most_rows(runtime, analysis.bytes_for_one_image, analysis.input_shape))
         self._images = images
         self._threads = ThreadPoolExecutor(cores(), "evidence")
         self.halvings = 0
@@ -111,6 +124,11 @@ class Explainer:
                 raise UsageError(f"{method.name} needs activations on two grids, and this model has only one")
             if method.pooled:
                 self._check_pooled(method.name)
+        self._further = (
+            SizePasses(self._open_model, analysis, targets, against, self._rows, precision, graphs, runtime)
+            if analysis.sizes
+            else None
+        )
 
     @property
     def images_in_a_pass(self) -> int:
@@ -171,15 +189,9 @@ class Explainer:
             self.analysis.grids,
             self._exact_layers(),
             to_input="input" in families(self.request.methods),
+            against=self._against,
         )
-        return compile_pass(self._open_model, spec, self._precision, self._graphs, self.runtime)
-
-    def _images_in_memory(self) -> int:
-        if self.runtime != "tensorflow":  # one row at a time
-            return sys.maxsize
-        from cam_cli.graph.memory import images_in_memory
-
-        return images_in_memory(self.analysis.bytes_for_one_image, self.analysis.input_shape)
+        return compile_pass(self._open_model, spec, self._precision, self._graphs, self.runtime, self._passes)
 
     def _peers(self) -> Baselines | None:
         peers = [method.name for method in self._methods if method.family == "peer"]
@@ -229,7 +241,7 @@ class Explainer:
 
     def _explain_a_pass(self, subjects: Sequence[Subject]) -> list[Explanation]:
         classes = self.analysis.classes
-        for target in {t for subject in subjects for t in subject.targets}:
+        for target in {t for subject in subjects for t in (*subject.targets, *named(subject.against))}:
             if not -classes <= target < classes:
                 raise UsageError(f"class {target} does not exist: the model has {classes} classes")
         missing = (
@@ -237,6 +249,7 @@ class Explainer:
         )  # its passes have one size
         samples = self._sampled([*subjects, *[subjects[-1]] * missing])
         found = self._findings(samples)
+        further = self._further.maps(subjects, samples.first.targets, samples.first.against) if self._further else None
         explanations = []
         for b, subject in enumerate(subjects):
             logits = samples.first.logits[b, 0].copy()  # a view would keep those of all images
@@ -245,8 +258,11 @@ class Explainer:
             for t, target in enumerate(targets):
                 if target not in targets[:t]:
                     made = self._layer_maps(b, t, target, found, samples.count)
+                    made += self._two_layer_maps(b, t, target, found, further[b][t] if further else [])
                     made += self._input_maps(b, t, target, samples, subject)
-                    maps += made if np.isfinite(logits[target]) else [m.broken() for m in made]
+                    if others := classes_of(samples.first.against[b, t]):
+                        made = [replace(m, against=others) if METHODS[m.method].of_class else m for m in made]
+                    maps += made if np.isfinite(samples.first.scores(b, t)[0]) else [m.broken() for m in made]
             chances = probabilities(logits, self.analysis.link)
             if self.analysis.random:  # of one draw
                 maps = [replace(saliency, exact=False) for saliency in maps]
@@ -257,19 +273,20 @@ class Explainer:
         """Run the clean image (sample 0) and its noisy copies (1 to n), `spec.samples` of them in a pass."""
         spec = self._run.spec
         targets = np.array([subject.targets for subject in subjects], np.int32)
+        against = asked_of([subject.against for subject in subjects], spec.targets, spec.against)
         samples: _Samples | None = None
         for start in range(0, self.nsamples + 1, spec.samples):
             numbers = range(start, start + spec.samples)
             live = np.array([1.0 <= m <= self.nsamples for m in numbers], np.float32)
-            found = self._run(self._rows_of(subjects, numbers), targets)
+            found = self._run(self._rows_of(subjects, numbers), targets, against)
             if samples is None:
                 published = self.request.score == "exp"
                 keys = product(sorted(self._noisy), range(spec.targets), range(len(subjects))) if self.nsamples else ()
                 samples = _Samples(found, {key: RunningSums(published and key[0] != INPUT) for key in keys})
-                targets = found.targets
+                targets, against = found.targets, settled(found.against)
             for (layer, t, b), sums in samples.sums.items():
                 derivatives = [d[b] for d in found.derivatives[layer][t]]
-                sums.add(found.logits[b, :, targets[b, t]], derivatives, live)
+                sums.add(found.scores(b, t), derivatives, live)
             samples.count += int(live.sum())
             if self._converged(subjects[0], samples):
                 break
@@ -309,29 +326,47 @@ class Explainer:
             clean = clean_evidence(derivatives, A, numerator)
             sums = samples.sums.get(key)
             smoothed = sums.evidence(clean, A, numerator) if sums else None
-            return Findings(A, derivatives[0], clean, smoothed, self.analysis.grids[path].window)
+            window = self.analysis.grids[path].window
+            return Findings(A, derivatives[0], window, clean=clean, smoothed=smoothed)
 
         spec = self._run.spec
         keys = list(product(self.analysis.grids, range(spec.targets), range(len(first.targets))))
         return dict(zip(keys, self._threads.map(of_one_image, keys), strict=True))
 
     def _layer_maps(self, b: int, t: int, target: int, found: _Found, count: int) -> list[SaliencyMap]:
-        maps = [
+        return [
             self._layer_map(path, method, target, selection, found[path, t, b], count)
             for path in self.analysis.explained
             for method in self._methods
             if method.explains_cells and (method.of_class or t == 0)
             for selection in self.request.selections
         ]
-        for method in self._methods:
-            if method.family == "two layers" and self.analysis.scales:
-                coarse, fine = self.analysis.scales
-                values = TWO_LAYER_FORMULAS[method.name](found[coarse, t, b], found[fine, t, b])
-                head = self.analysis.heads[fine]
-                window = self.analysis.grids[fine].window
-                name = f"{coarse}+{fine}"
-                maps.append(SaliencyMap(name, method.name, target, Selection(), values, head, window=window))
-        return maps
+
+    def _two_layer_maps(
+        self, b: int, t: int, target: int, found: _Found, further: Sequence[SizeMaps]
+    ) -> list[SaliencyMap]:
+        methods = [method for method in self._methods if method.family == "two layers"]
+        if not methods or self.analysis.scales is None:
+            return []
+        coarse, fine = self.analysis.scales
+        sizes = tuple(size.input_shape[:2] for size in self.analysis.sizes)
+        maps = list(further)
+        if not sizes or self.analysis.input_shape[:2] in sizes:
+            maps.append(SizeMaps.of(found[coarse, t, b], found[fine, t, b]))
+        head, window = self.analysis.heads[fine], finest(maps).fine_window
+        return [
+            SaliencyMap(
+                f"{coarse}+{fine}",
+                method.name,
+                target,
+                Selection(),
+                TWO_LAYER_FORMULAS[method.name](maps),
+                head,
+                window=window,
+                sizes=sizes,
+            )
+            for method in methods
+        ]
 
     def _layer_map(
         self, path: str, method: Method, target: int, selection: Selection, found: Findings, count: int
@@ -363,7 +398,7 @@ class Explainer:
                 gradient = samples.sums[INPUT, t, b].mean_gradients(gradient.shape)
             values[method.name] = INPUT_FORMULAS[method.name](gradient)
         if self._baselines is not None:
-            values |= self._baselines.maps(subject.x, target, subject.identity)
+            values |= self._baselines.maps(subject.x, target, subject.identity, classes_of(samples.first.against[b, t]))
         return [
             SaliencyMap(
                 INPUT, name, target, Selection(), grid, Head.SMOOTH, samples=samples.count if METHODS[name].noise else 0

@@ -22,7 +22,9 @@ class SaliencyMap:
     chosen feature maps that the guard set to 0. noise_effect: Pearson correlation with the map without noise; 1 if noise
     provably has no effect, None if unknown. standard_error: over the noise, root mean square over the grid as a share of the
     map's peak; None if unknown. samples: number of noisy copies. exact: False if the closed form of the derivatives is an
-    approximation. window: the part of the network's input that the map covers.
+    approximation. window: the part of the network's input that the map covers. sizes: (rows, columns) of the inputs whose maps
+    are added up; empty for the input that decides on the predictions alone. against: the classes that the target is explained
+    against.
     """
 
     layer: str
@@ -37,6 +39,8 @@ class SaliencyMap:
     samples: int = 0
     exact: bool = True
     window: Window = WHOLE
+    sizes: tuple[tuple[int, int], ...] = ()
+    against: tuple[int, ...] = ()
 
     def broken(self) -> SaliencyMap:
         """Return the map for a score that is not finite, all NaN."""

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cam_cli.contrast import NO_CLASS
 from cam_cli.engine.formulas import Array
 from cam_cli.engine.openvino_import import openvino, openvino_version
-from cam_cli.engine.passes import GraphCache, PassFunction, PassSpec
+from cam_cli.engine.passes import CompiledPass, GraphCache, PassSpec
 from cam_cli.errors import UnsupportedError
 from cam_cli.machine import cores
 from cam_cli.quiet import native_chatter_silenced
@@ -34,9 +35,9 @@ _UNSAFE = {"Gather", "GatherND", "GatherElements"}
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 
 
-def compile_pass(
+def compile_by_runtime(
     open_model: Callable[[], keras.Model], spec: PassSpec, precision: str, cache: GraphCache | None, name: str
-) -> PassFunction:
+) -> CompiledPass:
     """Compile a pass, or load the one that is kept; without one, TensorFlow traces it, and the result is converted and kept.
 
     The kept file depends on the version of OpenVINO, and on neither the precision nor the numbers of images and samples. A
@@ -55,7 +56,7 @@ def compile_pass(
     kept = cache.load(name) if cache else None
     if kept is not None:
         try:
-            return _Streams(_compiled(core, kept, row, precision), spec)
+            return CompiledPass(_Streams(_compiled(core, kept, row, precision), spec))
         except Exception:  # noqa: BLE001 - whatever is wrong with a file that is kept, it is as if it were not there
             kept = None
     contents = _traced(open_model, row)
@@ -65,7 +66,7 @@ def compile_pass(
         raise UnsupportedError(f"OpenVINO may crash in its operation {min(unsafe)}")
     if cache:
         cache.save(name, contents)
-    return _Streams((compiled, memory), spec)
+    return CompiledPass(_Streams((compiled, memory), spec))
 
 
 def _traced(open_model: Callable[[], keras.Model], row: PassSpec) -> bytes:
@@ -99,7 +100,8 @@ def _compiled(core: Any, contents: bytes, row: PassSpec, precision: str) -> tupl
         memory = ov.Tensor(values)
         model = core.read_model(body[:graph], memory)
         found = [tuple(port.get_shape()) for port in (*model.inputs, *model.outputs)]
-        if found != [(1, *row.input), (1, row.targets), *row.output_shapes()]:
+        outputs = row.output_shapes()
+        if found != [(1, *row.input), *outputs[1 : 1 + _kinds_of_classes(row)], *outputs]:
             raise UnsupportedError("it is another pass")
         settings = {
             "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
@@ -112,6 +114,11 @@ def _compiled(core: Any, contents: bytes, row: PassSpec, precision: str) -> tupl
         raise UnsupportedError(f"OpenVINO cannot run it: {one_line(error)}") from error
 
 
+def _kinds_of_classes(spec: PassSpec) -> int:
+    """Return how many arrays of classes a pass takes and returns: its targets, and those against them if there are any."""
+    return 2 if spec.against else 1
+
+
 class _Streams:
     """A compiled pass of one row, run for all rows of a pass by several threads."""
 
@@ -121,38 +128,48 @@ class _Streams:
         self._requests = [compiled.create_infer_request() for _ in range(cores())]
         self._threads = ThreadPoolExecutor(len(self._requests), "openvino")
 
-    def __call__(self, rows: Array, targets: NDArray[np.int32]) -> Sequence[NDArray[Any]]:
-        spec = replace(self._spec, images=len(targets))  # a pass may have fewer images than most
-        rows_left = _Rows(spec, targets)
+    def __call__(self, rows: Array, *classes: NDArray[np.int32]) -> Sequence[NDArray[Any]]:
+        spec = replace(self._spec, images=len(classes[0]))  # a pass may have fewer images than most
+        rows_left = _Rows(spec, np.concatenate([asked.reshape(spec.images, -1) for asked in classes], axis=1))
         arrays = [np.empty(shape, np.float32) for shape in spec.output_shapes()]
+        layers = 1 + len(classes)
 
         def work(request: Any) -> None:
             while (job := rows_left.next()) is not None:
-                row, classes = job
+                row, asked = job
+                targets, against = asked[None, : spec.targets], asked[spec.targets :].reshape(1, spec.targets, -1)
                 try:
-                    request.infer([rows[row : row + 1], classes[None]], share_inputs=True)
+                    request.infer([rows[row : row + 1], *(targets, against)[: len(classes)]], share_inputs=True)
                 except RuntimeError as error:
                     rows_left.abandon()
                     if "alloc" in str(error):
                         raise MemoryError(one_line(error)) from error
                     raise
                 found = [request.get_output_tensor(i).data for i in range(len(arrays))]
-                if rows_left.is_done(row, found[1][0]):
-                    self._take(row, found, arrays)
+                made_for = [found[1].ravel(), *(_asked(others).ravel() for others in found[2:layers])]
+                if rows_left.is_done(row, np.concatenate(made_for)):
+                    self._take(row, found, arrays, layers)
 
         for future in [self._threads.submit(work, request) for request in self._requests]:
             future.result()
-        return [arrays[0], rows_left.classes, *arrays[2:]]
+        targets, against = rows_left.classes[:, : spec.targets], rows_left.classes[:, spec.targets :]
+        others = np.where(against == NO_CLASS, -1, against).reshape(spec.images, spec.targets, -1)
+        return [arrays[0], *(targets, others)[: len(classes)], *arrays[layers:]]
 
-    def _take(self, row: int, found: Sequence[Any], arrays: Sequence[Array]) -> None:
+    def _take(self, row: int, found: Sequence[Any], arrays: Sequence[Array], layers: int) -> None:
         """Copy what was computed for a row to where it belongs; activations are those of each image's first sample."""
         image, sample = divmod(row, self._spec.samples)
-        first_derivative = 2 + len(self._spec.layers)
+        derivatives = layers + len(self._spec.layers)
         for number, (values, array) in enumerate(zip(found, arrays, strict=True)):
-            if number == 0 or number >= first_derivative:
+            if number == 0 or number >= derivatives:
                 array[image, sample] = values[0, 0]
-            elif number > 1 and sample == 0:
+            elif number >= layers and sample == 0:
                 array[image] = values[0]
+
+
+def _asked(against: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return classes that a pass returned as it would be asked for them again."""
+    return np.where(against < 0, NO_CLASS, against)
 
 
 class _Rows:
@@ -160,15 +177,17 @@ class _Rows:
 
     Classes that are given by rank follow from the first row of an image. While that row is not done and a stream has nothing
     else to do, another row of the image is run for the classes of its own ranks, and again if the first row has others.
+
+    asked: the targets of each image, and those against them, in a row.
     """
 
-    def __init__(self, spec: PassSpec, targets: NDArray[np.int32]) -> None:
+    def __init__(self, spec: PassSpec, asked: NDArray[np.int32]) -> None:
         self._samples = spec.samples
-        self._asked = targets
-        self.classes = np.array(targets, np.int32)
-        """(B, T), settled when all rows are done."""
+        self._asked = asked
+        self.classes = np.array(asked, np.int32)
+        """Of the shape of `asked`, settled when all rows are done."""
         self._lock = threading.Lock()
-        self._settled = [not (image < 0).any() for image in targets]
+        self._settled = [bool(((image >= 0) | (image == NO_CLASS)).all()) for image in asked]
         firsts = [row for row in range(spec.rows) if row % spec.samples == 0]
         others = [row for row in range(spec.rows) if row % spec.samples]
         self._left = deque([*firsts, *others])

@@ -10,6 +10,7 @@ from cam_cli.engine.passes import RuntimeName
 from cam_cli.engine.selection import Selection
 from cam_cli.errors import UsageError
 from cam_cli.methods import METHODS
+from cam_cli.window import WHOLE, Window
 
 
 @dataclass(frozen=True)
@@ -55,16 +56,27 @@ class Request:
 
 
 @dataclass(frozen=True)
+class FurtherInput:
+    """An image at a further input size: x, (H, W, C) float32, preprocessed; window: the part of the first input in it."""
+
+    x: Array
+    window: Window = WHOLE
+
+
+@dataclass(frozen=True)
 class Subject:
     """One image to explain.
 
     x: (H, W, C) float32, preprocessed. identity: seeds its noise, such as the sha256 of its file. targets: class indices, or -r
-    for the class of rank r in the clean image's scores.
+    for the class of rank r in the clean image's scores. further: the image at each further input size, in the order of
+    `ModelAnalysis.sizes`. against: the classes that the targets are explained against, see `cam_cli.contrast`.
     """
 
     x: Array
     identity: str
     targets: tuple[int, ...] = (-1,)
+    further: tuple[FurtherInput, ...] = ()
+    against: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

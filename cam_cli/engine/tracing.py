@@ -13,6 +13,7 @@ from tensorflow.core.protobuf import rewriter_config_pb2
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from cam_cli.engine.analysis import last_output
+from cam_cli.engine.contrast import contrast_weights, resolved
 from cam_cli.engine.folding import GraphDef, folded, optimised
 from cam_cli.engine.gradients import mirror
 from cam_cli.engine.passes import PassSpec
@@ -30,8 +31,8 @@ MOST_FROZEN_PARAMETERS = 250_000_000
 _CONTROL_FLOW = {"Enter", "Switch", "Merge", "While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"}
 
 Tensors = list[tf.Tensor]
-TracedPass = Callable[[tf.Tensor, tf.Tensor], Tensors]
-"""Rows of images and targets to what a pass returns; see `passes.PassFunction`."""
+TracedPass = Callable[..., Tensors]
+"""A `passes.PassFunction` on tensors."""
 
 Forward = Callable[[tf.Tensor], tuple[tf.Tensor, Tensors]]
 """Rows of images to the logits and the outputs of the layers."""
@@ -96,8 +97,8 @@ def trace_pass(model: keras.Model, spec: PassSpec) -> FrozenGraph | TracedPass:
         forward = _frozen_forward(model, spec) or _forward(model, spec)
 
         @tf.function(autograph=False, input_signature=_arguments(spec))
-        def run(rows: tf.Tensor, targets: tf.Tensor) -> Tensors:
-            return _pass(forward, spec, rows, targets)
+        def run(*arguments: tf.Tensor) -> Tensors:
+            return _pass(forward, spec, *arguments)
 
         concrete = run.get_concrete_function()
         if concrete.captured_inputs and model.count_params() <= MOST_FROZEN_PARAMETERS:
@@ -113,6 +114,7 @@ def _arguments(spec: PassSpec) -> list[tf.TensorSpec]:
     return [
         tf.TensorSpec((spec.rows, *spec.input), tf.float32, "rows"),
         tf.TensorSpec((spec.images, spec.targets), tf.int32, "targets"),
+        *([tf.TensorSpec((spec.images, spec.targets, spec.against), tf.int32, "against")] if spec.against else []),
     ]
 
 
@@ -158,8 +160,10 @@ def _frozen_forward(model: keras.Model, spec: PassSpec) -> Forward | None:
     return None
 
 
-def _pass(forward: Forward, spec: PassSpec, rows: tf.Tensor, targets: tf.Tensor) -> Tensors:
-    """Return logits, targets, the activations of each layer, and its derivatives for each target, in this order."""
+def _pass(
+    forward: Forward, spec: PassSpec, rows: tf.Tensor, targets: tf.Tensor, against: tf.Tensor | None = None
+) -> Tensors:
+    """Return what a pass computes, in the order of `PassSpec.output_shapes`."""
     logits, outputs = forward(rows)
     if spec.to_input:
         outputs = [*outputs, rows]
@@ -176,8 +180,12 @@ def _pass(forward: Forward, spec: PassSpec, rows: tf.Tensor, targets: tf.Tensor)
     by_rank = tf.argsort(all_logits[:, 0], direction="DESCENDING", stable=True)
     is_of_rank = tf.one_hot(-targets - 1, spec.classes, dtype=tf.int32)
     chosen = tf.where(targets < 0, tf.reduce_sum(is_of_rank * by_rank[:, None], axis=-1), targets)
-    is_of_class = tf.repeat(tf.one_hot(chosen, spec.classes, dtype=logits.dtype), spec.samples, axis=0)
-    gradients = [tf.gradients(logits, outputs, is_of_class[:, t]) for t in range(spec.targets)]
+    others = [] if against is None else [resolved(all_logits[:, 0], chosen, against)]
+    weights = tf.one_hot(chosen, spec.classes, dtype=logits.dtype)
+    for of_targets in others:
+        weights = contrast_weights(chosen, of_targets, spec.classes, logits.dtype)
+    of_rows = tf.repeat(weights, spec.samples, axis=0)
+    gradients = [tf.gradients(logits, outputs, of_rows[:, t]) for t in range(spec.targets)]
     for path, gradient in zip(spec.layers, gradients[0], strict=True):
         if gradient is None:
             raise UsageError(
@@ -191,7 +199,7 @@ def _pass(forward: Forward, spec: PassSpec, rows: tf.Tensor, targets: tf.Tensor)
         for derivative in _derivatives(gradient[i], output, spec.orders(layer))
     ]
     activations = [as_grid(layer, output)[:, 0] for layer, output in zip(spec.layers, outputs, strict=True)]
-    return [all_logits, chosen, *activations, *derivatives]
+    return [all_logits, chosen, *others, *activations, *derivatives]
 
 
 def _derivatives(gradient: tf.Tensor, output: tf.Tensor, orders: int) -> Tensors:

@@ -23,6 +23,7 @@ from cam_cli.evaluate.shapes import Box, Mask, Polygons, Runs, Shape, Size, chec
 from cam_cli.images.formats import endings_read
 from cam_cli.images.pillow import strict_and_unlimited
 from cam_cli.results.manifest import TargetRecord
+from cam_cli.storage.location import Location
 from cam_cli.text import from_printable, one_line, shown
 
 _WNID = re.compile(r"n\d{8}")
@@ -30,15 +31,17 @@ _VOID = 255
 """What Pascal VOC fills the outlines of its 8-bit instance masks with."""
 
 
-def read_annotations(path: Path, root: Path | None = None) -> AnnotationList | MaskFolder:
+def read_annotations(path: Path, root: Location | None = None) -> AnnotationList | MaskFolder:
     """Read a COCO instances file, a JSON file of boxes by image, or a folder of Pascal VOC XML files or of PNG masks.
 
-    An image's annotation is the one with its path, relative to the run's `root` or to the annotations; else the only one with
-    its file name, unless `root` shows that this one belongs to another image. Masks are found by the path alone, ending in
-    `.png`: 0 is background, every other value an instance of any class; in 8 bits, 255 beside others is Pascal VOC's outline.
+    An image's annotation is the one with its path, relative to its root or to the annotations; else the only one with its file
+    name, unless the root shows that this one belongs to another image. Masks are found by the path alone, ending in `.png`: 0
+    is background, every other value an instance of any class; in 8 bits, 255 beside others is Pascal VOC's outline.
 
     Two classes are the same if their WordNet ids are; if one side has no id, if their indices are (boxes by image), or one of
     their names. Raises UsageError, which names the file and the entry, if it is of no such kind, or damaged.
+
+    root: of the images for which `instances` is not told one.
     """
     if not path.is_dir():
         return AnnotationList(path, _images_of_json(path), root)
@@ -81,7 +84,7 @@ class _Image:
 class AnnotationList:
     """Annotations of images that are listed in files."""
 
-    def __init__(self, path: Path, images: Sequence[_Image], root: Path | None) -> None:
+    def __init__(self, path: Path, images: Sequence[_Image], root: Location | None) -> None:
         self._folder = path if path.is_dir() else path.parent
         self._root = root
         self._by_path: dict[str, list[_Image]] = defaultdict(list)
@@ -92,13 +95,21 @@ class AnnotationList:
             for name in {_last_part(name) for name in image.names}:
                 self._by_name[name].append(image)
 
-    def instances(self, image_path: str, size: Size, target: TargetRecord) -> list[Mask] | None:
+    def classes(self, image_path: str, root: Location | None = None) -> int:
+        """Return how many classes are annotated on an image."""
+        image = self._find(from_printable(image_path), root)
+        return len({kind for kind, _ in image.objects}) if image else 0
+
+    def instances(
+        self, image_path: str, size: Size, target: TargetRecord, root: Location | None = None
+    ) -> list[Mask] | None:
         """Return where the instances of a class are on an image.
 
         Args:
             image_path: as manifests have it.
             size: width and height of the upright image.
             target: the class.
+            root: the folder that the path is relative to.
 
         Returns:
             (height, width) bool each, none of them empty; None if the image has no annotation of that class.
@@ -106,7 +117,7 @@ class AnnotationList:
         Raises:
             UsageError: the annotation is for an image of another size, or damaged.
         """
-        image = self._find(from_printable(image_path))
+        image = self._find(from_printable(image_path), root)
         if image is None:
             return None
         try:
@@ -117,10 +128,12 @@ class AnnotationList:
             raise UsageError(f"{image.source}: {error}") from None
         return [mask for mask in masks if mask.any()] or None
 
-    def _find(self, path: PurePosixPath) -> _Image | None:
+    def _find(self, path: PurePosixPath, root: Location | None) -> _Image | None:
         paths = [path]
-        if self._root is not None:
-            absolute = os.path.normpath((self._root / path).absolute())
+        root = root or self._root
+        root = root if isinstance(root, Path) else None
+        if root is not None:
+            absolute = os.path.normpath((root / path).absolute())
             paths += [PurePosixPath(os.path.relpath(absolute, self._folder.absolute())), PurePosixPath(absolute)]
         for tried in (*paths, *(path.with_suffix("") for path in paths)):
             if len(found := self._by_path.get(str(tried), [])) == 1:
@@ -128,7 +141,7 @@ class AnnotationList:
         for name in (path.name, path.stem):
             if len(found := self._by_name.get(name, [])) == 1:
                 # One that was found by its file name alone may have, by its path, an image of its own.
-                bases = (self._root, self._folder) if self._root is not None else ()
+                bases = (root, self._folder) if root is not None else ()
                 owned = (base / annotated for base in bases for annotated in found[0].names)
                 return None if any(map(os.path.isfile, owned)) else found[0]  # Path.is_file raises on names too long
         return None
@@ -145,9 +158,22 @@ class MaskFolder:
 
     folder: Path
 
-    def instances(self, image_path: str, size: Size, target: TargetRecord) -> list[Mask] | None:  # noqa: ARG002
+    def classes(self, image_path: str, root: Location | None = None) -> int:  # noqa: ARG002
+        """Return 1 if there is a mask for an image, which is of any class, else 0."""
+        return int(self._file(image_path).exists())
+
+    def _file(self, image_path: str) -> Path:
+        return self.folder / from_printable(image_path).with_suffix(".png")
+
+    def instances(
+        self,
+        image_path: str,
+        size: Size,
+        target: TargetRecord,  # noqa: ARG002
+        root: Location | None = None,  # noqa: ARG002
+    ) -> list[Mask] | None:
         """Return where the instances are on an image, as `AnnotationList` does."""
-        path = self.folder / from_printable(image_path).with_suffix(".png")
+        path = self._file(image_path)
         if not path.exists():
             return None
         data = _bytes(path)

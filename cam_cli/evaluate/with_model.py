@@ -79,7 +79,7 @@ def sanity_of(run: RunReader, opened: OpenedModel, most: int) -> Sanity:
 
 def explains_cells(record: MapRecord) -> bool:
     """Return True if a map explains the cells of a layer; stability and sanity are measured for these maps."""
-    return record.method in METHODS and METHODS[record.method].explains_cells
+    return record.method in METHODS and METHODS[record.method].explains_cells and not record.against
 
 
 def _decoded(images: Iterable[ImageResult], opened: OpenedModel) -> Iterator[tuple[ImageResult, DecodedImage | None]]:

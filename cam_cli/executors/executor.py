@@ -11,6 +11,7 @@ from cam_cli.errors import ImageError
 from cam_cli.images.find import ImageFile
 from cam_cli.plan.plan import Plan
 from cam_cli.results.manifest import Failure, Manifest, Row
+from cam_cli.results.truth import NOT_TOLD, ImageTruth
 from cam_cli.storage.location import Stat
 from cam_cli.text import one_line
 
@@ -19,11 +20,15 @@ _LONGEST_MESSAGE = 500
 
 @dataclass(frozen=True)
 class Task:
-    """An image to explain for target classes (-r: the class of rank r), unless it still has the bytes of the row `known`."""
+    """An image to explain for target classes (-r: the class of rank r), unless it still has the bytes of the row `known`.
+
+    truth: what is known of its true classes.
+    """
 
     image: ImageFile
     targets: tuple[int, ...]
     known: Row | None = None
+    truth: ImageTruth = NOT_TOLD
 
 
 @dataclass(frozen=True)

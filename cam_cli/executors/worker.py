@@ -1,19 +1,19 @@
 """The worker: one loaded model, which explains decoded images and knows nothing of the rest of the run."""
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from cam_cli.decoding.image import DecodeSettings
 from cam_cli.decoding.pool import DecoderPool
 from cam_cli.engine.explain import Explainer
-from cam_cli.engine.request import Explanation, Subject
+from cam_cli.engine.passes import RuntimeName
+from cam_cli.engine.request import Explanation, FurtherInput, Subject
 from cam_cli.errors import ModelError, SmoothcamError, UnsupportedError
 from cam_cli.executors.batch_size import BatchSizeTuner
 from cam_cli.executors.executor import Ready, Result, Task
-from cam_cli.plan.cache import Cache, cache_folder
+from cam_cli.plan.early import caches_of
 from cam_cli.plan.plan import PlanInputs
-from cam_cli.plan.resolve import request_of, resolve
+from cam_cli.plan.resolve import resolve
 
 MOST_BYTES = 16 * 2**20
 """Decoded images in one pass take no more memory than this, unless `batch` says how many there are to be.
@@ -33,18 +33,30 @@ class Worker:
 
     def __init__(self, inputs: PlanInputs, tell: Callable[[str], None] | None = None) -> None:
         config = inputs.config
-        folder = cache_folder(os.environ) if config.cache else None
-        cache, graphs = Cache(folder, inputs.key), Cache(folder, inputs.network_key)
+        cache, graphs = caches_of(inputs)
         self.resolved = resolved = resolve(inputs, cache, tell)
         plan, analysis = resolved.plan, resolved.analysis
-        self._targets = plan.targets.count
-        arguments = (request_of(config), self._targets, config.batch, plan.precision, graphs)
+        self._targets, self._against = plan.targets.count, resolved.against
+
+        def explainer(runtime: RuntimeName) -> Explainer:
+            return Explainer(
+                resolved.open_model,
+                analysis,
+                resolved.request,
+                self._targets,
+                config.batch,
+                plan.precision,
+                graphs,
+                runtime,
+                against=self._against.count,
+            )
+
         try:
-            self._explainer = Explainer(resolved.open_model, analysis, *arguments, resolved.runtime)
+            self._explainer = explainer(resolved.runtime)
         except UnsupportedError as error:  # what is kept was lost or is broken, and cannot be made again
             if "runtime" in plan.settings:
                 raise ModelError(f"{error}; use --no-cache, or --runtime tensorflow") from error
-            self._explainer = Explainer(resolved.open_model, analysis, *arguments)
+            self._explainer = explainer("tensorflow")
         self._tuner = BatchSizeTuner(self._explainer, cache, MOST_BYTES) if config.batch is None else None
         self._decode_settings = DecodeSettings(
             analysis.input_shape[:2],
@@ -52,6 +64,7 @@ class Worker:
             config.picture_size,
             config.max_pixels,
             analysis.input_shape[2],
+            analysis.further_sizes,
         )
 
     @property
@@ -88,11 +101,15 @@ class Worker:
         started = time.perf_counter()
         rows, halvings = self._explainer.rows_in_a_pass, self._explainer.halvings
         subjects = []
-        for image, targets in ((ready.image, ready.task.targets) for ready in batch):
+        for ready in batch:
+            image, targets = ready.image, ready.task.targets
             padding = targets[-1:] * (
                 self._targets - len(targets)
             )  # a pass has as many for each; one met twice is one map
-            subjects.append(Subject(image.x, image.sha256, targets + padding))
+            further = tuple(FurtherInput(x, window) for x, window in image.further)
+            subjects.append(
+                Subject(image.x, image.sha256, targets + padding, further, self._against.of(ready.task.truth))
+            )
         try:
             explanations = (self._tuner or self._explainer).explain(subjects)
         except SmoothcamError:

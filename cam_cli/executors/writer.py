@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from cam_cli.config import RunConfig
 from cam_cli.engine.request import Explanation
 from cam_cli.errors import ImageError
-from cam_cli.executors.artefacts import predictions, publish_joint, publish_map
+from cam_cli.executors.artefacts import caption, predictions, publish_joint, publish_map, true_classes
 from cam_cli.executors.executor import Ready, Result
 from cam_cli.models.labels import Labels
 from cam_cli.plan.plan import Plan
@@ -43,16 +43,21 @@ class Writer:
         task, image = ready.task, ready.image
         staged = self.store.stage()
         started = time.perf_counter()
-        maps = tuple(publish_map(entry, image, self.labels, staged, self.config) for entry in explanation.maps)
+        maps = []
+        for entry in explanation.maps:
+            text = caption(entry, explanation, task.truth, self.labels)
+            maps.append(publish_map(entry, image, self.labels, text, staged, self.config))
         joint = publish_joint(explanation.maps, image, self.labels, staged, self.config)
         timing = {"read": ready.decoded.seconds, "explain": seconds, "write": time.perf_counter() - started}
         manifest = self.plan.manifest(
-            ImageRecord.of(image, path=printable(task.image.relative)),
+            ImageRecord.of(image, path=printable(task.image.relative), root=printable(task.image.root)),
             task.targets,
+            task.truth,
+            true_classes(explanation, task.truth, self.labels),
+            predictions(explanation, self.labels, multi_label=self.plan.model.multi_label),
             status="ok",
             timing={step: round(value, 6) for step, value in timing.items()},
-            predictions=predictions(explanation, self.labels),
-            maps=maps,
+            maps=tuple(maps),
             joint=joint,
             runtime=explanation.runtime,
         )

@@ -1,13 +1,12 @@
-"""The layers of a model: their description, lookup by name, and the choice of `auto`."""
+"""The layers of a model: their description, and the choice of `auto`."""
 
-import difflib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import tensorflow as tf
 
-from cam_cli.errors import ModelError, UsageError
+from cam_cli.errors import ModelError
 from cam_cli.graph.activations import is_activated, is_nonnegative
 from cam_cli.graph.grid import grid_of, laid
 from cam_cli.graph.operations import bottlenecks, is_learned, operations_between
@@ -245,20 +244,3 @@ def choose_scales(infos: Sequence[LayerInfo]) -> tuple[str, str] | None:
     next_size = min(i.grid for i in larger if i.grid)
     fine = [i for i in larger if i.grid == next_size]
     return coarse.path, ([i for i in fine if i.bottleneck] or fine)[-1].path
-
-
-def find_layer(layers: Collection[str], name: str) -> str:
-    """Return the path that a name means: a path such as `backbone/Conv_1`, or the end of one path only.
-
-    Raises UsageError if there is no such layer, or several.
-    """
-    if name in layers:
-        return name
-    ends = [path for path in layers if path.endswith(f"/{name}")]
-    if len(ends) == 1:
-        return ends[0]
-    if ends:
-        raise UsageError(f"layer '{name}' could be any of {', '.join(repr(e) for e in ends)}; give the whole path")
-    close = ", ".join(map(repr, difflib.get_close_matches(name, layers, n=3, cutoff=0.6)))
-    near = f"; near it: {close}" if close else ""
-    raise UsageError(f"no layer '{name}' in this model{near}; `smoothcam layers` lists them all")

@@ -14,6 +14,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from cam_cli.errors import ModelError
+from cam_cli.graph.free_size import any_size
 from cam_cli.graph.operations import evaluate
 from cam_cli.quiet import native_chatter_silenced
 from cam_cli.text import reason_of
@@ -82,7 +83,7 @@ def run_model(model: keras.Model, x: tf.Tensor) -> Any:
         if count != 1:
             raise ModelError(f"the model has {count} inputs; smoothcam explains classifiers of one image")
         inputs = tf.nest.pack_sequence_as(structure, [_without_channels(x, tf.nest.flatten(structure)[0])])
-    with _undisturbed(model), _floating_inputs(model):
+    with _undisturbed(model), _floating_inputs(model), any_size(_parts(model)):
         return _as_rows(choose_output(model, model(inputs, training=False))[1])
 
 
@@ -91,10 +92,14 @@ def _without_channels(images: tf.Tensor, declared: Any) -> tf.Tensor:
     return tf.squeeze(images, -1) if len(declared.shape) == 3 else images
 
 
+def _parts(model: keras.Model) -> list[keras.Layer]:
+    return [model, *(layer for _, layer in walk(model))]
+
+
 @contextmanager
 def _floating_inputs(model: keras.Model) -> Iterator[None]:
     """Let inputs of whole numbers, such as uint8, take floating-point numbers, so that noise and gradients pass them."""
-    parts = [model, *(layer for _, layer in walk(model))]
+    parts: list[Any] = _parts(model)
     parts += [part._functional for part in parts if getattr(part, "_functional", None) is not None]
     declared = [part for part in parts if isinstance(part, keras.layers.InputLayer)]
     declared += [tensor for part in parts for tensor in getattr(part, "_inputs", None) or ()]
@@ -130,7 +135,7 @@ def predict(model: keras.Model, x: NDArray[Any]) -> NDArray[Any]:
     if structure is not None:
         (declared,) = tf.nest.flatten(structure)
         inputs = tf.nest.pack_sequence_as(structure, [tf.cast(_without_channels(inputs, declared), declared.dtype)])
-    with _without_losses(model), native_chatter_silenced():
+    with _without_losses(model), any_size(_parts(model)), native_chatter_silenced():
         output = _as_rows(choose_output(model, model(inputs, training=False))[1])
     return np.asarray(tf.cast(output, tf.float64))
 
@@ -149,8 +154,7 @@ def _undisturbed(model: keras.Model) -> Iterator[None]:
 
 @contextmanager
 def _without_losses(model: keras.Model) -> Iterator[None]:
-    layers = [model, *(layer for _, layer in walk(model))]
-    losses = [(layer, list(layer._losses)) for layer in layers if hasattr(layer, "_losses")]
+    losses = [(layer, list(layer._losses)) for layer in _parts(model) if hasattr(layer, "_losses")]
     try:
         yield
     finally:

@@ -10,7 +10,7 @@ from cam_cli.errors import UsageError
 from cam_cli.images.formats import IMAGE_EXTENSIONS
 from cam_cli.images.globs import Glob, exclusion, is_glob, split_glob
 from cam_cli.images.tree import FileTree, Identity, LocalTree
-from cam_cli.storage.location import Location, Url, quoted
+from cam_cli.storage.location import Location, Url, quoted, unquoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,14 @@ class ImageFile:
 
     path: Location
     relative: PurePosixPath
+
+    @property
+    def root(self) -> Location:
+        """The folder or URL that `relative` is relative to; that of a path is absolute."""
+        if isinstance(self.path, Path):
+            return Path(*Path(os.path.normpath(self.path.absolute())).parts[: -len(self.relative.parts)])
+        below = sum(len(unquoted(part)) + 1 for part in self.relative.parts)
+        return replace(self.path, key=(self.path.key or "")[:-below] or None, stat=None)
 
 
 def find_images(

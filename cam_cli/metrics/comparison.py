@@ -16,6 +16,9 @@ METRICS: Final = (
     Metric("new_blank", "share of the images with a map that became blank or not finite, 0..1", "lower"),
     Metric("new_failed", "share of the images that failed in the later run alone, 0..1", "lower"),
 )
+TRUTH_METRICS: Final = (
+    Metric("broke", "share of the images of known class that were right in A and are wrong in B, 0..1", "lower"),
+)
 
 Array = NDArray[Any]
 

@@ -21,8 +21,38 @@ METRICS: Final = (
     Metric("spread", "root mean square distance from the centre of attention, in half diagonals, 0..1"),
     Metric("centre_x", "centre of attention, 0 (left) to 1 (right)", bounded=False),
     Metric("centre_y", "centre of attention, 0 (top) to 1 (bottom)", bounded=False),
+    Metric(
+        "flatness",
+        "mean of the positive map as a share of its peak, 0..1; 1 is the same everywhere",
+        "lower",
+        suspicious_above=0.75,
+    ),
     Metric("class_distance", "distance of the centres of the maps of an image's first two classes, 0..1.4", "higher"),
+    Metric(
+        "blank_for_first",
+        "1 if the map of the predicted class is blank and that of the second is not, else 0",
+        "lower",
+        title="blank for the predicted class alone",
+        suspicious_above=0.5,
+    ),
 )
+CLASS_METRICS: Final = (
+    Metric(
+        "class_reversal",
+        "minus the correlation with the mean map of the class, -1..1; 1 is the mean map reversed",
+        "lower",
+        title="like the mean map of its class reversed",
+        suspicious_above=0.5,
+    ),
+    Metric(
+        "strategy_distance",
+        "distance to the nearest way of looking of its class, as a multiple of the median of the class, at least 0",
+        "lower",
+        title="distance to the usual ways of looking",
+        suspicious_above=2.5,
+    ),
+)
+"""What the maps of a whole class tell of one of them."""
 NOISE_METRICS: Final = (
     Metric("noise_effect", "correlation with the map without noise, -1..1", title="correlation without noise"),
     Metric("standard_error", "over the noise, as a share of the map's peak, at least 0", "lower", suspicious_above=0.1),
@@ -39,7 +69,7 @@ Point = tuple[float, float]
 def signals(values: Array, upsampled: Array) -> dict[str, float | None]:
     """Compute all signals of one map, `values` (h, w) on its own grid and `upsampled` (H, W) over its image.
 
-    Returns all of `METRICS` but class_distance, which takes two maps; None for those of a blank map.
+    Returns all of `METRICS` but class_distance and blank_for_first, which take two maps; None for those of a blank map.
     """
     centre_x, centre_y = centre_of_attention(upsampled) or (None, None)
     return {
@@ -48,6 +78,7 @@ def signals(values: Array, upsampled: Array) -> dict[str, float | None]:
         "spread": spread(upsampled),
         "centre_x": centre_x,
         "centre_y": centre_y,
+        "flatness": flatness(upsampled),
     }
 
 
@@ -94,6 +125,16 @@ def spread(saliency: Array) -> float | None:
         return None
     (_, across), (_, down) = _moments(energy.sum(axis=0)), _moments(energy.sum(axis=1))
     return float(np.sqrt(across + down) / (np.hypot(*energy.shape) / 2))
+
+
+def flatness(saliency: Array) -> float | None:
+    """Return the mean of the energy of a map (H, W) as a share of its peak, 0..1; None if blank.
+
+    1: the same everywhere. Pixels at which the network did not look (NaN) do not count.
+    """
+    looked_at = saliency[~np.isnan(saliency)]
+    peak = float(looked_at.max(initial=0))
+    return float(np.maximum(looked_at, 0).mean(dtype=np.float64) / peak) if peak > 0 else None
 
 
 def class_distance(one: Point, other: Point) -> float:

@@ -61,11 +61,17 @@ def load_application(name: str, weights: Path | Literal["imagenet"] | None) -> t
         model = _with_downloaded_weights(name) if weights == "imagenet" else build(weights=None)
     if isinstance(weights, Path):
         load_weights(model, weights)
+    return model, application_card(name, model)
+
+
+def application_card(name: str, model: keras.Model) -> ModelCard:
+    """Return the card of a network of keras.applications with its 1000 ImageNet classes, by its name in `applications()`."""
+    build = applications()[name]
     rows, columns = model.input_shape[1:3]
     size = (rows, columns) if rows and columns else (224, 224)
     fed = _FAMILIES[_family(build)].model_copy(update={"size": size})
     card = ModelCard(name=name, input=fed, source=f"keras.applications.{build.__name__}")
-    return model, card.model_copy(update={"labels": imagenet_labels()})
+    return card.model_copy(update={"labels": imagenet_labels()})
 
 
 def sha256_of_weights(name: str, model: keras.Model) -> str:

@@ -1,11 +1,11 @@
 """The models that ship inside the package and need no network."""
 
-import json
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from cam_cli.errors import UsageError
+from cam_cli.graph.layer_names import near_layers
+from cam_cli.models.keras_file import layer_names
 
 _HERE = Path(__file__).parent / "bundled"
 DEFAULT = "efficientnet-lite0"
@@ -24,16 +24,11 @@ def choose_bundled(layers: Sequence[str]) -> str:
     """
     named = [layer for layer in layers if layer != "auto"]
     for name, path in bundled_models().items():
-        if set(named) <= layer_names(path):
+        if set(named) <= (layer_names(path) or set()):
             return name
-    listed = ", ".join(repr(layer) for layer in named)
+    known = sorted({layer for path in bundled_models().values() for layer in layer_names(path) or ()})
+    absent = [layer for layer in named if layer not in known]
+    listed, near = ", ".join(map(repr, absent or named)), near_layers(absent[0], known) if absent else ""
     raise UsageError(
-        f"no bundled model has the layer {listed}; name the model with --model, or list layers with `smoothcam layers`"
+        f"no bundled model has the layer {listed}{near}; name the model with --model, or list layers with `smoothcam layers`"
     )
-
-
-def layer_names(path: Path) -> set[str]:
-    """Return the names of the layers of a `.keras` file, without loading it."""
-    with zipfile.ZipFile(path) as archive:
-        config = json.loads(archive.read("config.json"))
-    return {layer["config"]["name"] for layer in config["config"]["layers"]}

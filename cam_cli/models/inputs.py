@@ -1,5 +1,6 @@
 """The input of a model: its size, channels and preprocessing, from the flags, the card and the model itself."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -7,6 +8,7 @@ from typing import Literal
 import keras
 
 from cam_cli.errors import ModelError, UsageError
+from cam_cli.graph.free_size import partial_pooling
 from cam_cli.graph.memory import bytes_for_one_image, images_in_memory
 from cam_cli.graph.scaling import Scaling, is_large, scaling_of
 from cam_cli.graph.trace import Trace, is_whole_numbers, trace, walk
@@ -74,11 +76,9 @@ def settle_input(
     except ModelError as error:
         if own is None or not other_size:
             raise
-        takes = "x".join("any" if n is None else str(n) for n in own[:2])
-        what, advice = f"--input-size {size[0]}x{size[1]}", "leave --input-size out"
-        if not overrides.input_size:
-            what, advice = f"the model's card says size {size[0]}x{size[1]}", "correct the card"
-        raise UsageError(f"{what}: this model takes {takes} only; {advice}") from error
+        raise UsageError(_refused(size, own, overrides)) from error
+    if own is not None and other_size and traced is not None and (why := partial_pooling(traced.input, traced.output)):
+        raise UsageError(_refused(size, own, overrides, why))
     count = CHANNELS.get(preprocessing.channels, channels)
     if count is None:
         raise UsageError(
@@ -93,6 +93,19 @@ def settle_input(
     if problem := unfit(size, preprocessing, count):
         raise UsageError(f"{problem}; correct --mean and --std, or the model's card")
     return (*size, count), preprocessing, remarks + assumptions, traced
+
+
+def _refused(size: tuple[int, int], own: tuple[int | None, ...], overrides: Overrides, why: str = "") -> str:
+    what, advice = f"--input-size {size[0]}x{size[1]}", "leave --input-size out"
+    if not overrides.input_size:
+        what, advice = f"the model's card says size {size[0]}x{size[1]}", "correct the card"
+    return f"{what}: {why or takes_only(own)}; {advice}"
+
+
+def takes_only(own: tuple[int | None, ...]) -> str:
+    """Say which rows and columns a model takes that declares this shape and has weights for so many cells."""
+    takes = "x".join("any" if n is None else str(n) for n in own[:2])
+    return f"this model takes {takes} only, as a layer in it, such as a dense layer after Flatten, is made for one size"
 
 
 def own_input_shape(model: keras.Model) -> tuple[int | None, int | None, int | None] | None:
@@ -176,6 +189,28 @@ def traced_within_memory(model: keras.Model, shape: tuple[int, int, int]) -> Tra
     traced = trace(model, shape)
     images_in_memory(bytes_for_one_image(traced), shape)
     return traced
+
+
+def traced_at_sizes(model: keras.Model, sizes: Sequence[tuple[int, int]], channels: int) -> list[Trace]:
+    """Trace a model for images of several sizes (rows, columns).
+
+    Raises:
+        UsageError: a size that the model does not take, or at which a pooling sees only a part of its grid, or for which one
+            image needs more memory than the machine has.
+    """
+    found = []
+    for size in sizes:
+        asked = f"--sizes {size[0]}x{size[1]}"
+        try:
+            traced = traced_within_memory(model, (*size, channels))
+        except ModelError as error:
+            own = own_input_shape(model)
+            why = takes_only(own) if own is not None else str(error)
+            raise UsageError(f"{asked}: {why}; leave --sizes out") from error
+        if why := partial_pooling(traced.input, traced.output):
+            raise UsageError(f"{asked}: {why}; leave this size out")
+        found.append(traced)
+    return found
 
 
 def input_scaling(model: keras.Model, traced: Trace) -> Scaling:

@@ -1,7 +1,6 @@
 """Class names, and the texts by which a user may name a class."""
 
 import csv
-import difflib
 import hashlib
 import re
 import zipfile
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cam_cli.errors import UsageError
+from cam_cli.models.class_hints import none_of_that_name, several_of_that_name
 from cam_cli.models.label_forms import names_of_json, refuse_other_forms, synsets, unquoted
 
 _NUMBERED = re.compile(r"\s*(\d{1,6})(?:\s*[:,;)=](?!\d)\s*|\.?\s+)(\S.*)")
@@ -53,7 +53,7 @@ class Labels:
         """Return the class indices that a text means, or -r for the class of rank r in an image's scores.
 
         Args:
-            text: `predicted`, `top5` (any number), an index, a WordNet id, or a name in any case.
+            text: `predicted`, `top5` (any number), an index, a WordNet id, or a name in any case; or several, between commas.
             classes: how many classes the model has.
 
         Raises:
@@ -67,28 +67,41 @@ class Labels:
             if not 1 <= count <= classes:
                 raise UsageError(f"target '{wanted}': the model has {classes} classes, so top1 to top{classes}")
             return tuple(range(-1, -count - 1, -1))
+        if "," in wanted and not self._named(wanted):
+            return tuple(dict.fromkeys(i for part in wanted.split(",") for i in self.resolve(part, classes)))
+        return (self._index(wanted, classes),)
+
+    def find(self, text: str, classes: int) -> int | None:
+        """Return the index of the class that a folder or a table names, also with `_` for a blank; None if there is none."""
+        for name in dict.fromkeys((text.strip(), text.strip().replace("_", " "))):
+            with suppress(UsageError):
+                return self._index(name, classes)
+        return None
+
+    def _index(self, wanted: str, classes: int) -> int:
+        """Return the index of a class by its index, WordNet id or name; raises UsageError as `resolve` does."""
         if re.fullmatch(r"\d+", wanted):
             if int(wanted) >= classes:
                 raise UsageError(f"target {wanted}: the model has {classes} classes, 0 to {classes - 1}")
-            return (int(wanted),)
+            return int(wanted)
         if not self.entries:
             raise UsageError(
                 f"target '{wanted}': this model has no class names; give an index, or names with --labels FILE"
             )
+        found = self._named(wanted)
+        if len(found) > 1:
+            raise UsageError(several_of_that_name(wanted, [self.entries[index] for index in found]))
+        if not found:
+            raise UsageError(none_of_that_name(wanted, self.entries))
+        return found[0]
+
+    def _named(self, wanted: str) -> tuple[int, ...]:
+        """Return the classes with this WordNet id, or else this name, or else this among their other names."""
         key = wanted.casefold()
         for names in (lambda e: (e.wnid,), lambda e: (e.name, ", ".join(e.synonyms)), lambda e: e.synonyms):
-            found = [e.index for e in self.entries if key in [n.casefold() for n in names(e) if n]]
-            if len(found) > 1:
-                choices = " or ".join(map(str, found))
-                raise UsageError(f"target '{wanted}' names {len(found)} classes; give the index: {choices}")
-            if found:
-                return (found[0],)
-        known = {n.casefold(): f"'{n}' ({e.index})" for e in self.entries for n in (e.name, *e.synonyms)}
-        close = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
-        close += [n for n in known if key in n.split()][: 3 - len(close)]
-        listed = ", ".join(known[n] for n in dict.fromkeys(close))
-        hint = f"near it: {listed}" if close else "`smoothcam models --labels` lists them"
-        raise UsageError(f"target '{wanted}': no class of that name; {hint}")
+            if found := tuple(e.index for e in self.entries if key in [n.casefold() for n in names(e) if n]):
+                return found
+        return ()
 
 
 def labels_beside(model: Path) -> Path | None:

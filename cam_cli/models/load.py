@@ -1,6 +1,5 @@
 """Load a model by name, with its input, preprocessing and class names."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +13,16 @@ from cam_cli.graph.tokens import Tokens
 from cam_cli.graph.trace import Trace, choose_output, classes_of
 from cam_cli.images.fit import Preprocessing
 from cam_cli.model_files.open import open_model
-from cam_cli.models.applications import applications, load_application, sha256_of_weights
+from cam_cli.models.applications import application_card, applications, load_application, sha256_of_weights
 from cam_cli.models.bundled import bundled_models
 from cam_cli.models.card import InputCard, ModelCard
 from cam_cli.models.inputs import Overrides, settle_input
 from cam_cli.models.labels import Labels, read_labels
 from cam_cli.models.outputs import with_output
-from cam_cli.models.source import ModelSource, find_source
+from cam_cli.models.source import ModelSource, find_source, no_such_model
 from cam_cli.text import reason_of, shown
 
-__all__ = ["Network", "Overrides", "load_network"]
+__all__ = ["Network", "Overrides", "load_network", "network_of"]
 
 
 @dataclass(frozen=True)
@@ -72,13 +71,7 @@ def load_network(
     elif overrides.weights is not None:
         raise UsageError(f"--weights goes with a keras.applications name such as resnet50, not with '{found.chosen}'")
     elif found.path is None:
-        bundled = bundled_models()
-        near = difflib.get_close_matches(name, [*bundled, *applications()], n=3)
-        hint = f"; near it: {', '.join(near)}" if near else ""
-        raise UsageError(
-            f"no model '{found.chosen}': neither a file, nor a bundled model ({', '.join(bundled)}), nor one of "
-            f"`smoothcam models --applications`{hint}"
-        )
+        raise no_such_model(found.chosen)
     else:
         model, name = _opened(found.path, card, overrides), found.path.name
     assert digest is not None
@@ -103,6 +96,43 @@ def load_network(
         default_layer=card.layer if card else None,
         tokens=card.tokens if card else None,
         remarks=(*assumed, *assumptions, *outputs, *taken),
+        traced=traced,
+    )
+
+
+def network_of(model: keras.Model, overrides: Overrides | None = None) -> Network:
+    """Return what is known of a model that is open already.
+
+    One with the name and the 1000 classes of a network of keras.applications is taken for that network. Of any other one,
+    preprocessing is found as for a file without a card.
+
+    Args:
+        overrides: values that count instead of what is found.
+
+    Raises:
+        UsageError, ModelError: as `load_network` does.
+    """
+    overrides = overrides or Overrides()
+    model, name = _with_output(model, overrides), str(model.name).lower()
+    card = (
+        application_card(name, model)
+        if name in applications() and getattr(model, "output_shape", None) == (None, 1000)
+        else None
+    )
+    remarks = (
+        [f"the model is taken for keras.applications' {name}, with its preprocessing and class names"] if card else []
+    )
+    shape, preprocessing, assumptions, traced = settle_input(model, card.input if card else None, overrides)
+    named = overrides.labels or (card.labels if card else None)
+    return Network(
+        name=model.name,
+        sha256="",
+        model=model,
+        input_shape=shape,
+        preprocessing=preprocessing,
+        labels=read_labels(named) if named else Labels(),
+        default_layer=None,
+        remarks=(*remarks, *assumptions, *_outputs(model, shape)[1]),
         traced=traced,
     )
 

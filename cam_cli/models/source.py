@@ -2,13 +2,16 @@
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cam_cli.errors import ModelError
+from cam_cli.errors import ModelError, UsageError
+from cam_cli.models.application_names import application_names
 from cam_cli.models.bundled import bundled_models, choose_bundled
 from cam_cli.models.card import ModelCard, read_card
 from cam_cli.models.labels import labels_beside
+from cam_cli.text import near, printable, shown
 
 IMAGENET = "imagenet1k.csv"
 
@@ -52,12 +55,18 @@ def find_source(
         weights: a weights file for a network of keras.applications.
 
     Raises:
-        UsageError: no bundled model has the layers. ModelError: the file is not the one its card describes.
-        ConfigError: a mistake in its card.
+        UsageError: no such model or file, or no bundled model has the layers.
+        ModelError: the file is not the one its card describes. ConfigError: a mistake in its card.
     """
     chosen = name or choose_bundled(layers)
     path = bundled_models().get(chosen, Path(chosen))
+    for what, file in (("labels", labels), ("weights", weights)):
+        if file is not None and not file.exists():
+            raise UsageError(f"{what} {shown(file)}: no such file{_near_file(file)}; correct the path")
     if not path.exists():
+        names = application_names()
+        if names and chosen.lower() not in names:
+            raise no_such_model(chosen)
         return ModelSource(chosen, bool(name), None, None, None, labels or imagenet_labels(), weights)
     digest, card_file = sha256_of(path), path.with_suffix(".yaml")
     card = read_card(card_file) if card_file.is_file() else None
@@ -68,6 +77,23 @@ def find_source(
     named = labels or (card.labels if card else None)
     beside = None if named else labels_beside(path)
     return ModelSource(chosen, bool(name), path, digest, card, named or beside, weights, beside is not None)
+
+
+def no_such_model(chosen: str) -> UsageError:
+    """Return the error that a name is none of a file, of a bundled model, or of a network of keras.applications."""
+    bundled = bundled_models()
+    hint = _near_file(Path(chosen)) or near(chosen.lower(), [*bundled, *application_names()])
+    return UsageError(
+        f"no model {shown(chosen)}{hint}: neither a file, nor a bundled model ({', '.join(bundled)}), nor one of "
+        "`smoothcam models --applications`"
+    )
+
+
+def _near_file(path: Path) -> str:
+    """Return ` (did you mean '...'?)` with the file beside it whose name is nearest to that of a path that is not there."""
+    with suppress(OSError):
+        return near(path.name, [printable(other.name) for other in path.parent.iterdir()])
+    return ""
 
 
 def imagenet_labels() -> Path:

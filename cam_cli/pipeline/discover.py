@@ -1,11 +1,14 @@
 """Where a run looks for images: what the person named, resolved and checked before anything is started."""
 
+import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from heapq import nsmallest
+from itertools import chain, islice
 from pathlib import Path
 
 from cam_cli.config import RunConfig
@@ -18,7 +21,7 @@ from cam_cli.images.tree import FileTree, LocalTree, StoreTree
 from cam_cli.results.store import is_run_folder
 from cam_cli.storage.location import Location, Url
 from cam_cli.storage.store import Store
-from cam_cli.text import printable
+from cam_cli.text import near, printable
 
 STDIN = Path("-")
 
@@ -50,7 +53,7 @@ class Discovery:
     def images(
         self, on_error: Callable[[Location, OSError], None], on_left_out: Callable[[str], None] = lambda _: None
     ) -> Iterator[ImageFile]:
-        """Yield the images, each folder's as it is reached.
+        """Yield the images, each folder's as it is reached; with `limit` or `sample` only as many.
 
         Args:
             on_error: called with each folder that cannot be listed.
@@ -60,7 +63,7 @@ class Discovery:
         Raises:
             UsageError: a path outside the root, or a list that cannot be read.
         """
-        return find_images(
+        images = find_images(
             self.paths,
             self.root,
             tree=self.tree,
@@ -76,6 +79,9 @@ class Discovery:
             lookalikes=() if self.config.ext else endings_left_out(),
             on_left_out=on_left_out,
         )
+        if self.config.sample is not None:
+            return iter(sampled(images, self.config.sample, self.config.seed))
+        return islice(images, self.config.limit)
 
     def some_images(self, on_error: Callable[[Location, OSError], None], left_out: Counter[str]) -> Iterator[ImageFile]:
         """Yield the images as `images` does, but look for the first at once: an empty folder should not cost a model's loading.
@@ -108,6 +114,18 @@ class Discovery:
         return chain([first] if first else [], images)
 
 
+def sampled(images: Iterable[ImageFile], count: int, seed: int) -> list[ImageFile]:
+    """Choose `count` of the images by chance, in the order they come.
+
+    The choice depends on the seed and on each image's path alone, so that most stay when others are added.
+    """
+
+    def rank(numbered: tuple[int, ImageFile]) -> bytes:
+        return hashlib.sha256(f"{seed}\n{printable(numbered[1].relative)}".encode()).digest()
+
+    return [image for _, image in sorted(nsmallest(count, enumerate(images), rank))]
+
+
 def discovery_for(paths: Sequence[Location], config: RunConfig) -> Discovery:
     """Decide where to look.
 
@@ -123,13 +141,21 @@ def discovery_for(paths: Sequence[Location], config: RunConfig) -> Discovery:
     tree = _tree_of([*paths, *([config.root] if config.root else ())])
     for path in paths:
         if not is_glob(path) and not _is_there(path, tree):
-            raise UsageError(f"no such file or folder: '{printable(path)}'")
+            hint = near(path.name, _beside(path)) if isinstance(path, Path) else ""
+            raise UsageError(f"no such file or folder: '{printable(path)}'{hint}")
     root = config.root or (Path.cwd() if lists else common_root(paths, tree))
     if tree.file(root) is not None:
         raise UsageError(f"root '{printable(root)}' is no folder; name one that holds all images")
     if isinstance(root, Path):
         root = Path(os.path.normpath(root.absolute()))
     return Discovery(tuple(paths), lists, config, root, tree)
+
+
+def _beside(path: Path) -> list[str]:
+    """Return the names in the folder of a path that is not there."""
+    with suppress(OSError):
+        return [printable(beside.name) for beside in path.parent.iterdir()]
+    return []
 
 
 def _tree_of(locations: Sequence[Location]) -> FileTree:

@@ -9,6 +9,7 @@ from cam_cli.config import RunConfig
 from cam_cli.images.formats import left_out_text
 from cam_cli.pipeline.discover import discovery_for
 from cam_cli.pipeline.resume import FAILED, TOUCHED, Resume, Verdict
+from cam_cli.plan.early import check_early
 from cam_cli.plan.plan import PlanInputs, plan_from
 from cam_cli.reporter import Reporter
 from cam_cli.results.index import Index, hash64
@@ -38,10 +39,12 @@ def dry_run(paths: Sequence[Location], config: RunConfig, reporter: Reporter) ->
     images = discovery.some_images(
         lambda path, error: reporter.warn(f"{printable(path)}: folder skipped: {error.strerror}"), left_out
     )
+    inputs = PlanInputs.of(config, discovery.root)
+    check_early(inputs)
     store = result_store_at(config.output, shard)
     store.check()
     with store.index_files() as files, Index(files, shard.owns) as index:
-        plan = plan_from(store.last_run(), PlanInputs.of(config, discovery.root))
+        plan = plan_from(store.last_run(), inputs)
         resume = Resume(store, index, plan, config.retry_failed)
         for image in images:
             path = printable(image.relative)

@@ -64,13 +64,14 @@ class Loop:
                 with self.interruption.deferred():
                     self.recorder.tell(verdict.row, skipped=True)
                 continue
+            truth = self.plan.truth_of(image.relative)
             try:
-                targets = self.plan.targets.of(image.relative)
+                targets = self.plan.targets.of(image.relative, truth)
             except ImageError as error:
                 with self.interruption.deferred():
-                    self._record(Result(Task(image, ()), failure=failure_of(error)))
+                    self._record(Result(Task(image, (), truth=truth), failure=failure_of(error)))
             else:
-                yield Task(image, targets, verdict.row if verdict.reason == TOUCHED else None)
+                yield Task(image, targets, verdict.row if verdict.reason == TOUCHED else None, truth)
 
     def _record(self, result: Result) -> bool:
         recorded = self.recorder.record(result)

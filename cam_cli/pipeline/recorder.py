@@ -71,8 +71,10 @@ class Recorder:
         """Record a failure as a manifest; where the folder of the image cannot be made, in the index alone."""
         image = result.task.image
         self.reporter.warn(f"{printable(image.path)}: {failure.message}")
-        record = ImageRecord(path=printable(image.relative), sha256=result.sha256)
-        manifest = self.plan.manifest(record, result.task.targets, status="failed", error=failure)
+        record = ImageRecord(path=printable(image.relative), root=printable(image.root), sha256=result.sha256)
+        task = result.task
+        known = self.plan.truths.records(task.truth) if self.plan.truths else ()
+        manifest = self.plan.manifest(record, task.targets, task.truth, known, status="failed", error=failure)
         stamp: Stamp | None = None
         try:
             staged = self.store.stage()

@@ -10,6 +10,7 @@ from cam_cli.plan.plan import Plan
 from cam_cli.results.index import Index
 from cam_cli.results.manifest import Row, Stamp, files_of
 from cam_cli.results.store import ResultStore
+from cam_cli.results.truth import NOT_TOLD
 from cam_cli.text import printable
 
 NEW = "new"
@@ -55,9 +56,10 @@ class Resume:
         if row is None:
             return Verdict(NEW)
         targets: tuple[int, ...] = ()
+        truth = self.plan.truth_of(image.relative) if self.plan else NOT_TOLD
         with suppress(ImageError):
-            targets = self.plan.targets.of(image.relative) if self.plan else ()
-        if self.plan is None or row["fingerprint"] != self.plan.fingerprint(row["sha256"], targets):
+            targets = self.plan.targets.of(image.relative, truth) if self.plan else ()
+        if self.plan is None or row["fingerprint"] != self.plan.fingerprint(row["sha256"], targets, truth):
             return Verdict(OTHERWISE, row)
         if row["status"] == "failed":
             if self.retry_failed:

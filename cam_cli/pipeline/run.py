@@ -4,9 +4,9 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -22,11 +22,14 @@ from cam_cli.interruption import Interruption
 from cam_cli.machine import cores
 from cam_cli.pipeline.contact_sheet import write_sheet
 from cam_cli.pipeline.discover import Discovery, discovery_for
+from cam_cli.pipeline.few_images import FEW, image_lines
 from cam_cli.pipeline.loop import Loop
 from cam_cli.pipeline.recorder import Recorder
 from cam_cli.pipeline.resume import Resume
 from cam_cli.pipeline.stats import Stats
+from cam_cli.plan.early import check_early
 from cam_cli.plan.plan import Plan, PlanInputs, plan_from
+from cam_cli.render.figure import check_installed as check_matplotlib
 from cam_cli.reporter import Reporter
 from cam_cli.results.index import Index, hash64
 from cam_cli.results.run_record import PlanRecord, RunRecord, versions
@@ -43,12 +46,14 @@ def explain_run(
     origin: Mapping[str, str],
     reporter: Reporter,
     interruption: Interruption,
+    before_summary: Callable[[Stats], None] = lambda _: None,
 ) -> Stats:
     """Explain every image that `paths` and the lists in `config` name, and return the counts.
 
     Args:
         origin: where each setting came from, for the record.
         interruption: decides when a signal ends the run.
+        before_summary: called when all images are done; what it tells comes before the run's last line.
 
     Raises:
         UsageError: something asked for does not exist. NoImagesError: nothing matched. ModelError: the model cannot be
@@ -57,21 +62,24 @@ def explain_run(
     """
     if config.on:
         check_installed()
+    if "figure" in config.write:
+        check_matplotlib()
     shard = Shard.parse(config.shard)
     discovery = discovery_for(paths, config)
-    started, stats = time.monotonic(), Stats()
+    start_of_run, started, stats = datetime.now(UTC), time.monotonic(), Stats()
 
     def on_unreadable(path: Location, error: OSError) -> None:
         stats.unreadable_folders += 1
         reporter.warn(f"{printable(path)}: folder skipped: {error.strerror}")
 
     images = discovery.some_images(on_unreadable, stats.left_out)
+    inputs = PlanInputs.of(config, discovery.root)
+    check_early(inputs)
     store = result_store_at(config.output, shard)
     with ExitStack() as stack:
         in_use = f"'{printable(config.output)}' is in use; waiting up to {config.lock_wait:g} s"
         stack.enter_context(store.open_for_writing(config.lock_wait, lambda: reporter.say(in_use)))
         last_run = store.last_run()
-        inputs = PlanInputs.of(config, discovery.root)
         decoders = stack.enter_context(
             DecoderPool(config.workers or decoders_for(cores()), config.image_timeout, interruption.deferred)
         )
@@ -81,7 +89,9 @@ def explain_run(
         @cache
         def start() -> Plan:  # when it is first needed: for the plan or for an image
             _count_in_background(discovery, shard, reporter)
+            reporter.doing("loading the model")
             plan = executor.start(known)
+            reporter.doing("")
             if known is not None and known.digest != plan.digest:
                 raise SmoothcamError(
                     f"run.json in '{config.output}' does not describe this model any more, though nothing it was made from has "
@@ -90,8 +100,10 @@ def explain_run(
             return plan
 
         plan = known or start()
+        stats.truth.multi_label = plan.model.multi_label
         record = RunRecord(
             root=printable(discovery.root),
+            earlier_roots=_earlier_roots(last_run, printable(discovery.root)),
             cwd=printable(Path.cwd()),
             paths=tuple(printable(path) for path in paths),
             config=config.model_dump(mode="json"),
@@ -100,7 +112,7 @@ def explain_run(
             shard=shard if shard.count > 1 else None,
             host=socket.gethostname(),
             pid=os.getpid(),
-            started=_now(),
+            started=_iso(start_of_run),
             state="running",
             model=plan.model,
             settings=dict(plan.settings),
@@ -127,15 +139,20 @@ def explain_run(
             try:
                 with store.writing():
                     rows.sync()
-                ended = {"state": state, "finished": _now(), "totals": stats.totals()}
+                finished = _iso(start_of_run + timedelta(seconds=seconds))
+                ended = {"state": state, "finished": finished, "totals": stats.totals()}
                 store.write_run_record(record.model_copy(update=ended))
                 if config.sheet and state == "finished":
-                    root, rows_shown = discovery.root, stats.first_rows
-                    reporter.say(write_sheet(store, root, rows_shown, stats.images, decoders, config.max_pixels))
+                    reporter.say(write_sheet(store, discovery.root, stats, config, decoders))
             finally:
                 reporter.finish()
+                if stats.images <= FEW:
+                    for line in image_lines(store, stats.first_rows, multi_label=stats.truth.multi_label):
+                        reporter.say(line)
                 if stats.left_out:
                     reporter.say(left_out_text(stats.left_out))
+                if state == "finished":
+                    before_summary(stats)
                 tell = reporter.warn if stats.exit_code else reporter.say  # cron mails only what a quiet run says
                 tell(f"{stats.summary(seconds)}; see {printable(config.output)}/")
     return stats
@@ -165,6 +182,12 @@ def _count_in_background(discovery: Discovery, shard: Shard, reporter: Reporter)
         threading.Thread(target=count, name="count", daemon=True).start()
 
 
+def _earlier_roots(last: RunRecord | None, root: str) -> tuple[str, ...]:
+    """Return the roots of earlier runs into the same folder that are other ones."""
+    roots = (*last.earlier_roots, last.root) if last else ()
+    return tuple(one for one in dict.fromkeys(roots) if one and one != root)
+
+
 def _difference(last: RunRecord | None, record: RunRecord) -> str | None:
     """Return in a few words how the last run into this folder differs from this one; None if it does not."""
     if last is None:
@@ -174,5 +197,5 @@ def _difference(last: RunRecord | None, record: RunRecord) -> str | None:
     return " and ".join(text for name, text in words.items() if getattr(last, name) != getattr(now, name)) or None
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _iso(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds")

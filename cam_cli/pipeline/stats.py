@@ -5,17 +5,19 @@ from dataclasses import dataclass, field
 
 from cam_cli.errors import ExitCode
 from cam_cli.results.manifest import Row
-from cam_cli.results.run_record import Totals
+from cam_cli.results.run_record import ShareRecord, Totals
+from cam_cli.results.tally import TruthTally
 
 MOST_ROWS = 60
-"""So many of a run's first images are kept in mind, for its contact sheet."""
+"""So many of a run's first images, and of those that it got wrong, are kept for its contact sheet."""
 
 
 @dataclass
 class Stats:
     """Counts of one run, added to as it goes on; `failed_before` is the part of `failed` that was not tried again.
 
-    left_out: files that look like images and are left out of folders, by ending.
+    left_out: files that look like images and are left out of folders, by ending. truth: whether the network is right.
+    wrong_rows: of the first images counted on which it is wrong.
     """
 
     explained: int = 0
@@ -28,6 +30,8 @@ class Stats:
     nonfinite_maps: int = 0
     unreadable_folders: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
+    wrong_rows: list[Row] = field(default_factory=list)
+    truth: TruthTally = field(default_factory=TruthTally)
     _first: dict[str, Row | None] = field(default_factory=dict)
 
     @property
@@ -43,9 +47,10 @@ class Stats:
         return ExitCode.SOME_FAILED if self.failed or self.unreadable_folders else ExitCode.DONE
 
     def figures(self) -> dict[str, float]:
-        """Return what an audit can bound: the shares of failed images and of blank maps."""
+        """Return what an audit can bound: the shares of failed images and of blank maps, and how often the network is right."""
         shares = {"failed": self.failed / self.images} if self.images else {}
-        return shares | ({"blank": self.blank_maps / self.maps} if self.maps else {})
+        blank = {"blank": self.blank_maps / self.maps} if self.maps else {}
+        return shares | blank | self.truth.figures()
 
     @property
     def first_rows(self) -> list[Row]:
@@ -65,6 +70,9 @@ class Stats:
             self.failed += 1
             self.failed_before += skipped
             return
+        self.truth.add(row)
+        if row.get("correct") is False and len(self.wrong_rows) < MOST_ROWS:
+            self.wrong_rows.append(row)
         self.skipped += skipped
         self.explained += not skipped
         states = [entry["state"] for entry in row["maps"]]
@@ -74,7 +82,10 @@ class Stats:
 
     def totals(self) -> Totals:
         """Return the counts as they stand in run.json."""
-        return Totals.model_validate(self, from_attributes=True)
+        top1, top5 = (ShareRecord.of(one) if one else None for one in (self.truth.top1, self.truth.top5))
+        counted = {name: getattr(self, name) for name in Totals.model_fields if hasattr(self, name)}
+        known = {"right": self.truth.right, "wrong": self.truth.wrong, "unknown_truth": self.truth.unknown}
+        return Totals(**counted, **known, top1=top1, top5=top5)
 
     def summary(self, seconds: float) -> str:
         """Return one line for the person who ran it."""
@@ -83,6 +94,7 @@ class Stats:
         tried = self.failed - self.failed_before
         parts += [f"{tried} failed"] if tried else []
         parts += [f"{self.failed_before} failed before (--retry-failed tries again)"] if self.failed_before else []
+        parts += [str(self.truth)] if str(self.truth) else []
         parts += [f"{self.outside_shard} left to other shards"] if self.outside_shard else []
         parts += [f"{self.unreadable_folders} folders could not be read"] if self.unreadable_folders else []
         states = {"blank": self.blank_maps, "nonfinite": self.nonfinite_maps}

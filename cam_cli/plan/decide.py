@@ -8,25 +8,28 @@ from typing import Any
 
 from cam_cli.config import RunConfig
 from cam_cli.engine import openvino_import
-from cam_cli.engine.analysis import Link, ModelAnalysis, analyse
+from cam_cli.engine.analysis import Link, ModelAnalysis, analyse, analyse_at_sizes
 from cam_cli.engine.device import uses_gpu
 from cam_cli.engine.explain import Explainer
 from cam_cli.engine.model_analysis import Head
 from cam_cli.engine.passes import RuntimeName
-from cam_cli.engine.request import Subject
+from cam_cli.engine.request import Request, Subject
 from cam_cli.engine.trial import RuntimeTrial, try_bfloat16, try_openvino
 from cam_cli.engine.verification import verify_predictions
 from cam_cli.errors import ModelError, UnsupportedError, UsageError
-from cam_cli.graph.layers import LayerInfo, choose_layer, choose_scales, describe_layers, find_layer
+from cam_cli.graph.layer_names import find_layer
+from cam_cli.graph.layers import LayerInfo, choose_layer, choose_scales, describe_layers
 from cam_cli.graph.operations import random_operations
 from cam_cli.graph.scaling import fitted_images
 from cam_cli.graph.trace import Trace, is_random_outside_predict
 from cam_cli.images.fit import fit
 from cam_cli.images.natural_noise import natural_noise
 from cam_cli.methods import METHODS, families
-from cam_cli.models.inputs import contradictions, input_scaling, traced_within_memory
+from cam_cli.models.inputs import contradictions, input_scaling, traced_at_sizes, traced_within_memory
 from cam_cli.models.load import Network
-from cam_cli.plan.resolve import Decided, Resolved, request_of
+from cam_cli.plan.best import best_settings
+from cam_cli.plan.early import ModelFacts
+from cam_cli.plan.resolve import Decided, Resolved
 from cam_cli.results.manifest import ModelRecord
 from cam_cli.window import WHOLE
 
@@ -41,25 +44,31 @@ def decide(
     config: RunConfig,
     resolved: Callable[[Decided], Resolved],
     tell: Callable[[str], None] | None = None,
-) -> Decided:
-    """Decide on layers, input, runtime and precision; see `resolve` for `tell` and for what is raised."""
-    decided = _without_trials(network, config)
+) -> tuple[Decided, ModelFacts]:
+    """Decide on layers, input, runtime and precision, and return it with what other runs may know of the model.
+
+    See `resolve` for `tell` and for what is raised.
+    """
+    decided, facts = _without_trials(network, config)
     decided = _with_runtime(decided, config, resolved(decided), tell)
     if config.precision == "auto":
-        decided = _with_precision(decided, config, resolved(decided))
-    if (
-        decided.runtime == "openvino" and decided.settings["precision"] == "bfloat16"
-    ):  # rounded otherwise than TensorFlow
+        decided = _with_precision(decided, resolved(decided))
+    if decided.runtime == "openvino" and decided.settings["precision"] == "bfloat16":  # TensorFlow rounds otherwise
         decided = replace(decided, settings=decided.settings | {"runtime": "openvino"})
-    return decided
+    return decided, facts
 
 
-def _without_trials(network: Network, config: RunConfig) -> Decided:
+def _without_trials(network: Network, config: RunConfig) -> tuple[Decided, ModelFacts]:
     traced = network.traced or traced_within_memory(network.model, network.input_shape)
     infos = describe_layers(traced, network.tokens)
+    config, taken = best_settings(config, network, infos) if config.best else (config, [])
     paths, remarks = _layers(network, config, traced, infos)
+    remarks = [*taken, *remarks]
     scales = choose_scales(infos) if "two layers" in families(config.methods) else None
     analysis = analyse(traced, paths, scales, network.tokens)
+    if config.sizes and scales:
+        further = traced_at_sizes(network.model, config.sizes, network.input_shape[2])
+        analysis = analyse_at_sizes(analysis, further, network.tokens)
     if is_random_outside_predict(network.model):
         analysis = replace(analysis, random=True)
     if network.labels.entries and len(network.labels.entries) != analysis.classes:
@@ -73,15 +82,21 @@ def _without_trials(network: Network, config: RunConfig) -> Decided:
         "input": {"size": list(network.input_shape[:2]), **asdict(network.preprocessing)},
         **_found_since_0_1(analysis),
     }
+    grids = {i.path: (*i.grid, i.shape[-1]) for i in infos if i.grid and i.grid == i.shape[:2] and i.shape[-1]}
+    facts = ModelFacts(analysis.classes, {path: grids.get(path) for path in traced.layers})
     return Decided(
         analysis,
         ModelRecord(
-            name=network.name, sha256=network.sha256, input_size=network.input_shape[:2], score=analysis.link.score
+            name=network.name,
+            sha256=network.sha256,
+            input_size=network.input_shape[:2],
+            score=analysis.link.score,
+            multi_label=analysis.multi_label,
         ),
         settings,
         network.preprocessing,
         (*network.remarks, *remarks, *_checked(network, config, traced, analysis), *_noise_remarks(config, analysis)),
-    )
+    ), facts
 
 
 def _checked(network: Network, config: RunConfig, traced: Trace, analysis: ModelAnalysis) -> list[str]:
@@ -120,18 +135,17 @@ def _with_runtime(
     decided: Decided, config: RunConfig, resolved: Resolved, tell: Callable[[str], None] | None
 ) -> Decided:
     """Decide on `runtime` by a trial, and take TensorFlow if OpenVINO cannot run this model, or gains nothing."""
-    own = tuple(method for method in config.methods if METHODS[method].family != "peer")
+    own = tuple(method for method in resolved.request.methods if METHODS[method].family != "peer")
     asked = config.runtime == "openvino"
     if config.runtime == "tensorflow" or not own or (openvino_import.openvino_version() is None and not asked):
         return decided
     precision = "float32" if config.precision == "auto" else config.precision
-    request = replace(request_of(config), methods=own, nsamples=_SAMPLES_TRIED, tolerance=None)
+    request = replace(resolved.request, methods=own, nsamples=_SAMPLES_TRIED, tolerance=None)
     if config.nsamples == 0:
         request = replace(request, nsamples=0)
 
     def build(runtime: RuntimeName) -> Explainer:
-        count = resolved.plan.targets.count
-        return Explainer(resolved.open_model, decided.analysis, request, count, precision=precision, runtime=runtime)
+        return _explainer_of_trial(resolved, request, precision, runtime)
 
     try:
         if uses_gpu():
@@ -167,19 +181,11 @@ def _pictures(decided: Decided, resolved: Resolved) -> list[Subject]:
     return [Subject(x, str(number), ranks) for number, x in enumerate(inputs)]
 
 
-def _with_precision(decided: Decided, config: RunConfig, resolved: Resolved) -> Decided:
+def _with_precision(decided: Decided, resolved: Resolved) -> Decided:
     """Decide on `precision: auto` by a trial."""
 
     def build(precision: str) -> Explainer:
-        count = resolved.plan.targets.count
-        return Explainer(
-            resolved.open_model,
-            decided.analysis,
-            request_of(config),
-            count,
-            precision=precision,
-            runtime=decided.runtime,
-        )
+        return _explainer_of_trial(resolved, resolved.request, precision, decided.runtime)
 
     trial = try_bfloat16(build, _pictures(decided, resolved))
     remark = (
@@ -188,6 +194,19 @@ def _with_precision(decided: Decided, config: RunConfig, resolved: Resolved) -> 
     )
     settings = decided.settings | {"precision": trial.precision}
     return replace(decided, settings=settings, remarks=(*decided.remarks, remark))
+
+
+def _explainer_of_trial(resolved: Resolved, request: Request, precision: str, runtime: RuntimeName) -> Explainer:
+    """Return an explainer as a run makes it, of the model's own input size alone."""
+    return Explainer(
+        resolved.open_model,
+        replace(resolved.analysis, sizes=()),
+        request,
+        resolved.plan.targets.count,
+        precision=precision,
+        runtime=runtime,
+        against=resolved.against.count,
+    )
 
 
 def _layers(

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 from cam_cli.config import RunConfig
 from cam_cli.machine import gpus, processor
+from cam_cli.methods import revisions
 from cam_cli.models.labels import Labels, read_labels
 from cam_cli.models.source import ModelSource, find_source
 from cam_cli.plan.targets import Targets, read_targets
 from cam_cli.results.files import to_json
-from cam_cli.results.manifest import ENGINE_VERSION, ImageRecord, Manifest, ModelRecord
+from cam_cli.results.manifest import (
+    DRAWING_VERSION,
+    ENGINE_VERSION,
+    ImageRecord,
+    Manifest,
+    ModelRecord,
+    Prediction,
+    TruthRecord,
+)
 from cam_cli.results.run_record import RunRecord, versions
+from cam_cli.results.truth import NOT_TOLD, ImageTruth, Truths, judge, read_truths
 from cam_cli.storage.location import Location
 
 
@@ -64,7 +75,8 @@ class Plan:
     """What a run explains, with everything decided that its settings left open.
 
     key: of the inputs that the plan follows from. classes: how many the model has. settings: those that decide a result,
-    without the targets, as a manifest has them. remarks: what the user is told before the run starts.
+    without the targets, as a manifest has them. remarks: what the user is told before the run starts. truths: the true classes
+    of the images; None where nobody asked for them.
     """
 
     key: str
@@ -73,7 +85,8 @@ class Plan:
     settings: Mapping[str, Any]
     remarks: tuple[str, ...]
     targets: Targets
-    _digests: dict[tuple[int, ...], str] = field(default_factory=dict, repr=False, compare=False)
+    truths: Truths | None = None
+    _digests: dict[tuple[tuple[int, ...], ImageTruth], str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def precision(self) -> str:
@@ -89,20 +102,40 @@ class Plan:
         """Return the settings as the manifest of an image with these targets has them."""
         return {**self.settings, "targets": list(targets)} if targets else dict(self.settings)
 
-    def fingerprint(self, image_sha256: str | None, targets: tuple[int, ...]) -> str:
-        """Return one sha256 over everything that decides the result of an image; None: an image that cannot be read."""
-        if targets not in self._digests:
-            self._digests[targets] = digest_of(self.model.sha256, self.settings_for(targets))
-        return hashlib.sha256(f"{image_sha256}\n{self._digests[targets]}".encode()).hexdigest()
+    def truth_of(self, relative: PurePosixPath) -> ImageTruth:
+        """Return what is known of the true classes of an image, by its path relative to the root."""
+        return NOT_TOLD if self.truths is None else self.truths.of(relative)
 
-    def manifest(self, image: ImageRecord, targets: tuple[int, ...], **fields: Any) -> Manifest:
-        """Return the manifest of an image: what the plan says of any image, and the fields of this one."""
+    def fingerprint(self, image_sha256: str | None, targets: tuple[int, ...], truth: ImageTruth = NOT_TOLD) -> str:
+        """Return one sha256 over everything that decides the result of an image; None: an image that cannot be read."""
+        asked = targets, truth
+        if asked not in self._digests:
+            self._digests[asked] = digest_of(self.model.sha256, self.settings_for(targets) | truth.settings())
+        return hashlib.sha256(f"{image_sha256}\n{self._digests[asked]}".encode()).hexdigest()
+
+    def manifest(
+        self,
+        image: ImageRecord,
+        targets: tuple[int, ...],
+        truth: ImageTruth = NOT_TOLD,
+        true_classes: Sequence[TruthRecord] = (),
+        predictions: tuple[Prediction, ...] = (),
+        **fields: Any,
+    ) -> Manifest:
+        """Return the manifest of an image: what the plan says of any image, and the fields of this one.
+
+        true_classes: the records of the classes of `truth`, with what the network says of them.
+        """
+        judged = judge(truth, true_classes, predictions, multi_label=self.model.multi_label)
         return Manifest(
-            fingerprint=self.fingerprint(image.sha256, targets),
+            drawing_version=DRAWING_VERSION,
+            fingerprint=self.fingerprint(image.sha256, targets, truth),
             image=image,
             model=self.model,
             settings=self.settings_for(targets),
+            predictions=predictions,
             versions=versions(),
+            **vars(judged),
             **fields,
         )
 
@@ -112,13 +145,20 @@ def plan_from(last_run: RunRecord | None, inputs: PlanInputs) -> Plan | None:
     if last_run is None or last_run.plan is None or last_run.model is None or last_run.plan.key != inputs.key:
         return None
     classes = last_run.plan.classes
-    targets = targets_for(inputs, inputs.labels(classes), classes)
-    return Plan(inputs.key, last_run.model, classes, last_run.settings, last_run.plan.remarks, targets)
+    targets, truths = targets_for(inputs, inputs.labels(classes), classes)
+    return Plan(inputs.key, last_run.model, classes, last_run.settings, last_run.plan.remarks, targets, truths)
 
 
-def targets_for(inputs: PlanInputs, labels: Labels, classes: int) -> Targets:
-    """Resolve the targets that the settings name; raises UsageError for an unknown class or a file that cannot be read."""
-    return read_targets(inputs.config.targets, inputs.config.targets_from, labels, classes, inputs.root)
+def targets_for(inputs: PlanInputs, labels: Labels, classes: int) -> tuple[Targets, Truths | None]:
+    """Resolve the targets and the true classes that the settings name.
+
+    Raises UsageError for an unknown class or a file that cannot be read.
+    """
+    config, root = inputs.config, inputs.root
+    source = config.truth_source
+    truths = None if source is None else read_truths(source, labels, classes, root.name)
+    most_true = truths.most if truths else 0
+    return read_targets(config.targets, config.targets_from, labels, classes, root, most_true), truths
 
 
 def _digest(parts: Mapping[str, Any]) -> str:
@@ -126,5 +166,8 @@ def _digest(parts: Mapping[str, Any]) -> str:
 
 
 def digest_of(model_sha256: str, settings: Mapping[str, Any]) -> str:
-    """Return one sha256 over a model, the settings in any order, and the version of the engine."""
-    return _digest({"model": model_sha256, "settings": dict(settings), "engine": ENGINE_VERSION})
+    """Return one sha256 over a model, the settings in any order, and the versions of the engine and its methods."""
+    parts: dict[str, Any] = {"model": model_sha256, "settings": dict(settings), "engine": ENGINE_VERSION}
+    if changed := revisions(settings.get("methods", ())):
+        parts["revisions"] = changed
+    return _digest(parts)

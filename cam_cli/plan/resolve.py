@@ -5,9 +5,9 @@ With a plan that is kept, TensorFlow is imported only if it runs the network.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache as once
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from cam_cli.engine.request import Request
 from cam_cli.engine.selection import Selection
 from cam_cli.images.fit import Preprocessing
 from cam_cli.models.labels import Labels
+from cam_cli.plan.against import Against, read_against
 from cam_cli.plan.cache import NO_CACHE, Cache
 from cam_cli.plan.plan import Plan, PlanInputs, targets_for
 from cam_cli.quiet import native_chatter_silenced
@@ -41,6 +42,8 @@ class Resolved:
         analysis: of the model, with the layers to explain.
         preprocessing: how an image becomes the model's input.
         open_model: loads the Keras model, once; it is called only if nothing that is kept makes up for it.
+        request: what the engine is asked for every image.
+        against: the classes that each target is explained against.
         runtime: what runs the network, `tensorflow` or `openvino`.
     """
 
@@ -49,6 +52,8 @@ class Resolved:
     preprocessing: Preprocessing
     labels: Labels
     open_model: Callable[[], Any]
+    request: Request
+    against: Against
     runtime: RuntimeName = "tensorflow"
 
 
@@ -90,10 +95,20 @@ def resolve(inputs: PlanInputs, cache: Cache = NO_CACHE, tell: Callable[[str], N
 
     def resolved(decided: Decided, labels: Labels) -> Resolved:
         classes = decided.analysis.classes
-        targets = targets_for(inputs, labels, classes)
-        plan = Plan(inputs.key, decided.model, classes, decided.settings, decided.remarks, targets)
-        preprocessing = decided.preprocessing
-        return Resolved(plan, decided.analysis, preprocessing, labels, lambda: load().model, decided.runtime)
+        targets, truths = targets_for(inputs, labels, classes)
+        plan = Plan(inputs.key, decided.model, classes, decided.settings, decided.remarks, targets, truths)
+        config = as_decided(inputs.config, decided.settings)
+        against = read_against(config.against or (), labels, classes, truths.most if truths else 0)
+        return Resolved(
+            plan,
+            decided.analysis,
+            decided.preprocessing,
+            labels,
+            lambda: load().model,
+            request_of(config),
+            against,
+            decided.runtime,
+        )
 
     known = cache.load("plan")
     if known is not None:
@@ -109,10 +124,16 @@ def resolve(inputs: PlanInputs, cache: Cache = NO_CACHE, tell: Callable[[str], N
     with native_chatter_silenced():
         from cam_cli.plan.decide import decide
 
-    decided = decide(network, inputs.config, lambda decided: resolved(decided, network.labels), tell)
+    decided, facts = decide(network, inputs.config, lambda decided: resolved(decided, network.labels), tell)
+    facts.keep(replace(cache, key=inputs.network_key))
     result = resolved(decided, network.labels)
     cache.save("plan", _DECIDED.dump_json(decided))
     return result
+
+
+def as_decided(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
+    """Return settings whose method is the one that was decided on, if `best` left that open."""
+    return config.model_copy(update={"methods": tuple(settings["methods"]), "best": False}) if config.best else config
 
 
 def request_of(config: RunConfig) -> Request:

@@ -6,6 +6,9 @@ import cmap
 import numpy as np
 from numpy.typing import NDArray
 
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""The shares of red, green and blue in the brightness of a colour (ITU-R BT.601), as Pillow's greyscale has them."""
+
 COLORMAPS = ("inferno", "viridis", "magma", "turbo", "jet")
 
 

@@ -8,8 +8,19 @@ from PIL import Image
 
 from cam_cli.render.png import png
 
-ENCODERS: Final[dict[str, Callable[[Image.Image], bytes]]] = {"png": png}
-"""By file ending, which is also Pillow's name of the format. `results.layout.PICTURE_FORMATS` has the endings in use."""
+JPEG_QUALITY = 88
+"""Of overlays and sheets: a seventh of the bytes of a PNG, with no difference to the eye."""
+
+
+def jpeg(picture: Image.Image) -> bytes:
+    """Encode a picture as JPEG."""
+    stream = io.BytesIO()
+    picture.convert("RGB").save(stream, "JPEG", quality=JPEG_QUALITY)
+    return stream.getvalue()
+
+
+ENCODERS: Final[dict[str, Callable[[Image.Image], bytes]]] = {"jpeg": jpeg, "png": png}
+"""By the word of the setting `picture_format`, which is also Pillow's; `results.layout.PICTURE_FORMATS` has the endings."""
 
 _MOST_PIXELS = 2**26
 

@@ -6,11 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from cam_cli.render.colour import class_colours
+from cam_cli.render.colour import LUMA, class_colours
 from cam_cli.render.text import INK, PAPER, cut, font
 
 MOST_CLASSES = len(class_colours())
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def joint(
@@ -29,7 +28,7 @@ def joint(
     colours = class_colours()[: len(maps)]
     heats = np.nan_to_num(np.stack(maps))
     owner, strength = heats.argmax(axis=0), np.clip(heats.max(axis=0), 0, 1)[..., None]
-    grey = np.asarray((image @ _LUMA)[..., None], np.float32)
+    grey = np.asarray((image @ LUMA)[..., None], np.float32)
     mixed = grey + opacity * strength * (2 - strength) * (colours[owner] - grey)
     mixed[np.isnan(maps[0])] *= 0.4
     picture = Image.fromarray(np.rint(mixed).astype(np.uint8))

@@ -17,14 +17,14 @@ def font(size: float) -> ImageFont.FreeTypeFont:
     return loaded
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Return `text` as one line that any font can be asked to draw: odd characters become `?`."""
     return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))[:_LONGEST]
 
 
 def cut(text: str, width: float, face: ImageFont.FreeTypeFont) -> str:
     """Return `text` in one line no wider than `width` pixels, with an ellipsis if cut; empty if none fits."""
-    line = _one_line(text)
+    line = one_line(text)
     if face.getlength(line) <= width:
         return line
     lengths = range(1, len(line))
@@ -39,7 +39,7 @@ def fitted(text: str, width: float, largest: int) -> tuple[str, ImageFont.FreeTy
     """
     if largest < SMALLEST:
         return "", font(SMALLEST)
-    line = _one_line(text)
+    line = one_line(text)
     whole = font(largest).getlength(line)
     size = largest if whole <= width else int(largest * width / whole)
     if size >= SMALLEST:

@@ -2,8 +2,8 @@
 
 import base64
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,6 @@ from PIL import Image
 from cam_cli.methods import drawing_of
 from cam_cli.render.encode import read_picture
 from cam_cli.render.picture import drawn, overlay
-from cam_cli.results.files import read_regular
 from cam_cli.results.manifest import MapRecord
 from cam_cli.results.reader import ImageResult
 
@@ -42,10 +41,10 @@ def thumbnail(picture: Image.Image, side: int) -> str:
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def file_thumbnail(path: Path, side: int) -> str | None:
-    """Return the thumbnail of a picture that a run wrote; None if it cannot be read."""
+def file_thumbnail(read: Callable[[str], bytes], name: str, side: int) -> str | None:
+    """Return the thumbnail of a picture that a run wrote; None if it cannot be read. read: gives the bytes of a file."""
     try:
-        return thumbnail(read_picture(read_regular(path)), side)
+        return thumbnail(read_picture(read(name)), side)
     except OSError:
         return None
 
@@ -59,14 +58,14 @@ def map_thumbnail(image: ImageResult, record: MapRecord, pixels: NDArray[np.uint
     if record.state != "ok":
         return None
     if name := record.files.overlay or record.files.heatmap:
-        return file_thumbnail(image.folder / name, side)
+        return file_thumbnail(image.read, name, side)
     values = image.values(record)
     if pixels is None or values is None:
         return None
     settings = image.manifest.settings
     try:
         size = (pixels.shape[1], pixels.shape[0])
-        upsampled = image.upsampled(drawn(values, drawing_of(record.method)), record, size)
+        upsampled = image.upsampled(drawn(values, drawing_of(record.method, record.power)), record, size)
         return thumbnail(overlay(pixels, upsampled, settings["colormap"], settings["opacity"]), side)
     except (ArithmeticError, LookupError, TypeError, ValueError):  # settings and maps from anywhere
         return None

@@ -209,5 +209,5 @@ def _complete_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     except FileNotFoundError:
         return
     except OSError as error:
-        message = f"the index '{path}' cannot be read: {error.strerror}; see to it, and run again"
+        message = f"the index '{path}' cannot be read: {error.strerror}; correct that, and run again"
         raise SmoothcamError(message) from error

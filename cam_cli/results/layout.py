@@ -13,8 +13,11 @@ from cam_cli.text import ranges
 if TYPE_CHECKING:
     from cam_cli.engine.maps import SaliencyMap
 
-PICTURE_FORMATS = ("png",)
-"""File endings of the picture formats that a run writes, the default first; `render.encode.ENCODERS` has the encoders."""
+PICTURE_FORMATS = {"jpeg": "jpg", "png": "png"}
+"""The endings of overlays and joint pictures, by the setting `picture_format`; `render.encode.ENCODERS` has the encoders."""
+
+FIGURE_FORMATS = ("png", "svg", "pdf")
+"""The formats of figures, which are also their endings."""
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
@@ -31,10 +34,9 @@ _FILES_OF_THE_RUN = re.compile(
 )
 _RUN_OF_SHARD = re.compile(r"run(\.(?P<index>[1-9][0-9]{0,6})-of-(?P<count>[1-9][0-9]{0,6}))?\.json")
 _LONGEST = 60
-_PICTURE = f"({'|'.join(PICTURE_FORMATS)})"
-ARTEFACT = re.compile(
-    rf".+\.([0-9]+(\.[^.]+)*\.(npy|(heatmap|overlay)\.{_PICTURE})|joint(\.[^.]+)*\.{_PICTURE})", re.DOTALL
-)
+_PICTURE, _FIGURE = (f"({'|'.join(endings)})" for endings in (PICTURE_FORMATS.values(), FIGURE_FORMATS))
+_OF_A_MAP = rf"(npy|heatmap\.png|overlay\.{_PICTURE}|figure\.{_FIGURE})"
+ARTEFACT = re.compile(rf".+\.([0-9]+(\.[^.]+)*\.{_OF_A_MAP}|joint(\.[^.]+)*\.{_PICTURE})", re.DOTALL)
 """A file of a map."""
 
 
@@ -79,6 +81,8 @@ def stem(saliency: SaliencyMap, target: str = "") -> str:
     parts = [_safe(saliency.layer), target or str(saliency.target)]
     if METHODS[saliency.method].in_file_names:
         parts.append(saliency.method)
+    if saliency.against and not target:
+        parts.append(_safe(f"against-{'_'.join(map(str, saliency.against))}"))
     selection = saliency.selection
     if selection.filters is not None:
         parts.append(_safe(f"filters-{ranges(selection.filters)}"))
@@ -90,11 +94,11 @@ def stem(saliency: SaliencyMap, target: str = "") -> str:
     return ".".join(parts)
 
 
-def file_name(stem: str, kind: str, picture_format: str = PICTURE_FORMATS[0]) -> str:
-    """Return the name of a file of a kind: `raw`, `heatmap` or `overlay` of one map, or `joint` of several."""
-    if kind == "raw":
-        return f"{stem}.npy"
-    return f"{stem}.{picture_format}" if kind == "joint" else f"{stem}.{kind}.{picture_format}"
+def file_name(stem: str, kind: str, picture_format: str, figure_format: str = FIGURE_FORMATS[0]) -> str:
+    """Return the name of a file of a kind: `raw`, `heatmap`, `overlay` or `figure` of one map, or `joint` of several."""
+    picture = PICTURE_FORMATS[picture_format]
+    endings = {"raw": "npy", "heatmap": "heatmap.png", "overlay": f"overlay.{picture}", "joint": picture}
+    return f"{stem}.{endings.get(kind) or f'{kind}.{figure_format}'}"
 
 
 def _safe(text: str) -> str:

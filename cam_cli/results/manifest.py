@@ -17,7 +17,15 @@ from cam_cli.results.layout import MANIFEST
 from cam_cli.window import Window
 
 ENGINE_VERSION = 4
-"""Raised whenever the same settings give other numbers; part of the fingerprint."""
+"""Raised whenever the same settings give other numbers; part of the fingerprint.
+
+Where the numbers of one method alone change, its `revision` in `cam_cli.methods` is raised instead, so that results of other
+methods stay finished.
+"""
+
+DRAWING_VERSION = 2
+"""Raised whenever the same map and settings give another picture. It is no part of the fingerprint: the numbers are the same,
+and no image is explained again for its colours. Every manifest has it, so that two ways of drawing can be told apart."""
 
 
 class _Record(BaseModel):
@@ -39,9 +47,13 @@ class Failure(_Record):
 
 
 class ImageRecord(_Record):
-    """The image file; `path` is POSIX, relative to the root in run.json, with bytes that are not UTF-8 as `\\xNN`."""
+    """The image file; `path` is POSIX, relative to the root, with bytes that are not UTF-8 as `\\xNN`."""
 
     path: str
+    root: str | None = Field(
+        None,
+        description="the folder or URL that path is relative to; it counts where run.json has earlier roots, null: root there",
+    )
     sha256: str | None = None
     width: int | None = Field(None, description="pixels, upright")
     height: int | None = Field(None, description="pixels, upright")
@@ -56,6 +68,9 @@ class ModelRecord(_Record):
     input_size: tuple[int, int] = Field(description="rows, columns")
     score: Literal["logit", "log probability"] = Field(
         "logit", description="what is differentiated: the logit, or the logarithm of the output where no logit gives it"
+    )
+    multi_label: bool = Field(
+        False, description="every class has a probability of its own, as with sigmoids: several may be true"
     )
 
 
@@ -72,6 +87,13 @@ class Prediction(TargetRecord):
 
     probability: float
     logit: float = Field(description="the score: the logit, or the log probability where model.score says so")
+
+
+class TruthRecord(TargetRecord):
+    """A true class of an image, and what the network says of it."""
+
+    rank: int | None = Field(None, description="1: no class is more likely; null where it is not known")
+    probability: float | None = Field(None, description="null where it is not known")
 
 
 class SelectionRecord(_Record):
@@ -100,6 +122,7 @@ class MapFiles(_Record):
     raw: FileName | None = None
     heatmap: FileName | None = None
     overlay: FileName | None = None
+    figure: FileName | None = None
 
 
 class MapRecord(_Record):
@@ -108,12 +131,20 @@ class MapRecord(_Record):
     layer: str
     method: str
     target: TargetRecord
+    against: tuple[TargetRecord, ...] = Field(
+        (), description="the classes whose mean score is subtracted from the target's; none: the target's score alone"
+    )
     selection: SelectionRecord
     state: Literal["ok", "blank", "nonfinite"]
     grid: tuple[int, int] = Field(description="rows, columns")
     window: Window | None = Field(
         None, description="the part of the network's input that the grid covers; null: all of it, as it is"
     )
+    sizes: tuple[tuple[int, int], ...] | None = Field(
+        None,
+        description="rows and columns of the inputs whose maps are added up; null: the input of model.input_size alone",
+    )
+    power: float = Field(1.0, description="what the raw values are raised to: 2/3 for twoscale, 1 for all others")
     min: float | None
     max: float | None
     derivatives: Literal["exact", "approximate"] = Field(
@@ -145,6 +176,7 @@ class Manifest(_Record):
     """`manifest.json`, written last: its presence means that the image is finished."""
 
     schema_version: Literal[1] = 1
+    drawing_version: int = Field(1, description="of the rules by which pictures are drawn; 1 where it is not said")
     status: Literal["ok", "failed"]
     error: Failure | None = None
     fingerprint: str = Field(
@@ -153,7 +185,21 @@ class Manifest(_Record):
     image: ImageRecord
     model: ModelRecord
     settings: dict[str, Any]
-    predictions: tuple[Prediction, ...] = ()
+    predictions: tuple[Prediction, ...] = Field(
+        (), description="the most likely first: five, or with multi_label also all others of at least 0.5"
+    )
+    truth: TruthRecord | None = Field(
+        None, description="the true class, the first of several; null where it is not known"
+    )
+    also_true: tuple[TruthRecord, ...] = Field((), description="the further true classes of an image that has several")
+    unknown_truth: str | None = Field(
+        None, description="what the folder or the file says where it names no class of the model"
+    )
+    correct: bool | None = Field(
+        None,
+        description="the most likely class is a true one; with multi_label: the classes of at least 0.5 are exactly the "
+        "true ones; null where the truth is not known",
+    )
     maps: tuple[MapRecord, ...] = ()
     joint: tuple[JointRecord, ...] = ()
     timing: dict[str, float] = Field({}, description="seconds by step; of a pass shared by several images, its share")
@@ -164,7 +210,7 @@ class Manifest(_Record):
 
     def row(self) -> Row:
         """Return what a line of index.jsonl and of `--json` says."""
-        full = self.model_dump(mode="json", include=set(Row.__required_keys__))
+        full = self.model_dump(mode="json", include=set(_OF_MANIFEST))
         return cast(Row, full | {"path": self.image.path, "sha256": self.image.sha256})
 
     def write(self, folder: Path) -> None:
@@ -203,6 +249,13 @@ class PredictionRow(TargetRow):
     logit: NotRequired[float]
 
 
+class TruthRow(TargetRow):
+    """A `TruthRecord` in a row."""
+
+    rank: int | None
+    probability: float | None
+
+
 class MapRow(TypedDict):
     """A `MapRecord` in a row, as far as readers of rows need it."""
 
@@ -230,10 +283,20 @@ class _IndexFields(TypedDict, total=False):
     manifest_tag: Stamp | None
 
 
-class Row(_IndexFields):
+class TruthFields(TypedDict, total=False):
+    """The part of a row that says what is true; see `Manifest`."""
+
+    truth: TruthRow | None
+    also_true: list[TruthRow]
+    unknown_truth: str | None
+    correct: bool | None
+
+
+class Row(_IndexFields, TruthFields):
     """An image's row: the fields of its manifest that a table of images needs, and some that only the index has.
 
-    source: what the file system or the store said of the image file before it was read. manifest_mtime_ns, manifest_tag: the
+    truth, also_true, unknown_truth, correct: not in rows that earlier versions wrote. source: what the file system or the store
+    said of the image file before it was read. manifest_mtime_ns, manifest_tag: the
     stamp of the manifest, on a disk and in an object store.
     """
 
@@ -249,6 +312,9 @@ class Row(_IndexFields):
     joint: list[JointRow]
 
 
+_OF_MANIFEST = Row.__required_keys__ | TruthFields.__optional_keys__
+
+
 class IndexRow(Row):
     """A row in index.jsonl; `finished` is ISO 8601, with a time zone."""
 
@@ -257,7 +323,7 @@ class IndexRow(Row):
 
 def without_index_fields(row: Row) -> Row:
     """Return a row as `--json` prints it."""
-    return cast(Row, {name: value for name, value in row.items() if name in Row.__required_keys__})
+    return cast(Row, {name: value for name, value in row.items() if name in _OF_MANIFEST})
 
 
 def files_of(row: Row) -> list[str]:

@@ -237,4 +237,4 @@ class ObjectResultStore(ResultStore):
     def _unusable(self, error: OSError) -> SmoothcamError:
         if isinstance(error, FileNotFoundError):
             return super()._unusable(error)
-        return SmoothcamError(f"'{self._url}' cannot be used: {error.strerror}; see to it, and run again")
+        return SmoothcamError(f"'{self._url}' cannot be used: {error.strerror}; correct that, and run again")

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic_core import from_json
 
+from cam_cli.metrics.classification import Share
 from cam_cli.results.files import to_json
 from cam_cli.results.manifest import ModelRecord
 from cam_cli.results.shard import Shard
@@ -39,8 +40,26 @@ class _Record(BaseModel):
             return cls.model_fields[info.field_name].get_default(call_default_factory=True)
 
 
+class ShareRecord(_Record):
+    """A share of `images` images, 0..1, with the ends of its 95% interval (Wilson 1927)."""
+
+    share: float
+    low: float
+    high: float
+    images: int
+
+    @classmethod
+    def of(cls, share: Share) -> ShareRecord:
+        """Return the record of a share."""
+        return cls(share=share.value, low=share.low, high=share.high, images=share.count)
+
+
 class Totals(_Record):
     """What became of the images of a run.
+
+    right, wrong: images whose true class is known. unknown_truth: images whose folder or file names no class of the model.
+    top1, top5: the shares of the known ones whose true class is the most likely one, or one of the five most likely; None
+    without known ones, and top5 for a model of few classes or of several labels.
 
     outside_shard: images that belong to other shards. skipped: finished before. maps, blank_maps, nonfinite_maps: of all images
     that are not failed. unreadable_folders: folders that could not be listed. left_out: files that look like images and were
@@ -57,6 +76,11 @@ class Totals(_Record):
     maps: int = 0
     blank_maps: int = 0
     nonfinite_maps: int = 0
+    right: int = 0
+    wrong: int = 0
+    unknown_truth: int = 0
+    top1: ShareRecord | None = None
+    top5: ShareRecord | None = None
     exit_code: int = 0
 
 
@@ -72,6 +96,7 @@ class RunRecord(_Record):
     """`run.json`: how a run was started, and how it ended.
 
     root: the folder that paths of images are relative to, and paths: what was asked for, both as `printable` writes them.
+    earlier_roots: those of earlier runs into the same folder; if there are any, each image's own one counts.
     cwd: the working directory. config: every setting; origin: where each came from. versions: of the packages that compute.
     shard: None for a run of all images. started, finished: ISO 8601. model, settings: what decides the results, as in every
     manifest. finished and totals are None while the run goes on.
@@ -79,6 +104,7 @@ class RunRecord(_Record):
 
     schema_version: int = 1
     root: str = ""
+    earlier_roots: tuple[str, ...] = ()
     cwd: str = "."
     paths: tuple[str, ...] = ()
     config: dict[str, Any] = {}
@@ -106,6 +132,7 @@ class RunRecord(_Record):
     def to_json(self) -> bytes:
         """Return the bytes of run.json."""
         absent = {name for name in _ONLY_AT_THE_END if getattr(self, name) is None}
+        absent |= set() if self.earlier_roots else {"earlier_roots"}
         return f"{to_json(self.model_dump(exclude=absent), indent=1)}\n".encode()
 
     @property

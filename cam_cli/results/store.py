@@ -15,7 +15,7 @@ from cam_cli.results.layout import LOCK, MANIFEST, RUN, SHEET, run_file, shard_o
 from cam_cli.results.manifest import Manifest, Stamp, parse_manifest
 from cam_cli.results.run_record import RunRecord
 from cam_cli.results.shard import Shard
-from cam_cli.storage.location import Location
+from cam_cli.storage.location import Location, Url
 from cam_cli.text import shown
 
 
@@ -81,6 +81,11 @@ class ResultStore(ABC):
     def key(self, relative: PurePosixPath) -> str:
         """Return what the methods below take for an image's folder: its path, or what the keys of its objects begin with."""
 
+    def folder_of(self, relative: PurePosixPath) -> Location:
+        """Return where the files of an image are."""
+        key = self.key(relative)
+        return self.location.child(key) if isinstance(self.location, Url) else Path(key)
+
     @abstractmethod
     def obstacle(self, relative: PurePosixPath) -> str | None:
         """Return in a few words why an image's folder cannot be written; None if it can."""
@@ -103,6 +108,10 @@ class ResultStore(ABC):
     @abstractmethod
     def read(self, key: str, name: str) -> bytes:
         """Return a file of an image's folder; raises OSError if it cannot be read."""
+
+    def read_own(self, name: str) -> bytes:
+        """Return a file that lies directly in OUT; raises OSError if it cannot be read."""
+        return self._read(name)
 
     def stage(self) -> Path:
         """Return an empty folder for one image's files; raises SmoothcamError if it cannot be made."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -12,10 +12,14 @@ from typing import Any, Literal, TypeVar, get_args
 from cam_cli.errors import ExitCode, UsageError
 from cam_cli.images.formats import left_out_text
 from cam_cli.results.index import Index
-from cam_cli.results.run_record import RunRecord
+from cam_cli.results.manifest import Row
+from cam_cli.results.run_record import RunRecord, ShareRecord
+from cam_cli.results.run_truth import RunTruth, truth_of_run
 from cam_cli.results.shard import Shard
 from cam_cli.results.store import ResultStore
 from cam_cli.results.stores import result_store_at
+from cam_cli.results.tally import TruthTally
+from cam_cli.results.truth import TruthSource
 from cam_cli.storage.location import Location
 from cam_cli.text import printable
 
@@ -54,6 +58,26 @@ class ClassCount:
     index: int
     label: str
     images: int
+
+
+@dataclass(frozen=True)
+class TruthCount:
+    """Images by whether the network is right; see `run_record.Totals`. text: the same in words."""
+
+    right: int
+    wrong: int
+    unknown: int
+    top1: dict[str, float] | None
+    top5: dict[str, float] | None
+    text: str
+
+    @classmethod
+    def of(cls, tally: TruthTally) -> TruthCount | None:
+        """Return what was counted; None if it was nothing."""
+        if not (tally.known or tally.unknown):
+            return None
+        top1, top5 = (ShareRecord.of(one).model_dump() if one else None for one in (tally.top1, tally.top5))
+        return cls(tally.right, tally.wrong, tally.unknown, top1, top5, str(tally))
 
 
 @dataclass(frozen=True)
@@ -103,8 +127,9 @@ class Division:
 class Summary:
     """What runs add up to.
 
-    ok, failed: images. failures: the most frequent first. maps: by layer and method. classes: the ten most frequent. divisions:
-    the current ones first. unreadable_folders: the most that a run could not read, as every shard meets the same ones.
+    ok, failed: images. failures: the most frequent first. maps: by layer and method. classes: the ten most frequent. truth: how
+    many images are right; None where nobody said what is true. divisions: the current ones first. unreadable_folders: the most
+    that a run could not read, as every shard meets the same ones.
     unreadable_lines: of the index. rows_missing: images that the runs counted and the index does not have, as when an index
     file was not copied. left_out: files that look like images and that no run took from its folders, by ending.
     """
@@ -114,6 +139,7 @@ class Summary:
     failures: tuple[FailureCount, ...]
     maps: tuple[MapCount, ...]
     classes: tuple[ClassCount, ...]
+    truth: TruthCount | None
     divisions: tuple[Division, ...]
     unreadable_folders: int
     unreadable_lines: int
@@ -149,13 +175,22 @@ class Summary:
             for division in self.divisions
         ]
         del record["ok"], record["failed"]
+        if self.truth is not None:
+            del record["truth"]["text"]
         return record
 
 
-def summarize(folders: Sequence[Location]) -> Summary:
+def summarize(
+    folders: Sequence[Location], truth: TruthSource | None = None, on_row: Callable[[Row], None] = lambda _: None
+) -> Summary:
     """Add up runs and shards; of several results for one image the latest counts, whichever folder it is in.
 
-    Raises UsageError if one is no run folder, and SmoothcamError if an index cannot be read.
+    Args:
+        folders: of the runs.
+        truth: where the true classes are, instead of what the runs knew of them.
+        on_row: called with the row of each image, in the order of the index files.
+
+    Raises UsageError if one is no run folder or the truth cannot be read, and SmoothcamError if an index cannot be read.
     """
     stores = [(printable(folder), result_store_at(folder, Shard())) for folder in folders]
     divisions, records = _divisions(stores)
@@ -165,9 +200,14 @@ def summarize(folders: Sequence[Location]) -> Summary:
     examples: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     maps: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     classes: Counter[tuple[int, str]] = Counter()
+    tally = TruthTally(multi_label=any(record.model and record.model.multi_label for record in records))
+    laid = _truth_over(truth, records, folders[0]) if truth is not None else None
     with ExitStack() as stack:
         index = stack.enter_context(Index([stack.enter_context(store.index_files()) for _, store in stores]))
-        for row in index.rows():
+        for found in index.rows():
+            row = laid.over_row(found) if laid else found
+            on_row(row)
+            tally.add(row)
             states[row["status"]] += 1
             if error := row["error"]:
                 kind = (error["stage"], error["type"])
@@ -184,12 +224,19 @@ def summarize(folders: Sequence[Location]) -> Summary:
         failures=tuple(FailureCount(*kind, n, tuple(examples[kind])) for kind, n in _by_frequency(failures)),
         maps=tuple(MapCount(*kind, of["ok"], of["blank"], of["nonfinite"]) for kind, of in sorted(maps.items())),
         classes=tuple(ClassCount(*kind, n) for kind, n in _by_frequency(classes)[:MOST_CLASSES]),
+        truth=TruthCount.of(tally),
         divisions=divisions,
         unreadable_folders=max((total.unreadable_folders for total in totals), default=0),
         unreadable_lines=index.skipped_lines,
         rows_missing=max(0, sum(total.images for total in totals) - states.total()),
         left_out=_left_out(records),
     )
+
+
+def _truth_over(source: TruthSource, records: Sequence[RunRecord], folder: Location) -> RunTruth:
+    if len({record.settings.get("labels") for record in records}) > 1:
+        raise UsageError("--truth goes with runs whose models have the same classes; summarize the others apart")
+    return truth_of_run(source, records[0], folder)
 
 
 def _left_out(records: Sequence[RunRecord]) -> dict[str, int]:

@@ -95,6 +95,11 @@ class Store:
             known = isinstance(info, Mapping) and "ETag" in info
             return _stat(info if known else self._fs.info(url.path)).tag
 
+    def upload(self, file: Path, url: Url) -> None:
+        """Put the bytes of a file as an object, in parts if there are many."""
+        with _plain_words():
+            self._fs.put_file(str(file), url.path)
+
     def put_new(self, objects: Mapping[Url, bytes]) -> None:
         """Put objects where there are none yet, several at a time."""
         with _plain_words():

@@ -1,4 +1,4 @@
-"""Prints the README's table of the kinds of models, after running the tests that show each row; `make kinds`.
+"""Prints the table of the kinds of models in docs/models.md, after running the tests that show each row; `make kinds`.
 
 A row without a test, or with a failing one, is printed as failed, and the command ends with 1.
 """
@@ -170,7 +170,7 @@ ROWS = (
     ),
     Row(
         "SavedModel of TensorFlow 1 and 2, frozen `.pb`, `.tflite` (quantised ones as the float network they stand for)",
-        "yes, [nothing of them is run](docs/security.md)",
+        "yes, [nothing of them is run](security.md)",
         (
             f"{FROZEN}test_maps_and_scores_are_those_of_the_keras_model",
             f"{FROZEN}test_a_saved_model_of_tensorflow_1_gets_its_variables_from_its_checkpoint",

@@ -1,4 +1,4 @@
-"""Writes docs/reference.md: every command and option as `--help` has it, and every key of a run config; `make reference`."""
+"""Writes docs/reference.md: every command and option, as `--help-all` has them, and every key of a run config."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 from cam_cli.cli import smoothcam
 from cam_cli.cli.config import starter_yaml
+from cam_cli.cli.options import ALL_OPTIONS
 
 PAGE = Path(__file__).parent.parent / "reference.md"
 _WIDTH = 120
@@ -43,6 +44,7 @@ def helps(command: click.Command = smoothcam, parent: click.Context | None = Non
         max_content_width=_WIDTH,
         **command.context_settings if parent is None else {},
     )
+    context.meta[ALL_OPTIONS] = True
     yield context.command_path, command.get_help(context)
     if isinstance(command, click.Group):
         for name in command.list_commands(context):

@@ -30,6 +30,7 @@ from typing import Any
 from scenes import Known, composites, mosaics
 
 from cam_cli.evaluate.bootstrap import interval
+from cam_cli.evaluate.records import NO_LAYER
 
 SAMPLES = Path(__file__).parent.parent.parent / "sample_images"
 NETWORKS = {
@@ -53,6 +54,9 @@ LOCALISATION = ("pointing_game", "energy_inside", "iou_best", "iou_half", "insta
 FAITHFULNESS = ("deletion_auc", "insertion_auc", "average_drop", "increase")
 SURE = 0.5
 SURE_OF_A_STAMP = 0.7
+FIT = ("--fit", "stretch")
+"""Objects lie at the edges too, which the crop of the bundled models' cards would leave out."""
+
 OF_ONE_CLASS = 2
 
 Values = dict[tuple[str, str], dict[str, dict[str, float]]]
@@ -107,7 +111,7 @@ def scene_case(title: str, work: Path, kind: str, metrics: tuple[str, ...]) -> C
 def sure(folder: Path, model: str, least: float) -> list[Known]:
     """Return the images that the network names with at least some probability, a few of each class, the surest first."""
     with tempfile.TemporaryDirectory() as out:
-        how = ("--model", model, "--method", "gradcam", "--write", "raw", "--json")
+        how = ("--model", model, *FIT, "--method", "gradcam", "--write", "raw", "--json")
         told = run("explain", str(folder), *how, "-o", out, "-q")
     rows = [row for row in map(json.loads, told.splitlines()) if row["status"] == "ok"]
     named = [(row["predictions"][0], folder / row["path"]) for row in rows]
@@ -126,8 +130,24 @@ def measured(case: Case, model: str, layers: Sequence[str], methods: Sequence[st
         asked += [part for layer in layers for part in ("--layer", layer)]
         images = map(str, case.images)
         root = ("--root", str(case.root))
-        run("explain", *images, *root, "--model", model, *asked, *case.flags, *flags, "--write", "raw", "-o", out, "-q")
-        annotated = ("--annotations", str(case.annotations)) if case.annotations else ("--faithfulness", PERTURBATION)
+        run(
+            "explain",
+            *images,
+            *root,
+            "--model",
+            model,
+            *FIT,
+            *asked,
+            *case.flags,
+            *flags,
+            "--write",
+            "raw",
+            "-o",
+            out,
+            "-q",
+        )
+        annotated = ("--annotations", str(case.annotations), "--tolerance", "pixels")
+        annotated = annotated if case.annotations else ("--faithfulness", PERTURBATION)
         record = json.loads(run("evaluate", out, *annotated, "--format", "json"))
     values: Values = defaultdict(lambda: defaultdict(dict))
     for image, maps in record["images"].items():
@@ -135,6 +155,10 @@ def measured(case: Case, model: str, layers: Sequence[str], methods: Sequence[st
             for metric in case.metrics:
                 if (value := one["metrics"].get(metric)) is not None:
                     values[one["map"]["layer"], one["map"]["method"]][metric].setdefault(image, value)
+    for image, free in record.get("baselines", {}).items():
+        for name, metrics in free.items():
+            for metric in case.metrics:
+                values[NO_LAYER, name][metric][image] = metrics[metric]
     return values
 
 

@@ -91,6 +91,7 @@ def manifest(folder: Path) -> dict[str, Any]:
     assert found["status"] == "ok" or not found["maps"]
     assert (found["error"] is None) == (found["status"] == "ok")
     listed = {name for entry in found["maps"] for name in entry["files"].values() if name}
+    listed |= {entry["file"] for entry in found["joint"]}
     assert {path.name for path in folder.iterdir() if path.is_file()} == listed | {"manifest.json"}
     for entry in found["maps"]:
         if entry["files"]["raw"]:
@@ -174,7 +175,7 @@ def test_the_command_of_the_paper_makes_the_run_folder(
         index = entry["predictions"][0]["index"]
         stem = f"block5_conv3.{index}"
         assert saliency["files"] == {
-            "raw": f"{stem}.npy", "heatmap": f"{stem}.heatmap.png", "overlay": f"{stem}.overlay.png"
+            "raw": f"{stem}.npy", "heatmap": f"{stem}.heatmap.png", "overlay": f"{stem}.overlay.jpg", "figure": None
         }  # fmt: skip
         assert saliency["target"]["index"] == index
         written = files_of(out / name)
@@ -184,7 +185,7 @@ def test_the_command_of_the_paper_makes_the_run_folder(
         assert (entry["image"]["width"], entry["image"]["height"]) == (width, height)
         expected = (width, height) if max(width, height) <= 640 else (640, round(height * 640 / width))
         for kind in ("heatmap", "overlay"):
-            assert pixels(out / name / f"{stem}.{kind}.png").shape == (*expected[::-1], 3)
+            assert pixels(out / name / saliency["files"][kind]).shape == (*expected[::-1], 3)
         assert saliency["grid"] == [14, 14]
 
 
@@ -234,9 +235,26 @@ def test_only_the_files_asked_for_are_there_also_after_a_run_with_more(explain: 
     assert explain().code == 0
     assert len(files_of(tmp_path / "out" / "0.png")) == 4
     assert explain("--write", "overlay", "--sheet").code == 0
-    assert set(manifest(tmp_path / "out" / "0.png")["maps"][0]["files"].values()) == {None, *_endings(tmp_path, "png")}
+    assert set(manifest(tmp_path / "out" / "0.png")["maps"][0]["files"].values()) == {None, *_endings(tmp_path, "jpg")}
     with Image.open(tmp_path / "out" / "sheet.jpg") as sheet:
         assert min(sheet.size) > 30
+
+
+def test_another_format_replaces_the_pictures_and_the_same_one_does_nothing(explain: Explain, tmp_path: Path) -> None:
+    several(tmp_path / "in", 1)
+    folder = tmp_path / "out" / "0.png"
+    flags = ("--nsamples", "0", "--target", "top2", "--write", "raw,overlay,joint,figure", "--contours")
+    kinds = {"jpeg": (".jpg", "JPEG", ".svg"), "png": (".png", "PNG", ".pdf")}
+    for name, (ending, kind, figure) in kinds.items():
+        again = (*flags, "--picture-format", name, "--figure-format", figure[1:], "--json")
+        assert [row["skipped"] for row in explain(*again).rows] == [False]
+        assert [row["skipped"] for row in explain(*again).rows] == [True]
+        assert len(files_of(folder)) == 1 + 2 * 3 + 1
+        pictures = [path for path in folder.iterdir() if path.suffix == ending]
+        assert len(pictures) == 3
+        assert {Image.open(path).format for path in pictures} == {kind}
+        assert len(list(folder.glob(f"*.figure{figure}"))) == 2
+        assert manifest(folder)["drawing_version"] == 2
 
 
 def _endings(tmp_path: Path, ending: str) -> set[str]:
@@ -802,7 +820,7 @@ def test_heat_lies_where_the_cropped_map_says_and_the_rest_is_grey(
     cropped = _copy(model_file, tmp_path / "cropped.keras")
     write_card(cropped, input={"size": [32, 32], "mean": [127], "std": [128], "fit": "crop", "crop_fraction": 0.75})
     original = pixels(photo(tmp_path / "in" / "wide.png", (200, 128)))
-    assert explain("--nsamples", "0", model=cropped).code == 0
+    assert explain("--nsamples", "0", "--picture-format", "png", model=cropped).code == 0
     (entry,) = manifest(tmp_path / "out" / "wide.png")["maps"]
     # the square in the middle, three quarters of 128 pixels wide
     top, left, side = 16, 52, 96
@@ -879,7 +897,7 @@ def test_a_config_written_by_init_changes_nothing(smoothcam: Command, tmp_path: 
 def test_layers_lists_what_can_be_explained_and_marks_the_automatic_choice(
     smoothcam: Command, model_file: Path
 ) -> None:
-    ended = smoothcam("layers", "--model", model_file, "--json")
+    ended = smoothcam("layers", model_file, "--json")
     assert [(row["path"], row["grid"], row["auto"]) for row in ended.rows] == [
         ("conv1", [16, 16], True),
         ("conv2", [8, 8], False),

@@ -81,10 +81,15 @@ def names(wheel: Path) -> set[str]:
 
 
 def test_the_wheel_has_the_package_and_nothing_else(wheel: Path) -> None:
-    source = {f"cam_cli/{p.relative_to(PACKAGE).as_posix()}" for p in PACKAGE.rglob("*") if p.is_file()}
-    assert names(wheel) == {name for name in source if "__pycache__" not in name}
+    source = {
+        p.relative_to(ROOT).as_posix() for of in (PACKAGE, ROOT / "smoothcam") for p in of.rglob("*") if p.is_file()
+    }
+    (manual,) = (name for name in names(wheel) if name.endswith("data/share/man/man1/smoothcam.1"))
+    packages = names(wheel) - {manual}
+    assert packages == {name for name in source if "__pycache__" not in name}
     with zipfile.ZipFile(wheel) as packed:
-        assert all(packed.read(name) == (ROOT / name).read_bytes() for name in names(wheel))
+        assert all(packed.read(name) == (ROOT / name).read_bytes() for name in packages)
+        assert packed.read(manual) == (ROOT / "docs" / "smoothcam.1").read_bytes()
     for kind in (".keras", ".yaml", ".csv", ".html", ".css", ".js", ".json", "py.typed", "LICENSES.md"):
         assert any(name.endswith(kind) for name in names(wheel)), kind
 
@@ -107,6 +112,7 @@ def test_the_source_archive_has_what_the_tests_and_the_documents_need(archive: P
         "tests/conftest.py",
         "docs/security.md",
         "configs/demo.yaml",
+        "configs/demo_vgg16.yaml",
         "Makefile",
         "requirements-test.lock",
         "CONTRIBUTING.md",
@@ -127,7 +133,7 @@ def main_job(commands: Path, folder: Path) -> None:
     (row,) = map(json.loads, rows.splitlines())
     assert (row["status"], row["predictions"][0]["label"]) == ("ok", "ox")
     result = folder / "smoothcam_out" / "photo.jpg"
-    assert {"manifest.json", *row["maps"][0]["files"].values()} == {p.name for p in result.iterdir()}
+    assert {"manifest.json", *filter(None, row["maps"][0]["files"].values())} == {p.name for p in result.iterdir()}
     schema = "import importlib.resources as r; print(r.files('cam_cli.results').joinpath('manifest.schema.json').read_text())"
     jsonschema.validate(
         json.loads((result / "manifest.json").read_bytes()),

@@ -1,6 +1,6 @@
 """The table "where to change what" of docs/architecture.md, done: a method, a picture format, a field of the manifest.
 
-A method is a row of `cam_cli.methods` and a formula of the engine; a format is two edits, a field three.
+A method is a row of `cam_cli.methods` and a formula of the engine; a format and a field are three edits each.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from cam_cli.render.picture import drawn
 PACKAGE = Path(__file__).parent.parent.parent / "cam_cli"
 EDITS = [
     # a picture format
-    ("results/layout.py", 'PICTURE_FORMATS = ("png",)', 'PICTURE_FORMATS = ("tiff", "png")'),
+    ("config.py", 'picture_format: Literal["jpeg", "png"]', 'picture_format: Literal["jpeg", "png", "tiff"]'),
+    ("results/layout.py", 'PICTURE_FORMATS = {"jpeg": "jpg"', 'PICTURE_FORMATS = {"tiff": "tif", "jpeg": "jpg"'),
     (
         "render/encode.py",
         "ENCODERS: Final[dict[str, Callable[[Image.Image], bytes]]] = {",
@@ -113,7 +114,8 @@ def run(model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         return done.stdout
 
     assert "smoothgrad, peak; with the extra" in " ".join(smoothcam("explain", "--help").split())
-    both = ("--method", "peak", "--method", "smoothgradcam++", "--layer", "conv1", "--colormap", "viridis")
+    both = ("--method", "peak", "--method", "smoothgradcam++", "--layer", "conv1", "--colormap", "viridis",
+        "--picture-format", "tiff")  # fmt: skip
     smoothcam("explain", "in", "-o", "out", "--model", model_file, *both, "--write", "raw,heatmap,overlay", "-q")
     smoothcam("evaluate", "out", "--stability", "--sanity", "--images", "1", "-q")
     smoothcam("report", "out", "-q")
@@ -133,7 +135,7 @@ def test_it_is_drawn_by_its_rule_in_pictures_and_on_the_page(run: Path) -> None:
     folder = run / "out" / "0.png"
     values = np.load(next(folder.glob("*.peak.npy")))
     shares = ((values - values.min()) / (values.max() - values.min())) ** 0.5
-    with Image.open(next(folder.glob("*.peak.heatmap.tiff"))) as picture:
+    with Image.open(next(folder.glob("*.peak.heatmap.png"))) as picture:
         corner = np.asarray(picture.convert("RGB"))[0, 0].astype(int)
     assert np.abs(corner - table("viridis")[round(255 * shares[0, 0])]).max() <= 2
     page = (run / "out" / "report.html").read_text()
@@ -149,14 +151,13 @@ def test_it_is_drawn_by_its_rule_in_pictures_and_on_the_page(run: Path) -> None:
 def test_pictures_have_the_new_format_and_are_read_back(run: Path) -> None:
     manifest = json.loads((run / "out" / "0.png" / "manifest.json").read_text())
     for record in manifest["maps"]:
-        for kind in ("heatmap", "overlay"):
-            with Image.open(run / "out" / "0.png" / record["files"][kind]) as picture:
-                assert (picture.format, picture.size) == ("TIFF", (48, 48))
-    assert not [path for path in (run / "out").rglob("*.png") if path.is_file()]
+        with Image.open(run / "out" / "0.png" / record["files"]["overlay"]) as picture:
+            assert (picture.format, picture.size) == ("TIFF", (48, 48))
+    assert not [path for path in (run / "out").rglob("*.overlay.*") if path.suffix != ".tif"]
     page = (run / "out" / "report.html").read_text()
     details = [json.loads(text) for text in re.findall(r'id="image-\d+">(.*?)</script>', page)]
     assert all(
-        m["small"] and m["files"]["overlay"].endswith(".overlay.tiff") for detail in details for m in detail["maps"]
+        m["small"] and m["files"]["overlay"].endswith(".overlay.tif") for detail in details for m in detail["maps"]
     )
 
 

@@ -315,6 +315,7 @@ for side in range(7, 14):  # new shapes make TensorFlow trace anew, and complain
 """
 
 
+@pytest.mark.long
 def test_nothing_reaches_the_terminal() -> None:
     done = subprocess.run([sys.executable, "-W", "always", "-c", SILENT], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -607,7 +607,6 @@ def test_what_cannot_be_explained_is_refused_in_one_line_and_left_alone(case: st
     ("images", "targets", "kind"),
     [
         (np.zeros((1, 12, 10, 4), np.float32), (0,), ModelError),
-        (np.zeros((1, 5, 5, 3), np.float32), (0,), ModelError),
         (IMAGE, (0,), UsageError),
         (np.zeros((0, *SHAPE), np.float32), (0,), UsageError),
         (IMAGE[None], (CLASSES,), UsageError),

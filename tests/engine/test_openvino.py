@@ -15,11 +15,12 @@ import pytest
 
 pytest.importorskip("openvino")
 
-from cam_cli.engine.analysis import ModelAnalysis, analyse
+from cam_cli.contrast import NO_CLASS, SECOND, similar
+from cam_cli.engine.analysis import ModelAnalysis, analyse, analyse_at_sizes
 from cam_cli.engine.explain import Explainer
 from cam_cli.engine.openvino_runtime import _Rows
 from cam_cli.engine.passes import PassSpec, RuntimeName
-from cam_cli.engine.request import Explanation, Request, Subject
+from cam_cli.engine.request import Explanation, FurtherInput, Request, Subject
 from cam_cli.engine.scores import Link
 from cam_cli.engine.trial import try_openvino
 from cam_cli.errors import UnsupportedError
@@ -168,6 +169,42 @@ def test_an_image_does_not_depend_on_its_neighbours_or_on_how_often_it_is_explai
             for a, b in zip(one.maps, other.maps, strict=True):
                 np.testing.assert_array_equal(a.values, b.values)
     assert_same(together, Explainer(plain, plain_facts, Request(nsamples=4), targets=2).explain(images))
+
+
+@pytest.mark.parametrize("against", [(SECOND,), (*similar(2), 1), (-3, 0), (NO_CLASS,)])
+def test_classes_against_a_target_follow_from_the_clean_image(
+    plain: keras.Model, plain_facts: ModelAnalysis, against: tuple[int, ...]
+) -> None:
+    images = [Subject(s.x, s.identity, (-1, -2, 3), against=against[: 1 + n % 2]) for n, s in enumerate(subjects(4))]
+    request = Request(("gradcam", "smoothgradcam++"), nsamples=4)
+
+    def explained(runtime: RuntimeName) -> list[Explanation]:
+        engine = Explainer(plain, plain_facts, request, 3, 4, runtime=runtime, against=len(against))
+        return engine.explain(images)
+
+    found, wanted = explained("openvino"), explained("tensorflow")
+    assert [[m.against for m in e.maps] for e in found] == [[m.against for m in e.maps] for e in wanted]
+    assert_same(found, wanted)
+
+
+def test_further_sizes_are_those_of_tensorflow() -> None:
+    keras.utils.set_random_seed(4)
+    inputs = keras.Input((None, None, 3))
+    coarse = conv(strides=2, name="coarse", activation="relu")(conv(name="fine", activation="relu")(inputs))
+    model = keras.Model(inputs, layers.Dense(5)(layers.GlobalAveragePooling2D()(coarse)))
+    sides, draw = (24, 16, 32), np.random.default_rng(1)
+    analysis = analyse(trace(model, (24, 24, 3)), (), ("coarse", "fine"))
+    analysis = analyse_at_sizes(analysis, [trace(model, (side, side, 3)) for side in sides])
+    images = []
+    for number in range(3):
+        own, *others = (draw.normal(size=(side, side, 3)).astype(np.float32) for side in sides)
+        images.append(Subject(own, str(number), further=tuple(map(FurtherInput, others))))
+    found, wanted = (
+        Explainer(model, analysis, Request(("twoscale",)), runtime=runtime).explain(images)
+        for runtime in ("openvino", "tensorflow")
+    )
+    assert all(e.maps[0].state == "ok" for e in wanted)
+    assert_same(found, wanted)
 
 
 def test_an_operation_that_it_does_not_know_is_named() -> None:

@@ -118,6 +118,7 @@ def test_grad_cam_is_theirs_on_a_small_net(layer: str) -> None:
                 assert not their.any()
 
 
+@pytest.mark.long
 def test_grad_cam_is_theirs_on_images() -> None:
     _, twin, images = lite()
     ours = explained()

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from examples import mostly_long
 from frozen_files import KINDS, largest_difference, layers, nested, opened, with_random_weights, written
 
 from cam_cli.errors import ModelError, UsageError
@@ -99,7 +100,7 @@ def test_a_child_process_parses_the_file_and_the_command_explains_it(
 # --- archives
 
 
-@pytest.mark.parametrize("form", ["zip", "tar.gz", "saved_model.pb"])
+@pytest.mark.parametrize("form", mostly_long(["zip", "tar.gz", "saved_model.pb"], 1))
 def test_a_saved_model_opens_from_an_archive_and_by_its_own_file(form: str, model: keras.Model, tmp_path: Path) -> None:
     folder = written(model, "saved_model", tmp_path)
     path = tmp_path / f"model.{form}"

@@ -30,6 +30,7 @@ from cam_cli.models.bundled import bundled_models
 from cam_cli.models.labels import Labels
 from cam_cli.models.load import load_network
 from cam_cli.render.colour import table
+from cam_cli.render.figure import Caption
 from cam_cli.window import WHOLE, Window
 
 SHAPE = (64, 48, 3)
@@ -81,7 +82,7 @@ def heats(branches: Mapping[str, Sequence[Step]], folder: Path) -> dict[str, np.
 def drawn(saliency: SaliencyMap, pixels: np.ndarray, folder: Path) -> np.ndarray:
     box = InputBox(0, 0, SHAPE[1], SHAPE[0])
     image = DecodedImage("0" * 64, SHAPE[1], SHAPE[0], (), pixels, (255 * pixels).astype(np.uint8), box)
-    record = publish_map(saliency, image, Labels(), folder, RunConfig(write=("heatmap",)))
+    record = publish_map(saliency, image, Labels(), Caption("", None, None, ()), folder, RunConfig(write=("heatmap",)))
     assert record.files.heatmap is not None
     path = folder / record.files.heatmap
     with Image.open(path) as written:

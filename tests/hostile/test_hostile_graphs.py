@@ -196,6 +196,7 @@ def test_a_constant_that_claims_a_terabyte_is_refused(tmp_path: Path) -> None:
     assert "'bomb' of 1,000,000,000,000 values" in refusal(path)
 
 
+@pytest.mark.long
 def test_a_graph_of_a_million_operations_is_refused(tmp_path: Path) -> None:
     path = frozen(tmp_path / "a.pb", lambda x: tf.identity(x, "first"))
     definition = v1.GraphDef.FromString(path.read_bytes())

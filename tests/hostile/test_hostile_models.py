@@ -433,7 +433,9 @@ def test_a_card_runs_nothing_and_allows_nothing(text: str, tmp_path: Path, monke
     (tmp_path / "model.yaml").write_text(text)
     with pytest.raises(ConfigError) as caught:
         read_card(tmp_path / "model.yaml")
-    assert "\n" not in str(caught.value)
+    assert all(line.startswith(f"{tmp_path / 'model.yaml'}:") for line in str(caught.value).splitlines()), (
+        "a mistake a line"
+    )
     assert [entry.name for entry in tmp_path.iterdir()] == ["model.yaml"]
 
 

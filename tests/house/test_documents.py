@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import click
 import pytest
@@ -24,15 +26,29 @@ sys.path.insert(0, str(TOOLS))
 
 import architecture  # noqa: E402
 import kinds  # noqa: E402
+import man  # noqa: E402
 import reference  # noqa: E402
 
 
-def test_the_reference_is_current() -> None:
+@pytest.mark.parametrize("tool", [reference, man], ids=["reference", "man"])
+def test_what_is_made_of_the_options_is_current(tool: ModuleType) -> None:
     """In a process of its own, as click remembers how a command was first asked for its help."""
-    code = "import sys, reference; sys.stdout.write(reference.page())"
+    code = f"import sys, {tool.__name__} as tool; sys.stdout.write(tool.page())"
     environ = os.environ | {"PYTHONPATH": os.pathsep.join([str(TOOLS), str(ROOT)]), "PYTHONUTF8": "1"}
     written = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
-    assert reference.PAGE.read_text("utf-8") == written.stdout, "make reference"
+    assert tool.PAGE.read_text("utf-8") == written.stdout, "make reference"
+
+
+@pytest.mark.skipif(not shutil.which("groff"), reason="needs groff")
+def test_the_man_page_is_one() -> None:
+    done = subprocess.run(["groff", "-man", "-Tutf8", "-ww", man.PAGE], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    shown = re.sub(r"\x1b\[[0-9;]*m|.\x08", "", done.stdout)
+    text = " ".join(shown.split()).replace("\u2010 ", "-").replace("\u2010", "-")
+    for path, parameter in parameters(smoothcam, "smoothcam"):
+        assert path.upper() in text or path.count(" ") == 0 or path == "smoothcam config"
+        if isinstance(parameter, click.Option):
+            assert parameter.opts[0] in text, parameter.name
 
 
 def parameters(command: click.Command, path: str) -> Iterator[tuple[str, click.Parameter]]:
@@ -87,7 +103,7 @@ def test_links_between_the_documents_lead_somewhere(page: Path) -> None:
 
 
 def test_the_table_of_the_kinds_of_models_is_the_one_that_is_printed() -> None:
-    assert kinds.table() in (ROOT / "README.md").read_text("utf-8"), "make kinds"
+    assert kinds.table() in (ROOT / "docs" / "models.md").read_text("utf-8"), "make kinds"
 
 
 @pytest.mark.parametrize("row", kinds.ROWS, ids=lambda row: row.kind[:30])

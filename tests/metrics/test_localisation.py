@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from cam_cli.evaluate.bootstrap import Interval, interval
-from cam_cli.metrics.localisation import localise, pointing_game
-from cam_cli.metrics.signals import border_energy, centre_of_attention, entropy, signals, spread
+from cam_cli.metrics.localisation import baselines, localise, pointing_by_chance, pointing_game
+from cam_cli.metrics.signals import border_energy, centre_of_attention, entropy, flatness, signals, spread
 from cam_cli.render.upsample import upsample
 
 Array = NDArray[Any]
@@ -33,7 +33,17 @@ def cells(heat: Array) -> dict[tuple[int, int], float]:
     return {at: float(value) if value > 0 else 0.0 for at, value in np.ndenumerate(heat)}
 
 
-def by_definition(heat: Array, instances: list[Array], tolerance: float = 15) -> dict[str, float]:
+def is_hit(at: tuple[int, ...], peak: tuple[int, ...], reach: tuple[float, float]) -> bool:
+    """Whether a pixel lies in the ellipse around a peak; where a half axis is 0, no step that way is allowed."""
+    steps = [abs(at[axis] - peak[axis]) for axis in (0, 1)]
+    if any(step and not length for step, length in zip(steps, reach, strict=True)):
+        return False
+    return sum((step / length) ** 2 for step, length in zip(steps, reach, strict=True) if step) <= 1
+
+
+def by_definition(
+    heat: Array, instances: list[Array], reach: tuple[float, float] = (15 / 224 * SHAPE[0], 15 / 224 * SHAPE[1])
+) -> dict[str, float]:
     energy = cells(heat)
     peak = max(energy.values())
     if peak == 0:
@@ -47,7 +57,7 @@ def by_definition(heat: Array, instances: list[Array], tolerance: float = 15) ->
         return len(cut & union) / len(cut | union)
 
     return {
-        "pointing_game": float(any(math.dist(at, top) <= tolerance for at in union)),
+        "pointing_game": float(any(is_hit(at, top, reach) for at in union)),
         "energy_inside": sum(energy[at] for at in union) / sum(energy.values()),
         "iou_best": max(iou(percent) for percent in range(1, 101)),
         "iou_half": iou(50),
@@ -60,19 +70,62 @@ def test_localisation_is_what_its_definitions_say(heat: Array, instances: list[A
     assert localise(heat, instances) == pytest.approx(by_definition(heat, instances), abs=1e-6)
 
 
-@given(heats, mask, st.floats(0, 20))
-def test_the_tolerance_of_the_pointing_game_is_a_circle(heat: Array, union: Array, tolerance: float) -> None:
+@given(heats, masks)
+def test_on_request_the_tolerance_is_fifteen_pixels(heat: Array, instances: list[Array]) -> None:
+    assert localise(heat, instances, "pixels") == pytest.approx(by_definition(heat, instances, (15, 15)), abs=1e-6)
+
+
+@given(heats, mask, st.tuples(*[st.sampled_from([0, 0.5, 1, 2.5, 4, 20])] * 2))
+def test_the_tolerance_of_the_pointing_game_is_an_ellipse(
+    heat: Array, union: Array, reach: tuple[float, float]
+) -> None:
     energy = np.where(heat > 0, heat, np.float32(0))
-    assert pointing_game(energy, union, tolerance) == by_definition(heat, [union], tolerance)["pointing_game"]
+    assert pointing_game(energy, union, reach) == by_definition(heat, [union], reach)["pointing_game"]
 
 
+@pytest.mark.parametrize("tolerance", ["share", "pixels"])
 @pytest.mark.parametrize(("distance", "hit"), [(0, 1), (15, 1), (16, 0)])
 @pytest.mark.parametrize("step", [(0, 1), (1, 0), (0, -1), (-1, 0)])
-def test_fifteen_pixels_beside_the_object_is_a_hit(step: tuple[int, int], distance: int, hit: int) -> None:
-    heat, union = np.zeros((60, 60), np.float32), np.zeros((60, 60), np.bool_)
-    heat[30 + distance * step[0], 30 + distance * step[1]] = 1
-    union[30, 30] = True
-    assert localise(heat, [union])["pointing_game"] == hit
+def test_fifteen_of_224_pixels_beside_the_object_is_a_hit(
+    step: tuple[int, int], distance: int, hit: int, tolerance: Any
+) -> None:
+    heat, union = np.zeros((224, 224), np.float32), np.zeros((224, 224), np.bool_)
+    heat[100 + distance * step[0], 100 + distance * step[1]] = 1
+    union[100, 100] = True
+    assert localise(heat, [union], tolerance)["pointing_game"] == hit
+
+
+def test_the_size_of_an_image_does_not_decide_on_a_hit() -> None:
+    for side in (112, 224, 896):
+        heat, union = np.zeros((side, 2 * side), np.float32), np.zeros((side, 2 * side), np.bool_)
+        heat[0, round(2 * side * 0.5)] = 1
+        union[0, round(2 * side * 0.56)] = True
+        assert localise(heat, [union])["pointing_game"] == 1
+        assert localise(heat.T, [union.T])["pointing_game"] == 1
+        assert localise(heat, [union], "pixels")["pointing_game"] == (side <= 112)
+
+
+@settings(max_examples=25)
+@given(mask, st.tuples(*[st.sampled_from([0, 0.5, 1, 2.5, 4, 20])] * 2))
+def test_chance_is_the_share_of_the_pixels_that_would_be_a_hit(union: Array, reach: tuple[float, float]) -> None:
+    object_at = [at for at, inside in np.ndenumerate(union) if inside]
+    hits = [any(is_hit(at, peak, reach) for at in object_at) for peak in np.ndindex(SHAPE)]
+    assert pointing_by_chance(union, reach) == pytest.approx(np.mean(hits))
+
+
+def test_maps_that_cost_nothing_are_measured_as_any_other() -> None:
+    y, x = ((np.indices((60, 80)) + 0.5).transpose(1, 2, 0) / (60, 80) - 0.5).transpose(2, 0, 1)
+    gaussian = np.exp(-(x**2 + y**2) / (2 * 0.25**2))
+    middle, corner = np.zeros((2, 60, 80), np.bool_)
+    middle[20:40, 30:50] = corner[:6, :8] = True
+    for masks in ([middle], [corner], [middle, corner]):
+        found = baselines((60, 80), masks)
+        assert found["centred gaussian"] == pytest.approx(localise(gaussian.astype(np.float32), masks), abs=1e-4)
+        share = float(np.mean(np.logical_or.reduce(masks)))
+        assert found["flat"]["energy_inside"] == found["flat"]["iou_best"] == pytest.approx(share)
+        assert share < found["flat"]["pointing_game"] < 4 * share
+    assert baselines((60, 80), [middle])["centred gaussian"]["pointing_game"] == 1
+    assert baselines((60, 80), [corner])["centred gaussian"]["pointing_game"] == 0
 
 
 @given(heats, masks, st.integers(-20, 20))
@@ -132,7 +185,7 @@ def signals_by_definition(heat: Array) -> dict[str, float | None]:
     energy, (height, width) = cells(heat), heat.shape
     total = sum(energy.values())
     if total == 0:
-        return dict.fromkeys(("border_energy", "entropy", "spread", "centre_x", "centre_y"))
+        return dict.fromkeys(("border_energy", "entropy", "spread", "centre_x", "centre_y", "flatness"))
     share = {at: value / total for at, value in energy.items()}
     x = sum(p * (column + 0.5) for (_, column), p in share.items())
     y = sum(p * (row + 0.5) for (row, _), p in share.items())
@@ -149,6 +202,7 @@ def signals_by_definition(heat: Array) -> dict[str, float | None]:
         / (math.hypot(height, width) / 2),
         "centre_x": x / width,
         "centre_y": y / height,
+        "flatness": total / sum(not np.isnan(value) for value in heat.flat) / max(energy.values()),
     }
 
 
@@ -160,7 +214,7 @@ def test_signals_are_what_their_definitions_say(heat: Array) -> None:
 @given(heats)
 def test_a_mirrored_map_has_the_same_signals_but_for_its_centre(heat: Array) -> None:
     here, there = signals(heat, heat), signals(heat[::-1, ::-1], heat[::-1, ::-1])
-    for name in ("border_energy", "entropy", "spread"):
+    for name in ("border_energy", "entropy", "spread", "flatness"):
         assert here[name] == pytest.approx(there[name], abs=1e-9)
     for name in ("centre_x", "centre_y"):
         first, second = here[name], there[name]
@@ -170,7 +224,15 @@ def test_a_mirrored_map_has_the_same_signals_but_for_its_centre(heat: Array) -> 
 def test_signals_of_maps_that_are_known() -> None:
     even = np.ones((50, 40), np.float32)
     assert signals(even, even) == pytest.approx(
-        {"border_energy": 0.36, "entropy": 1, "spread": math.sqrt(1 / 3), "centre_x": 0.5, "centre_y": 0.5}, abs=1e-3
+        {
+            "border_energy": 0.36,
+            "entropy": 1,
+            "spread": math.sqrt(1 / 3),
+            "centre_x": 0.5,
+            "centre_y": 0.5,
+            "flatness": 1,
+        },
+        abs=1e-3,
     )
     corners = np.zeros((50, 40), np.float32)
     corners[0, 0] = corners[-1, -1] = 1
@@ -180,7 +242,8 @@ def test_signals_of_maps_that_are_known() -> None:
     point = np.zeros((50, 40), np.float32)
     point[12, 30] = 3
     assert signals(point, point) == pytest.approx(
-        {"border_energy": 0, "entropy": 0, "spread": 0, "centre_x": 30.5 / 40, "centre_y": 0.25}, abs=1e-9
+        {"border_energy": 0, "entropy": 0, "spread": 0, "centre_x": 30.5 / 40, "centre_y": 0.25, "flatness": 1 / 2000},
+        abs=1e-9,
     )
 
 
@@ -190,13 +253,14 @@ def test_signals_do_not_depend_on_the_size_of_the_image() -> None:
         signals(values, upsample(values, (0, 0, width, width * 0.75), (width, round(width * 0.75))))
         for width in (120, 960)
     )
-    assert small == pytest.approx(large, abs=3e-3)
+    assert small == pytest.approx(large, abs=6e-3)
 
 
 def test_where_the_network_did_not_look_is_no_energy() -> None:
     placed = upsample(np.ones((4, 4), np.float32), (20, 0, 60, 40), (80, 40))
     assert border_energy(placed) == pytest.approx(0.2)
     assert centre_of_attention(placed) == pytest.approx((0.5, 0.5))
+    assert flatness(placed) == 1
     assert spread(placed) == pytest.approx(spread(np.nan_to_num(placed)) or 0)
 
 

@@ -25,7 +25,7 @@ from cam_cli.graph.trace import trace
 from cam_cli.images.fit import fit
 from cam_cli.images.image import RgbImage
 from cam_cli.model_files.open import open_model
-from cam_cli.models.inputs import Overrides
+from cam_cli.models.inputs import Overrides, traced_at_sizes
 from cam_cli.models.load import Network, load_network
 from cam_cli.models.source import sha256_of
 
@@ -406,6 +406,19 @@ def test_a_free_size_is_taken_aloud_or_as_told(tmp_path: Path) -> None:
     assert half.input_shape == (224, 40, 3)
 
 
+def test_sizes_that_the_model_does_not_take_are_refused_with_the_reason() -> None:
+    flat = keras.Sequential([keras.Input((8, 6, 3)), layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(3)])
+    with pytest.raises(
+        UsageError, match=r"^--sizes 16x12: this model takes 8x6 only, as a layer .*; leave --sizes out$"
+    ):
+        traced_at_sizes(flat, [(8, 6), (16, 12)], 3)
+    pooled = keras.Sequential([keras.Input((7, 7, 3)), layers.AveragePooling2D(7), layers.Flatten(), layers.Dense(3)])
+    reason = "^--sizes 10x10: a pooling of 7x7 cells .* sees only a part of a grid of 10x10 cells; leave this size out$"
+    with pytest.raises(UsageError, match=reason):
+        traced_at_sizes(pooled, [(10, 10)], 3)
+    assert [traced.input_shape for traced in traced_at_sizes(classifier(), [(9, 12)], 3)] == [(9, 12, 3)]
+
+
 @pytest.mark.parametrize("values", [{}, {"mean": (0.0,), "std": (255.0,)}])
 def test_a_size_that_the_model_does_not_take_is_refused_with_the_one_it_takes(
     values: dict[str, Any], tmp_path: Path
@@ -413,10 +426,12 @@ def test_a_size_that_the_model_does_not_take_is_refused_with_the_one_it_takes(
     flat = keras.Sequential([keras.Input((8, 6, 3)), layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(3)])
     path = saved(flat, tmp_path)
     message = refusal(path, UsageError, input_size=(16, 16), **values)
-    assert message == "--input-size 16x16: this model takes 8x6 only; leave --input-size out"
+    why = "as a layer in it, such as a dense layer after Flatten, is made for one size"
+    assert message == f"--input-size 16x16: this model takes 8x6 only, {why}; leave --input-size out"
     assert load(path, input_size=(8, 6), **values).input_shape == (8, 6, 3)
     path.with_suffix(".yaml").write_text("name: mine\ninput: {size: [16, 16]}\n")
-    assert refusal(path, UsageError) == "the model's card says size 16x16: this model takes 8x6 only; correct the card"
+    wrong_card = "the model's card says size 16x16"
+    assert refusal(path, UsageError) == f"{wrong_card}: this model takes 8x6 only, {why}; correct the card"
     pooled = saved(classifier(), tmp_path, "pooled.keras")
     assert load(pooled, input_size=(16, 16), **values).input_shape == (16, 16, 3), (
         "it takes any size, whatever it declares"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hand_written import row_of
 
 from cam_cli.errors import ExitCode
 from cam_cli.pipeline.stats import MOST_ROWS, Stats
@@ -59,6 +60,21 @@ def test_the_first_images_are_kept_in_the_order_they_were_met() -> None:
     for path in reversed(paths):
         stats.count(row(path))
     assert [kept["path"] for kept in stats.first_rows] == paths[:MOST_ROWS]
+
+
+def judged(path: str, correct: bool | None) -> Any:
+    truth = None if correct is None else {"index": 1, "label": "b", "wnid": None, "rank": None, "probability": None}
+    return row_of(path, [1] if correct else [2], truth=truth, also_true=[], unknown_truth=None, correct=correct)
+
+
+def test_wrong_images_are_kept_for_the_sheet_however_late_they_come() -> None:
+    stats = Stats()
+    for number in range(3 * MOST_ROWS):
+        correct = {0: False, 1: None}.get(number % 3, True)
+        stats.meet(f"{number}.png")
+        stats.count(judged(f"{number}.png", correct))
+    stats.count(judged("late.png", False))
+    assert [kept["path"] for kept in stats.wrong_rows] == [f"{3 * number}.png" for number in range(MOST_ROWS)]
 
 
 def test_the_rate_counts_only_what_was_explained() -> None:

@@ -57,7 +57,10 @@ def test_a_table_gives_single_images_further_classes(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("image,target\na.jpg,hen\n", r"targets\.csv:1: the first line must name the columns path and target"),
-        ("path,target\na.jpg,hen\nb.jpg,hem\n", r"targets\.csv:3: target 'hem': no class of that name; near it: 'hen'"),
+        (
+            "path,target\na.jpg,hen\nb.jpg,hem\n",
+            r"targets\.csv:3: target 'hem': no class of that name; the model has 'hen'",
+        ),
         ("path,target\na.jpg,7\n", r"targets\.csv:2: target 7: the model has 3 classes"),
         ("", r"targets\.csv:1: the first line"),
     ],

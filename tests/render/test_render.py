@@ -11,6 +11,7 @@ from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from skimage import measure
 
 from cam_cli.images.decode import decode
 from cam_cli.images.fit import Preprocessing, fit
@@ -155,8 +156,10 @@ def test_overlays_leave_the_image_alone_where_the_map_is_zero() -> None:
     drawn = np.asarray(overlay(NOISE, values, "inferno", 0.6)).astype(int)
     np.testing.assert_array_equal(drawn[:, :20], NOISE[:, :20])
     colour = table("inferno")[255].astype(float)
-    luma = NOISE[:, 20:] @ np.array([0.299, 0.587, 0.114])
-    assert np.abs(drawn[:, 20:] - (0.6 * colour + 0.4 * luma[..., None])).max() <= 1
+    luma = np.array([0.299, 0.587, 0.114])
+    nearing = 0.6**0.5
+    base = (1 - nearing) * (NOISE[:, 20:] @ luma)[..., None] + nearing * (colour @ luma)
+    assert np.abs(drawn[:, 20:] - (0.6 * colour + 0.4 * base)).max() <= 1.5
 
 
 @given(st.floats(0.05, 1))
@@ -164,10 +167,59 @@ def test_more_heat_shows_more_colour(opacity: float) -> None:
     values = np.linspace(0, 1, 60, dtype=np.float32)[None]
     drawn = np.asarray(overlay(np.full((1, 60, 3), 128, np.uint8), values, "viridis", opacity)).astype(float)
     target = table("viridis")[np.rint(values[0] * 255).astype(int)].astype(float)
-    share = np.abs(drawn[0] - 128).sum(1) / np.maximum(np.abs(target - 128).sum(1), 1)
+    share = np.ptp(drawn[0], axis=1) / np.ptp(target, axis=1)  # of the colour, which grey has none of
     assert share[0] == 0
     assert share[-1] == pytest.approx(opacity, abs=0.02)
     assert (np.diff(share) > -0.03).all()
+
+
+@pytest.mark.parametrize("colormap", COLORMAPS)
+def test_heat_has_the_brightness_of_its_colour_on_every_ground(colormap: str) -> None:
+    """Within a tenth of the way to the ground's; by the opacity alone it would be within four tenths."""
+    values = np.linspace(0.5, 1, 40, dtype=np.float32)[None]
+    expected = luma(table(colormap)[np.rint(values[0] * 255).astype(int)])
+    for ground in (0, 60, 128, 200, 255):
+        drawn = luma(np.asarray(overlay(np.full((1, 40, 3), ground, np.uint8), values, colormap, 0.6))[0])
+        prominence = values[0] * (2 - values[0])
+        rest = (1 - 0.6 * prominence) * (1 - 0.6**0.5 * prominence)
+        np.testing.assert_allclose(drawn - expected, rest * (ground - expected), atol=2)
+        assert np.abs(drawn - expected)[-1] < 0.1 * max(ground, 255 - ground)
+
+
+def luma(colours: np.ndarray) -> np.ndarray:
+    return colours.astype(float) @ np.array([0.299, 0.587, 0.114])
+
+
+def test_contours_run_where_the_map_crosses_a_half_and_four_fifths() -> None:
+    """Against scikit-image's marching squares, which finds the same lines by another way."""
+    down, across = np.mgrid[0:160, 0:200].astype(np.float32)
+    values = np.exp(-(((across - 90) / 50) ** 2 + ((down - 85) / 35) ** 2)).astype(np.float32)
+    plain, lined = (
+        np.asarray(overlay(np.full((160, 200, 3), 90, np.uint8), values, "inferno", 0.6, contours=on)).astype(int)
+        for on in (False, True)
+    )
+    changed = np.abs(lined - plain).max(axis=-1) > 20
+    distance = np.full(changed.shape, np.inf)
+    for level in (0.5, 0.8):
+        (line,) = measure.find_contours(values, level)
+        away = np.hypot(down[..., None] - line[:, 0], across[..., None] - line[:, 1]).min(axis=-1)
+        assert changed[away < 0.5].all()
+        distance = np.minimum(distance, away)
+    assert not changed[distance > 3].any()
+    white = (lined > 200).all(axis=-1)
+    assert white[changed].any()
+
+
+def test_contours_spare_what_the_network_never_saw_and_pictures_of_one_row() -> None:
+    values = np.linspace(0, 1, 40, dtype=np.float32)[None].repeat(30, axis=0)
+    values[:, 15:] = np.nan
+    drawn, plain = (np.asarray(overlay(NOISE, values, "inferno", 0.6, contours=on)) for on in (True, False))
+    np.testing.assert_array_equal(drawn[:, 15:], plain[:, 15:])
+    for shape in ((1, 1), (1, 9), (9, 1)):
+        assert (
+            overlay(NOISE[: shape[0], : shape[1]], np.ones(shape, np.float32), "jet", 1, contours=True).size
+            == shape[::-1]
+        )
 
 
 def test_what_the_network_never_saw_is_dark_and_grey() -> None:
@@ -211,8 +263,18 @@ def test_pngs_lose_nothing(mode: str, width: int, height: int, seed: int) -> Non
 
 def test_each_picture_format_that_a_run_names_is_written_and_read_back() -> None:
     assert set(ENCODERS) == set(PICTURE_FORMATS)
-    for encode in ENCODERS.values():
-        assert read_picture(encode(Image.fromarray(NOISE))).size == (40, 30)
+    for name, encode in ENCODERS.items():
+        encoded = encode(Image.fromarray(NOISE))
+        assert read_picture(encoded).size == (40, 30)
+        assert Image.open(io.BytesIO(encoded)).format == name.upper()
+
+
+def test_jpegs_look_like_what_they_were_made_of() -> None:
+    smooth = Image.fromarray(NOISE).resize((400, 300), Image.Resampling.BICUBIC)
+    encoded = ENCODERS["jpeg"](smooth)
+    difference = np.asarray(read_picture(encoded)).astype(float) - np.asarray(smooth)
+    assert 10 * np.log10(255**2 / np.mean(difference**2)) > 36
+    assert len(encoded) < len(ENCODERS["png"](smooth)) / 4
 
 
 @pytest.mark.parametrize("data", [b"", b"GIF89a", png(Image.new("L", (9, 9)))[:50]])
@@ -239,7 +301,8 @@ def test_sheets_show_every_picture_under_any_caption() -> None:
         Cell(Image.new("RGB", shape, shade), caption)
         for shade, shape, caption in zip(shades, shapes, captions, strict=True)
     ]
-    sheet = np.asarray(contact_sheet([cells[:3], [cells[3]], [Cell(None, "none")]], ["a", "b" * 900, "c", "d"], 96))
+    rows = [cells[:3], [cells[3]], [Cell(None, "none", "= predicted")]]
+    sheet = np.asarray(contact_sheet(rows, ["a", "b" * 900, "c", "d"], 96).image)
     for shade, shape in zip(shades, shapes, strict=True):
         found = np.argwhere((sheet == shade).all(-1))
         extent = np.ptp(found, axis=0) + 1
@@ -248,6 +311,37 @@ def test_sheets_show_every_picture_under_any_caption() -> None:
     background = sheet[0, 0]
     assert (sheet[:, -1] == background).all()
     assert (sheet[-1] == background).all()
+
+
+@given(st.integers(1, 60), st.integers(1, 20), st.integers(150, 500), st.sampled_from([16, 40, 128]))
+@settings(max_examples=examples(15), deadline=None)
+def test_a_sheet_is_never_larger_than_a_viewer_opens(rows: int, columns: int, largest: int, cell: int) -> None:
+    row = [Cell(Image.new("RGB", (9, 7), (200, 0, 0)), "x")] * columns
+    made = contact_sheet([row] * rows, ["t"] * columns, cell, largest)
+    assert max(made.image.size) <= largest
+    assert 1 <= made.rows <= rows
+    assert 1 <= made.columns <= columns
+    if rows * columns == 1:
+        assert (made.rows, made.columns) == (1, 1)
+
+
+def test_a_long_sheet_has_columns_in_the_order_of_its_rows() -> None:
+    shades = [(10 + 4 * number, 250 - 4 * number, 90) for number in range(40)]
+    made = contact_sheet([[Cell(Image.new("RGB", (30, 20), shade), "")] for shade in shades], None, 64)
+    assert made.rows == 40
+    assert 1 < made.image.width / made.image.height < 2.2
+    pixels = np.asarray(made.image)
+    corners = [tuple(np.argwhere((pixels == shade).all(-1)).min(axis=0)[::-1].tolist()) for shade in shades]
+    assert corners == sorted(corners), "down the first column, then down the next"
+    assert len({left for left, _ in corners}) > 2
+
+
+def test_a_mark_frames_its_picture_and_no_other() -> None:
+    picture = Image.new("RGB", (60, 60), (0, 90, 0))
+    made = contact_sheet([[Cell(picture, "", mark="wrong: truth is cow"), Cell(picture, "")]], None, 128)
+    red = np.argwhere((np.asarray(made.image) == (214, 48, 49)).all(-1))
+    assert np.ptp(red, axis=0).tolist() == [127, 127]
+    assert red[:, 1].max() < made.image.width / 2
 
 
 def test_an_empty_sheet_is_refused() -> None:

@@ -252,7 +252,7 @@ def test_memory_is_a_few_bytes_an_image(tmp_path: Path) -> None:
         tracemalloc.reset_peak()
         with Index(tmp_path) as index:
             held, most = (value - others for value in tracemalloc.get_traced_memory())
-            assert held < 26 * count
+            assert held < 30 * count, "24 bytes, and what else Python allocates meanwhile"
             assert most < 120 * count
             tracemalloc.reset_peak()
             assert sum(1 for _ in index.rows()) == count

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,7 @@ def test_the_fingerprint_follows_exactly_what_decides_a_result(model_file: Path,
         "layers": "conv2",
         "methods": "gradcam",
         "targets": "top2",
+        "against": "second",
         "nsamples": 6,
         "std_dev": 0.3,
         "noise_scale": "absolute",
@@ -136,6 +138,8 @@ def test_the_fingerprint_follows_exactly_what_decides_a_result(model_file: Path,
         "colormap": "jet",
         "opacity": 0.5,
         "picture_size": 64,
+        "picture_format": "png",
+        "contours": True,
         "input_size": "48",
         "fit": "crop",
         "channels": "bgr",
@@ -147,21 +151,31 @@ def test_the_fingerprint_follows_exactly_what_decides_a_result(model_file: Path,
         "precision": "bfloat16",
     }
     of_other_files = {"signature": "serving", "model_input": "image", "model_output": "age"}
+    of_figures = {"figure_format": "svg"}
     neutral = {
         **{"output": "elsewhere", "sheet": True, "max_pixels": 10, "unsafe_lambda": True},
         **{"root": "a", "files_from": "b", "files_from0": "c", "ext": "png", "exclude": "d", "shard": "1/2"},
+        **{"limit": 3, "sample": 2},
         **{"retry_failed": True, "max_failures": 3, "fail_fast": True, "lock_wait": 1, "progress_every": 2},
         **{"log_file": "e", "workers": 3, "image_timeout": 4},
         **{"device": "cpu", "batch": 2, "cache": False, "audit": "max_failed=1%"},
         **{"on": "ray", "actors": 2, "runtime": "openvino"},
     }
-    counted_otherwise = {"weights", "targets_from"}  # by the model's sha256, and by each image's targets
-    said = {*changes, *of_other_files, *neutral, *counted_otherwise}
+    # by the model's sha256, and by each image's targets and true classes
+    counted_otherwise = {"weights", "targets_from", "truth"}
+    with_methods = {"sizes": "48,64"}  # of a method that takes them
+    left_open = {"best"}  # what it takes is what counts
+    said = {*changes, *of_other_files, *of_figures, *neutral, *counted_otherwise, *with_methods, *left_open}
     assert said == set(RunConfig.model_fields), "say here what a new setting does"
     prints = {"as it is": print_of(base)} | {key: print_of({**base, key: value}) for key, value in changes.items()}
     assert len(set(prints.values())) == len(prints), "two settings share a fingerprint"
+    scales = {**base, "methods": "twoscale"}
+    assert len({print_of(scales), *(print_of({**scales, key: value}) for key, value in with_methods.items())}) == 2
     for key, value in of_other_files.items():
         assert RunConfig(**base, **{key: value}).result_settings()[key] == value
+    for key, value in of_figures.items():
+        of_one, of_other = (RunConfig(**base, write="figure", **more) for more in ({}, {key: value}))
+        assert of_one.result_settings() != of_other.result_settings()
     for key, value in neutral.items():
         assert RunConfig(**base, **{key: value}).result_settings() == RunConfig(**base).result_settings(), key
 
@@ -179,6 +193,14 @@ def test_the_fingerprint_follows_image_model_and_engine(monkeypatch: pytest.Monk
     monkeypatch.setattr(plan_module, "ENGINE_VERSION", plan_module.ENGINE_VERSION + 1)
     prints.append(fingerprint("i", "m", {}))
     assert len(set(prints)) == len(prints)
+
+
+def test_the_fingerprint_follows_the_revision_of_the_methods_of_the_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [{"methods": ["gradcam"]}, {"methods": ["gradcam", "twoscale"]}, {"methods": ["unknown"]}, {}]
+    before = [fingerprint("i", "m", settings) for settings in runs]
+    monkeypatch.setitem(METHODS, "twoscale", replace(METHODS["twoscale"], revision=METHODS["twoscale"].revision + 1))
+    same = [fingerprint("i", "m", settings) == old for settings, old in zip(runs, before, strict=True)]
+    assert same == [True, False, True, True]
 
 
 def test_the_fingerprint_does_not_follow_the_order_of_the_settings() -> None:

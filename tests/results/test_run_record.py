@@ -99,13 +99,14 @@ WRITTEN_BY_VERSION_1 = """{
 
 def test_the_bytes_are_those_of_version_1() -> None:
     written = RUNNING.to_json().decode()
+    written = written.replace('  "multi_label": false,\n', "")
     assert written.replace('  "score": "logit",\n', "") == WRITTEN_BY_VERSION_1, "which did not name the score"
     assert json.loads(RUNNING.model_copy(update={"shard": None}).to_json())["shard"] is None
     finished = json.loads(FINISHED.to_json())
     assert finished.keys() - json.loads(WRITTEN_BY_VERSION_1).keys() == {"finished", "totals"}
     assert sorted(finished["totals"]) == [
         "blank_maps", "exit_code", "explained", "failed", "images", "left_out", "maps", "nonfinite_maps", "outside_shard",
-        "skipped", "unreadable_folders",
+        "right", "skipped", "top1", "top5", "unknown_truth", "unreadable_folders", "wrong",
     ]  # fmt: skip
 
 

@@ -24,6 +24,7 @@ import cam_cli
 from cam_cli.cli.config import config as config_group
 from cam_cli.cli.config import shown_yaml, starter_yaml
 from cam_cli.cli.options import RunCommand, run_options
+from cam_cli.cli.setting_help import flag_help, yaml_help
 from cam_cli.config import NOT_IN_FINGERPRINT, SETTINGS, RunConfig, flag_name
 from cam_cli.errors import ConfigError, UsageError
 from cam_cli.settings import resolve
@@ -46,6 +47,10 @@ TEXTS = {
     "methods": ("gradcam", "cam", "gradcam++"),
     "targets": ("top5", "281", "n02123045"),
     "targets_from": ("a.csv", "b.csv", "c.csv"),
+    "truth": ("folder", "a.csv", "b.csv"),
+    "best": ("yes", "on", "true"),
+    "against": ("second", "similar:3", "281"),
+    "sizes": ("224,320", "256", "128x96,256"),
     "nsamples": ("1", "auto", "3"),
     "tolerance": ("0.1", "1e-3", "2"),
     "std_dev": ("0.3", "1e-3", "0"),
@@ -60,6 +65,9 @@ TEXTS = {
     "region": ("false", "no", "off"),
     "output": ("a", "b", "c"),
     "write": ("raw", "heatmap", "overlay"),
+    "picture_format": ("png", "png", "png"),
+    "figure_format": ("svg", "pdf", "svg"),
+    "contours": ("true", "yes", "on"),
     "sheet": ("true", "yes", "on"),
     "colormap": ("viridis", "magma", "turbo"),
     "opacity": ("0.1", "0.2", "1"),
@@ -76,6 +84,8 @@ TEXTS = {
     "files_from0": ("a", "b", "-"),
     "ext": ("jpg", ".PNG", "a,b"),
     "exclude": ("raw/**", "a,b", "*.gif"),
+    "limit": ("1", "2", "3"),
+    "sample": ("1", "2", "3"),
     "shard": ("1/2", "2/2", " 3/8 "),
     "retry_failed": ("true", "yes", "on"),
     "max_failures": ("0", "1", "2"),
@@ -144,10 +154,12 @@ def test_flag_help_states_the_default_and_the_choices_of_the_setting() -> None:
         assert stated[1] == shown or default in (None, ()), key
         schema = properties[key]
         choices = [schema, schema.get("items", {}), *schema.get("anyOf", [])]
-        if key not in ("write", "methods") and (listed := [part["enum"] for part in choices if "enum" in part]):
+        if key not in ("write", "methods", "truth") and (
+            listed := [part["enum"] for part in choices if "enum" in part]
+        ):
             assert option.metavar == "|".join(listed[0])
         if key == "methods":
-            assert all(re.search(rf"\b{re.escape(name)}[,;]", option.help or "") for name in schema["items"]["enum"])
+            assert all(re.search(rf"\b{re.escape(name)}[,;.]", option.help or "") for name in schema["items"]["enum"])
 
 
 def test_every_setting_has_one_short_text_with_its_choices() -> None:
@@ -159,13 +171,13 @@ def test_every_setting_has_one_short_text_with_its_choices() -> None:
 
 
 def test_a_text_names_other_settings_as_flags_and_in_yaml_as_keys() -> None:
-    assert "in units of --noise-scale. [default: 0.15]" in SETTINGS["std_dev"].flag_help
-    assert SETTINGS["std_dev"].yaml_help.endswith("in units of noise_scale.")
-    assert SETTINGS["filters"].flag_help.endswith("0,3,10-12. [default: all]")
-    assert SETTINGS["filters"].yaml_help.endswith("0,3,10-12; null: all.")
-    assert SETTINGS["cache"].flag_help.endswith("[default: cache]")
-    assert SETTINGS["files_from"].flag_help.endswith("; repeatable. [default: none]")
-    assert not any("--" in setting.yaml_help for setting in SETTINGS.values())
+    assert "in units of --noise-scale. [default: 0.15]" in flag_help(SETTINGS["std_dev"])
+    assert yaml_help(SETTINGS["std_dev"]).endswith("in units of noise_scale.")
+    assert flag_help(SETTINGS["filters"]).endswith("0,3,10-12. [default: all]")
+    assert yaml_help(SETTINGS["filters"]).endswith("0,3,10-12; null: all.")
+    assert flag_help(SETTINGS["cache"]).endswith("[default: cache]")
+    assert flag_help(SETTINGS["files_from"]).endswith("- is stdin. [default: none]")
+    assert not any("--" in yaml_help(setting) for setting in SETTINGS.values())
 
 
 def test_a_new_setting_is_one_field(tmp_path: Path) -> None:
@@ -190,10 +202,10 @@ def test_a_new_setting_is_one_field(tmp_path: Path) -> None:
     assert shown["blur"] == {"value": 3.0, "origin": "environment SMOOTHCAM_BLUR"}
     starter = smoothcam("config", "init").stdout
     assert "# Width of a blur, in units of std_dev.\nblur: 0.5\n" in starter
-    help_text = " ".join(smoothcam("explain", "--help").stdout.split())
+    help_text = " ".join(smoothcam("explain", "--help-all").stdout.split())
     assert "--blur X Width of a blur, in units of --std-dev. [default: 0.5]" in help_text
     refused = smoothcam("config", "show", "--blur", "-1")
-    assert "--blur: blur must be a number of at least 0, not '-1'" in refused.stderr
+    assert "--blur: must be a number of at least 0, not '-1'" in refused.stderr
     code = "from cam_cli.config import RunConfig; print(RunConfig().result_settings()['blur'])"
     ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert ended.stdout == "0.5\n"
@@ -217,7 +229,8 @@ def test_commands_are_imported_without_heavy_libraries(module: str, heavy: set[s
 @pytest.mark.parametrize("key", TEXTS)
 def test_flag_wins_over_environment_over_file_over_default(tmp_path: Path, key: str) -> None:
     in_file, in_environment, on_line = TEXTS[key]
-    context = {"filters": "0"} if key == "filter_maps" else {}
+    needed: dict[str, dict[str, object]] = {"filter_maps": {"filters": "0"}, "sizes": {"methods": ("twoscale",)}}
+    context = needed.get(key, {})
     path = yaml_file(tmp_path, f"\n{key}:  {in_file}\n")
     variable = f"SMOOTHCAM_{key.upper()}"
     positions = (f"{path}:2:{len(key) + 4}", f"environment {variable}", f"flag {flag_name(key)}")
@@ -251,9 +264,9 @@ def test_code_is_allowed_by_a_flag_or_a_variable_and_never_by_a_file(
 
 
 def test_every_setting_but_these_is_a_result_setting() -> None:
-    counted_otherwise = {"weights", "targets_from"}
+    counted_otherwise = {"weights", "targets_from", "truth"}
     pictures_and_paths = {"output", "sheet", "max_pixels", "unsafe_lambda"}
-    which_images = {"root", "files_from", "files_from0", "ext", "exclude", "shard"}
+    which_images = {"root", "files_from", "files_from0", "ext", "exclude", "limit", "sample", "shard"}
     how_to_run = {"retry_failed", "max_failures", "fail_fast", "lock_wait", "workers", "image_timeout"}
     how_fast = {"device", "runtime", "batch", "cache", "on", "actors"}
     telling = {"progress_every", "log_file", "audit"}
@@ -261,12 +274,31 @@ def test_every_setting_but_these_is_a_result_setting() -> None:
     assert beside | counted_otherwise == NOT_IN_FINGERPRINT
     for key, (text, *_) in TEXTS.items():
         values: dict[str, object] = {"subset": "0,0 1,1", key: text}
+        values |= {"methods": "twoscale"} if key == "sizes" else {}
         base: dict[str, object] = {"subset": "0,0 1,1"}
         if key == "region":
             values["region"] = "yes"
+        if key == "sizes":
+            values["methods"] = base["methods"] = "twoscale"
+        if key == "figure_format":
+            values["write"] = base["write"] = "figure"
         changed = RunConfig.model_validate(values).result_settings()
         assert (changed == RunConfig.model_validate(base).result_settings()) == (key in NOT_IN_FINGERPRINT), key
         assert json.loads(json.dumps(changed, allow_nan=False)) == changed
+
+
+def test_settings_of_pictures_that_are_not_written_do_not_change_the_fingerprint() -> None:
+    raw = RunConfig.model_validate({"write": "raw,heatmap"}).result_settings()
+    for key, value in (("picture_format", "png"), ("figure_format", "svg"), ("contours", "yes")):
+        assert RunConfig.model_validate({"write": "raw,heatmap", key: value}).result_settings() == raw
+        assert key not in raw
+    for files, keys in (("joint", {"picture_format"}), ("figure", {"figure_format"})):
+        assert keys <= RunConfig.model_validate({"write": files}).result_settings().keys()
+
+
+def test_pngs_without_contours_have_the_fingerprint_that_they_had_before_there_was_a_choice() -> None:
+    before = RunConfig.model_validate({"picture_format": "png", "contours": "no"}).result_settings()
+    assert not {"picture_format", "contours", "figure_format"} & before.keys()
 
 
 def test_the_order_of_files_to_write_does_not_change_the_fingerprint() -> None:
@@ -285,7 +317,7 @@ def test_filters_are_the_sorted_union_of_numbers_and_ranges(ranges: list[tuple[i
 @pytest.mark.parametrize("text", ["12-10", "-1", "3-", "1..4", "a", "", "0,", "0 3", "1.0", "1e2", "0-1000000", "٣"])
 def test_junk_filters_are_refused_with_the_accepted_form(text: str) -> None:
     message = failure({"filters": text})
-    assert message.startswith("--filters: filters must be")
+    assert message.startswith("--filters: must be")
     assert "0,3,10-12" in message
 
 
@@ -320,7 +352,7 @@ def test_junk_input_sizes_are_refused(value: object) -> None:
 
 
 def test_names_may_hold_any_character_and_words_are_split_at_commas(tmp_path: Path) -> None:
-    path = yaml_file(tmp_path, "layers: 'a, b: #c'\ntargets: [tench, Tinca]\nwrite: overlay , raw\n")
+    path = yaml_file(tmp_path, "layers: ['a, b: #c']\ntargets: [tench, Tinca]\nwrite: overlay , raw\n")
     config = resolve({"methods": ("gradcam,cam", "gradcam")}, {}, path).config
     assert config.layers == ("a, b: #c",)
     assert config.targets == ("tench", "Tinca")
@@ -337,6 +369,51 @@ def test_the_environment_gives_names_one_per_line_and_words_by_comma() -> None:
     assert config.exclude == ("a,b", "*.gif")
     assert config.files_from == (Path("one, two"), Path("-"))
     assert config.ext == ("jpg", "png")
+
+
+@pytest.mark.parametrize(
+    ("key", "repeated", "commas", "value"),
+    [
+        ("layers", ("a", "b"), "a,b", ("a", "b")),
+        ("methods", ("cam", "gradcam"), "cam,gradcam", ("cam", "gradcam")),
+        ("targets", ("top5", "281"), "top5,281", ("top5", "281")),
+        ("imports", ("a.b", "c"), "a.b,c", ("a.b", "c")),
+        ("write", ("overlay", "raw"), "overlay,raw", ("raw", "overlay")),
+        ("filters", ("0,3", "10-11"), "0,3,10-11", (0, 3, 10, 11)),
+        ("subset", ("0,10", "12,12"), "0,10 12,12", ((0, 10), (12, 12))),
+        ("mean", ("1", "2", "3"), "1,2,3", (1.0, 2.0, 3.0)),
+        ("std", ("1", "2", "3"), "1,2,3", (1.0, 2.0, 3.0)),
+        ("ext", ("jpg", "png"), "jpg,png", ("jpg", "png")),
+        ("exclude", ("a[,]b", "c"), "a[,]b,c", ("a[,]b", "c")),
+        ("files_from", ("a", "b"), "a,b", (Path("a"), Path("b"))),
+        ("files_from0", ("a", "b"), "a,b", (Path("a"), Path("b"))),
+        (
+            "audit",
+            ("max_failed=1%", "max_blank=2%"),
+            "max_failed=1%,max_blank=2%",
+            {"max_failed": 0.01, "max_blank": 0.02},
+        ),
+    ],
+)
+def test_a_list_takes_commas_and_the_flag_again(
+    tmp_path: Path, key: str, repeated: tuple[str, ...], commas: str, value: object
+) -> None:
+    assert run_flags()[key].multiple
+    assert getattr(resolve({key: repeated}, {}, None).config, key) == value
+    assert getattr(resolve({key: (commas,)}, {}, None).config, key) == value
+    assert getattr(resolve({}, {f"SMOOTHCAM_{key.upper()}": commas}, None).config, key) == value
+    assert getattr(resolve({}, {}, yaml_file(tmp_path, f"{key}: '{commas}'\n")).config, key) == value
+
+
+def test_every_list_is_repeatable() -> None:
+    """A flag that holds one value, given twice, would lose the first without a word."""
+    many = {key for key, setting in SETTINGS.items() if setting.metavar in ("LIST", "PAIRS") or setting.many}
+    assert {key for key, option in run_flags().items() if option.multiple} == many
+
+
+def test_a_file_whose_name_has_a_comma_is_one_file(tmp_path: Path) -> None:
+    (tmp_path / "a,b").touch()
+    assert resolve({"files_from": (f"{tmp_path}/a,b",)}, {}, None).config.files_from == (tmp_path / "a,b",)
 
 
 @given(st.data(), st.integers(1, 100_000))
@@ -373,15 +450,15 @@ def test_endings_forgive_dots_and_case(value: object) -> None:
 
 @pytest.mark.parametrize("value", ["", ",", "*.jpg", "a/b", "tar.gz", "jpg png", [], ["jp?"]])
 def test_junk_endings_are_refused(value: object) -> None:
-    assert failure({"ext": value}).startswith("--ext: ext must be ")
+    assert failure({"ext": value}).startswith("--ext: must be ")
 
 
 @pytest.mark.parametrize(
     ("flags", "position"),
     [
-        ({"files_from": ("-", "a", "-")}, "--files-from: files_from"),
-        ({"files_from0": ("-", "-")}, "--files-from0: files_from0"),
-        ({"files_from": ("-",), "files_from0": ("-",)}, "--files-from0: files_from0"),
+        ({"files_from": ("-", "a", "-")}, "--files-from:"),
+        ({"files_from0": ("-", "-")}, "--files-from0:"),
+        ({"files_from": ("-",), "files_from0": ("-",)}, "--files-from0:"),
     ],
 )
 def test_stdin_is_read_once_only(flags: dict[str, object], position: str) -> None:
@@ -410,7 +487,7 @@ def test_lists_of_images_are_repeatable(value: Any) -> None:
     ],
 )
 def test_what_is_no_ray_cluster_is_refused(text: str) -> None:
-    message = f"--on: on must be ray, ray://auto or ray://HOST:PORT, not {text!r}"
+    message = f"--on: must be ray, ray://auto or ray://HOST:PORT, not {text!r}"
     assert failure({"on": text}) == message
 
 
@@ -422,7 +499,7 @@ def test_a_card_is_not_named_where_ray_gives_them_out(tmp_path: Path) -> None:
 
 
 def test_fail_fast_and_another_bound_on_failures_contradict_each_other() -> None:
-    message = "--fail-fast: fail_fast contradicts max_failures 3; leave one of them out"
+    message = "--fail-fast: contradicts max_failures 3; leave one of them out"
     assert failure({"fail_fast": True}, {"SMOOTHCAM_MAX_FAILURES": "3"}) == message
     for bound in (None, 0, "0"):
         assert resolve({"fail_fast": True, "max_failures": bound}, {}, None).config.fail_fast
@@ -433,16 +510,31 @@ def test_fail_fast_and_another_bound_on_failures_contradict_each_other() -> None
 def test_times_are_seconds_that_a_timer_can_hold(key: str) -> None:
     assert getattr(resolve({key: "1e6"}, {}, None).config, key) == 1e6
     for text in ("-1", "x", "inf", "nan", *(["0", "1e7"] if key != "lock_wait" else [])):
-        assert f"{key} must be a " in failure({key: text})
+        assert f"{flag_name(key)}: must be a " in failure({key: text})
 
 
-def test_help_lists_every_flag_once_and_by_what_it_is_about() -> None:
+def listed(flag: str) -> dict[str, set[str]]:
+    """Return the options that a help lists, by section."""
     command = click.command(cls=RunCommand)(click.option("--json", is_flag=True)(run_options(lambda **_: None)))
-    text = CliRunner().invoke(command, ["--help"]).stdout
+    text = CliRunner().invoke(command, [flag]).stdout
     sections = dict(re.findall(r"^(\w+):\n((?:  .*\n)+)", text, re.MULTILINE))
+    return {title: set(re.findall(r"^  (?:-\w, )?--([\w-]+)", body, re.MULTILINE)) for title, body in sections.items()}
+
+
+def test_the_short_help_lists_what_most_people_need() -> None:
+    shown = listed("--help")
+    assert list(shown) == ["Images", "Model", "Maps", "Output", "Options"]
+    assert shown["Images"] >= {"limit", "sample"}
+    assert shown["Maps"] >= {"layer", "method", "target"}
+    flags = {name for title in shown if title != "Options" for name in shown[title]}
+    assert flags == {flag_name(key).removeprefix("--") for key, setting in SETTINGS.items() if setting.common}
+    assert 10 <= len(flags) <= 20
+
+
+def test_help_all_lists_every_flag_once_and_by_what_it_is_about() -> None:
+    shown = sections = listed("--help-all")
     assert list(sections) == ["Images", "Model", "Maps", "Output", "Run", "Options"]
-    shown = {title: set(re.findall(r"^  (?:-\w, )?--([\w-]+)", body, re.MULTILINE)) for title, body in sections.items()}
-    assert shown["Options"] == {"config", "json", "help"}
+    assert shown["Options"] == {"config", "json", "help", "help-all"}
     flags = [name for title in sections if title != "Options" for name in shown[title]]
     assert sorted(flags) == sorted(flag_name(key).removeprefix("--") for key in RunConfig.model_fields)
     assert {"shard", "exclude"} < shown["Images"]
@@ -452,28 +544,30 @@ def test_help_lists_every_flag_once_and_by_what_it_is_about() -> None:
 @pytest.mark.parametrize(
     ("flags", "environ", "message"),
     [
-        ({"exclude": ("a\udcff",)}, {}, "--exclude: exclude must be UTF-8 text, .*write [*] for"),
-        ({"exclude": ("",)}, {}, "--exclude: exclude must be text that is not empty"),
-        ({"files_from": ("",)}, {}, "--files-from: files_from must be a path"),
-        ({"workers": "0"}, {}, "--workers: workers must be a whole number from 1 to 256, not '0'"),
-        ({"max_failures": "-1"}, {}, "--max-failures: max_failures must be a whole number of at least 0"),
-        ({"std_dev": "x"}, {}, "--std-dev: std_dev must be a number of at least 0, not 'x'"),
-        ({}, {"SMOOTHCAM_STD_DEV": "nan"}, "SMOOTHCAM_STD_DEV: std_dev must be a finite number"),
-        ({"layers": ("a", "")}, {}, "--layer: layers must be text that is not empty, not ''"),
-        ({"methods": ("gradcm",)}, {}, "--method: methods must be one of .*'gradcm' .did you mean 'gradcam'"),
-        ({"write": ","}, {}, "--write: write must be one of raw, heatmap, overlay, joint, not ''"),
-        ({"seed": str(2**63)}, {}, "--seed: seed must be a whole number from 0 to 9223372036854775807"),
-        ({"opacity": "0"}, {}, "--opacity: opacity must be a number above 0 and of at most 1"),
-        ({"std": "0"}, {}, "--std: std must be a number above 0"),
-        ({"output": ""}, {}, "--output: output must be a path"),
-        ({"region": True}, {}, "--region: region needs subset"),
+        ({"exclude": ("a\udcff",)}, {}, "--exclude: must be UTF-8 text, .*write [*] for"),
+        ({"exclude": ("",)}, {}, "--exclude: must be text that is not empty"),
+        ({"files_from": ("",)}, {}, "--files-from: must be a path"),
+        ({"workers": "0"}, {}, "--workers: must be a whole number from 1 to 256, not '0'"),
+        ({"max_failures": "-1"}, {}, "--max-failures: must be a whole number of at least 0"),
+        ({"std_dev": "x"}, {}, "--std-dev: must be a number of at least 0, not 'x'"),
+        ({}, {"SMOOTHCAM_STD_DEV": "nan"}, "SMOOTHCAM_STD_DEV: must be a finite number"),
+        ({"layers": ("a", "")}, {}, "--layer: must be text that is not empty, not ''"),
+        ({"methods": ("gradcm",)}, {}, "--method: must be one of .*'gradcm' .did you mean 'gradcam'"),
+        ({"write": ","}, {}, "--write: must be one of raw, heatmap, overlay, joint, figure, not ''"),
+        ({"seed": str(2**63)}, {}, "--seed: must be a whole number from 0 to 9223372036854775807"),
+        ({"opacity": "0"}, {}, "--opacity: must be a number above 0 and of at most 1"),
+        ({"std": "0"}, {}, "--std: must be a number above 0"),
+        ({"output": ""}, {}, "--output: must be a path"),
+        ({"region": True}, {}, "--region: needs subset"),
+        ({"limit": "3", "sample": "2"}, {}, "--sample: contradicts limit 3"),
+        ({"limit": "0"}, {}, "--limit: must be a whole number from 1 to"),
         (
             {"region": True},
             {"SMOOTHCAM_SUBSET": "0,0"},
-            "SMOOTHCAM_SUBSET: subset must be exactly two corners",
+            "SMOOTHCAM_SUBSET: must be exactly two corners",
         ),
-        ({"region": True, "subset": "0,0 1,1 2,2"}, {}, "--subset: subset must be exactly two corners"),
-        ({}, {"SMOOTHCAM_FILTER_MAPS": "each"}, "SMOOTHCAM_FILTER_MAPS: filter_maps 'each' needs filters"),
+        ({"region": True, "subset": "0,0 1,1 2,2"}, {}, "--subset: must be exactly two corners"),
+        ({}, {"SMOOTHCAM_FILTER_MAPS": "each"}, "SMOOTHCAM_FILTER_MAPS: 'each' needs filters"),
         ({}, {"SMOOTHCAM_STDDEV": "1"}, "SMOOTHCAM_STDDEV: unknown .*did you mean 'SMOOTHCAM_STD_DEV'"),
         ({}, {"SMOOTHCAM_CONFIG": "gone.yaml"}, "SMOOTHCAM_CONFIG: no such file gone.yaml"),
     ],
@@ -514,13 +608,13 @@ def test_the_environment_names_the_file_unless_a_flag_does(tmp_path: Path) -> No
 def test_shown_settings_read_back_as_themselves(layers: list[str], std_dev: float, model: str | None) -> None:
     resolved = resolve(
         {
-            "layers": tuple(layers),
+            "layers": layers,
             "std_dev": std_dev,
             "model": model,
             "subset": "0,1 2,3",
             "filters": "0,7-9",
-            "exclude": ("*.gif", *layers),
-            "files_from": ("-", "no, really"),
+            "exclude": ["*.gif", *layers],
+            "files_from": ["-", "no, really"],
             "ext": "jpg,no",
             "shard": "2/8",
         },
@@ -547,6 +641,26 @@ def test_init_writes_the_defaults_and_never_overwrites_unasked(tmp_path: Path) -
     assert run("init", str(path), "--force").exit_code == 0
     assert path.read_text() == starter_yaml()
     assert isinstance(run("init", str(tmp_path / "no" / "x.yaml")).exception, UsageError)
+
+
+def test_init_is_grouped_as_the_help_is() -> None:
+    keys = re.findall(r"^# ---- (\w+) -+$|^(\w+): ", starter_yaml(), re.MULTILINE)
+    section, found = "", {}
+    for title, key in keys:
+        section = title or section
+        if key:
+            found[key] = section
+    assert found == {key: setting.section for key, setting in SETTINGS.items()}
+
+
+def test_all_mistakes_of_a_file_are_told_at_once_in_their_order(tmp_path: Path) -> None:
+    text = "nsamples: -3\nsampels: 4\ncolormap: blu\nwrite: [raw, heatmp]\nnsamples: 5\nseed: !x 3\n"
+    done = run("check", str(yaml_file(tmp_path, text)))
+    lines = [line.partition("run.yaml:")[2] for line in done.stderr.splitlines()]
+    assert [line.partition(" ")[0] for line in lines] == ["1:11:", "2:1:", "3:11:", "4:14:", "5:1:", "6:7:"]
+    for line, said in zip(lines, ["nsamples must", "'sampels'", "'blu'", "'heatmap'?", "twice", "'!x'"], strict=True):
+        assert said in line
+    assert done.exit_code == 2
 
 
 def test_check_reports_every_file(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ class Actor:
                 plan, labels = self._worker.resolved.plan, self._worker.resolved.labels
                 store = result_store_at(config.output, Shard.parse(config.shard))
                 self._writer = Writer(store, plan, labels, config)
-                self._plan = replace(plan, targets=replace(plan.targets, by_path=None))
+                self._plan = replace(plan, targets=replace(plan.targets, by_path=None), truths=None)
         message = f"actor on {host} (process {os.getpid()}): model loaded in {time.monotonic() - started:.1f} s"
         return self._plan, self._worker.images_in_a_pass, host, message
 

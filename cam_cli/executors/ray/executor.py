@@ -104,8 +104,8 @@ class RayExecutor(Executor):
             with self.interruption.deferred():
                 self._take_answer(0)
             time.sleep(_WAIT_SECONDS / 10)  # a signal takes effect at once here, as no image is being explained
-        targets = targets_for(self.inputs, self.inputs.labels(self._plan.classes), self._plan.classes)
-        return replace(self._plan, key=self.inputs.key, targets=targets)
+        targets, truths = targets_for(self.inputs, self.inputs.labels(self._plan.classes), self._plan.classes)
+        return replace(self._plan, key=self.inputs.key, targets=targets, truths=truths)
 
     @override
     def explain(self, tasks: Iterable[Task]) -> Iterator[Result]:

@@ -12,17 +12,13 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cam_cli.engine.analysis import analyse
+from cam_cli.api.kept import explainer_of
 from cam_cli.engine.checks import check_sequence, check_whole
-from cam_cli.engine.explain import Explainer
 from cam_cli.engine.noise import Noise
 from cam_cli.engine.request import Explanation, Request, Subject
 from cam_cli.engine.selection import Selection
-from cam_cli.errors import ModelError, UsageError
-from cam_cli.graph.layers import choose_layer, choose_scales, describe_layers, find_layer
+from cam_cli.errors import UsageError
 from cam_cli.graph.tokens import Tokens
-from cam_cli.graph.trace import trace
-from cam_cli.methods import METHODS, families
 from cam_cli.render.upsample import upsample
 
 
@@ -33,8 +29,11 @@ def explain(
     targets: Sequence[int] = (-1,),
     request: Request | None = None,
     tokens: Tokens | None = None,
+    against: Sequence[int] = (),
 ) -> list[Explanation]:
     """Explain a batch of images with any Keras classifier; the model is not changed.
+
+    A second call with the same model, layers and shapes does not trace it again; see `api.kept`.
 
     Args:
         model: any Keras 3 image classifier.
@@ -43,6 +42,8 @@ def explain(
         targets: class indices, or -r for the class of rank r in each image's scores.
         request: methods, selections, noise and seed; by default `Request()`.
         tokens: how a transformer's tokens cover the image; inferred if only one way is possible.
+        against: explain each target against these classes: indices, -r for the class of rank r, `contrast.SECOND` for the most
+            likely class beside the target, or `contrast.similar(n)` for the n classes of the nearest scores.
 
     Returns:
         An `Explanation` for each image, with raw maps at the layers' resolution.
@@ -59,20 +60,11 @@ def explain(
     if batch.ndim != 4 or not len(batch):
         raise UsageError(f"images must have shape (N, H, W, C), not {batch.shape}")
     height, width, channels = batch.shape[1:]
-    traced = trace(model, (height, width, channels))
-    infos = describe_layers(traced, tokens)
-    request = request or Request()
-    by_layer = any(METHODS[name].needs_layer for name in request.methods)
-    paths = []
-    for name in layers:
-        try:
-            paths.append(find_layer(traced.layers, choose_layer(infos).path if name == "auto" else name))
-        except ModelError:
-            if by_layer:
-                raise
-    scales = choose_scales(infos) if "two layers" in families(request.methods) else None
-    explainer = Explainer(model, analyse(traced, paths, scales, tokens), request, len(targets))
-    subjects = [Subject(x, hashlib.sha256(x.tobytes()).hexdigest(), tuple(targets)) for x in batch]
+    others = tuple(check_whole("a class to explain against", index) for index in against)
+    explainer = explainer_of(
+        model, (height, width, channels), tuple(layers), request or Request(), len(targets), tokens, against=len(others)
+    )
+    subjects = [Subject(x, hashlib.sha256(x.tobytes()).hexdigest(), tuple(targets), against=others) for x in batch]
     step = explainer.images_in_a_pass
     return [found for i in range(0, len(subjects), step) for found in explainer.explain(subjects[i : i + step])]
 
