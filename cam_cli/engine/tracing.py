@@ -15,7 +15,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from cam_cli.engine.analysis import last_output
 from cam_cli.engine.contrast import contrast_weights, resolved
 from cam_cli.engine.folding import GraphDef, folded, optimised
-from cam_cli.engine.gradients import mirror
+from cam_cli.engine.gradients import drop_custom_gradients, mirror
 from cam_cli.engine.passes import PassSpec
 from cam_cli.engine.scores import scores_of
 from cam_cli.errors import UsageError
@@ -149,7 +149,9 @@ def _frozen_forward(model: keras.Model, spec: PassSpec) -> Forward | None:
             while output.op.type == "Identity":  # a function returns copies of the network's own tensors
                 output = output.op.inputs[0]
             names.append(output.name)
-        definition = folded(frozen.graph.as_graph_def(), [source, *names])
+        definition = frozen.graph.as_graph_def()
+        drop_custom_gradients(definition)
+        definition = folded(definition, [source, *names])
         mirror(definition)
 
         def imported(rows: tf.Tensor) -> tuple[tf.Tensor, Tensors]:
