@@ -1,4 +1,7 @@
-"""Gradients of convolutions as convolutions with the mirrored kernel, which are faster than TensorFlow's own."""
+"""The gradients that a frozen network is differentiated with.
+
+Those of convolutions are convolutions with the mirrored kernel, which are faster than TensorFlow's own.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,25 @@ import tensorflow as tf
 from tensorflow.python.framework import ops
 
 _MIRRORED = {"Conv2D": "SmoothcamConv2D", "DepthwiseConv2dNative": "SmoothcamDepthwiseConv2dNative"}
+_GRADIENT = "_gradient_op_type"
 
 
 def mirror(definition: Any) -> None:
     """Make the convolutions of a graph definition use the gradients below."""
     for node in definition.node:
         if node.op in _MIRRORED:
-            node.attr["_gradient_op_type"].s = _MIRRORED[node.op].encode()
+            node.attr[_GRADIENT].s = _MIRRORED[node.op].encode()
+
+
+def drop_custom_gradients(definition: Any) -> None:
+    """Make a graph definition use the derivatives of what it computes.
+
+    A custom gradient, such as that of TensorFlow's swish, is a function of this process. It uses tensors of the graph that it
+    was made in, and no copy of that graph has them.
+    """
+    for node in definition.node:
+        if _GRADIENT in node.attr:
+            del node.attr[_GRADIENT]
 
 
 @tf.RegisterGradient(_MIRRORED["Conv2D"])

@@ -17,7 +17,7 @@ from cam_cli.engine.analysis import last_output
 from cam_cli.engine.checks import check_choice, check_number
 from cam_cli.engine.contrast import contrasted, resolved
 from cam_cli.engine.folding import GraphDef, folded, optimised
-from cam_cli.engine.gradients import mirror
+from cam_cli.engine.gradients import drop_custom_gradients, mirror
 from cam_cli.engine.noise import noise, sigma
 from cam_cli.engine.scores import Link, scores_of
 from cam_cli.errors import UsageError
@@ -197,7 +197,9 @@ def _frozen_forward(model: keras.Model, spec: PassSpec) -> Forward | None:
             while output.op.type == "Identity":  # a function returns copies of the network's own tensors
                 output = output.op.inputs[0]
             names.append(output.name)
-        definition = folded(frozen.graph.as_graph_def(), [source, *names])
+        definition = frozen.graph.as_graph_def()
+        drop_custom_gradients(definition)
+        definition = folded(definition, [source, *names])
         mirror(definition)
 
         def imported(rows: tf.Tensor) -> tuple[tf.Tensor, Tensors]:

@@ -151,6 +151,46 @@ def test_a_frozen_graph_survives_being_written_down(small: keras.Model) -> None:
     assert again.definition == traced.definition
 
 
+ACTIVATIONS = (
+    "relu6",
+    "elu",
+    "selu",
+    "gelu",
+    "mish",
+    "silu",
+    "tanh",
+    "softsign",
+    "softplus",
+    "hard_silu",
+    "leaky_relu",
+)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_gradient_passes_an_explained_activation_on_its_way_to_another_one(activation: str) -> None:
+    """TensorFlow gives some activations, such as swish, a gradient that only the graph they were made in can use."""
+    convolutions = [keras.layers.Conv2D(6, 3, use_bias=False) for _ in range(2)]
+    first, last = (keras.layers.Activation(activation, name=name) for name in ("first", "last"))
+    head = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(7)]
+    model = learned([convolutions[0], BATCH_NORM(), first, convolutions[1], BATCH_NORM(), last, *head])
+    analysis = analyse(trace(model, SHAPE), ["first", "last"])
+    x = RNG.normal(size=SHAPE).astype(np.float32)
+    (found,) = Explainer(model, analysis, Request(("gradcam",)), targets=1).explain([Subject(x, "a", (3,))])
+    with tf.GradientTape(persistent=True) as tape:
+        value, activations = tf.constant(x[None]), []
+        for layer in model.layers:
+            value = layer(value)
+            if layer in (first, last):
+                tape.watch(value)
+                activations.append(value)
+        score = value[0, 3]
+    for saliency, A in zip(found.maps, activations, strict=True):
+        alpha = tf.reduce_mean(tape.gradient(score, A), (1, 2))
+        expected = tf.nn.relu(tf.reduce_sum(alpha * A, axis=-1))[0].numpy()  # Grad-CAM, Eq. 1 and 2
+        assert expected.max() > 0
+        np.testing.assert_allclose(saliency.values, expected, rtol=0, atol=1e-5 * expected.max())
+
+
 @pytest.mark.skipif(bool(NO_BFLOAT16), reason=NO_BFLOAT16)
 def test_bfloat16_rounds_the_network_and_keeps_the_map(small: keras.Model) -> None:
     analysis = analyse(trace(small, SHAPE), ["first"])
