@@ -206,7 +206,9 @@ def _ancestors_below(end: Any, start: Any) -> Iterator[Any]:
 
 
 def lift_batch(definition: GraphDef, image: str, shape: list[int | None]) -> None:
-    """Let a graph that was saved for one image take any number: a leading 1 in the size of a Reshape becomes open.
+    """Let a graph that was saved for one image take any number: the first number in the size of a Reshape becomes open.
+
+    That is so if it is the batch of 1, alone or times the rows and columns, as before a dense layer on feature maps.
 
     Args:
         definition: changed where it stands.
@@ -229,8 +231,10 @@ def lift_batch(definition: GraphDef, image: str, shape: list[int | None]) -> Non
                 del node.attr["squeeze_dims"]
         if op.type != "Reshape" or op.inputs[0].name not in reached:
             continue
-        size = tf.get_static_value(op.inputs[1])
-        if size is None or op.inputs[1].name in reached or size.ndim != 1 or not len(size) or size[0] != 1:
+        size, before = tf.get_static_value(op.inputs[1]), op.inputs[0].shape
+        if size is None or op.inputs[1].name in reached or size.ndim != 1 or not len(size):
+            continue
+        if size[0] != 1 and not (before.rank and before[0] in (1, size[0])):
             continue
         if None in after[1:]:
             continue

@@ -38,11 +38,11 @@ class Arguments:
         return [int(n) for n in values.reshape(-1)]
 
     def size(self, index: int) -> Any:
-        """Return an input that is a shape. A size of -1 in it stands for the number of images."""
+        """Return an input that is a shape. A size of -n in it stands for n times the number of images."""
         values = self.raw[index] if index < len(self.raw) else None
         if values is None:
             return self.inputs[index]
-        return tf.stack([tf.shape(self.image)[0] if n < 0 else int(n) for n in values.reshape(-1)])
+        return tf.stack([tf.shape(self.image)[0] * -int(n) if n < 0 else int(n) for n in values.reshape(-1)])
 
     def optional(self, index: int) -> Any:
         """Return an input that may be left out."""
@@ -154,6 +154,7 @@ def _reshape(arguments: Arguments) -> Tensor:
         size = [int(n) for n in arguments.options.newShape]
     if size and size[0] == 1:
         size = [-1, *(arguments.shapes[0][1:] if -1 in size[1:] else size[1:])]
+    size = [max(n, -1) for n in size]  # -n stands for n times the number of images
     return tf.reshape(arguments.inputs[0], size)
 
 

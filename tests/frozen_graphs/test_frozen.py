@@ -221,6 +221,19 @@ def test_a_graph_that_was_saved_for_one_image_takes_any_number(tmp_path: Path) -
     np.testing.assert_allclose(together, [model.predict(one[None], verbose=0)[0] for one in fed], atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_dense_layer_on_feature_maps_takes_any_number_of_images(kind: Kind, tmp_path: Path) -> None:
+    """It makes one axis of images, rows and columns, whose size a file may hold as a number, as in ConvNeXt."""
+    image = keras.Input((8, 6, 3))
+    x = keras.layers.Conv2D(4, 3, name="conv")(image)
+    x = keras.layers.Dense(5, activation="gelu", name="dense")(x)
+    scores = keras.layers.Dense(3, name="scores")(keras.layers.GlobalAveragePooling2D()(x))
+    model = with_random_weights(keras.Model(image, scores))
+    fed = images(3, 8, 6, 3)
+    found = opened(written(model, kind, tmp_path), kind).predict(fed, verbose=0)
+    np.testing.assert_allclose(found, model.predict(fed, verbose=0), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("native", [False, True])
 def test_channels_first_is_fed_and_explained_with_the_channels_last(native: bool, tmp_path: Path) -> None:
     """As PyTorch's exporters write it, with transposes, or as a GPU was trained, with NCHW operations."""
