@@ -101,7 +101,7 @@ class Explainer:
         for path in analysis.explained:
             for selection in request.selections:
                 selection.checked(path, analysis.grids[path].shape)
-        self._check_windows()
+        analysis.check_windows({method.family for method in self._methods})
         noisy = {method.family for method in self._methods if method.noise}
         affine = {path for path in analysis.explained if analysis.heads[path] is Head.AFFINE}
         self._noisy = set(analysis.explained) - affine if "layer++" in noisy else set()
@@ -213,18 +213,6 @@ class Explainer:
                     "(an activation, then pooling and dense layers); use the closed form here"
                 )
         return smooth
-
-    def _check_windows(self) -> None:
-        families_asked = {method.family for method in self._methods}
-        drawn = self.analysis.explained if {"layer", "layer++"} & families_asked else ()
-        scales = self.analysis.scales if "two layers" in families_asked and self.analysis.scales else ()
-        for path in (*drawn, *scales):
-            if lost_by := self.analysis.grids[path].lost_by:
-                raise UsageError(
-                    f"layer '{path}': which part of the image its grid covers cannot be told after the operation "
-                    f"'{lost_by}'; name another layer, below that operation, or take a method that explains the input, "
-                    "such as gradient"
-                )
 
     def _check_pooled(self, method: str) -> None:
         spec = self._run.spec

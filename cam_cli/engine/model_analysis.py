@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from cam_cli.engine.link import Link
+from cam_cli.errors import UsageError
 from cam_cli.window import Grid
 
 
@@ -57,3 +58,15 @@ class ModelAnalysis:
     def further_sizes(self) -> tuple[tuple[int, int], ...]:
         """Rows and columns of the sizes that are not the model's own input."""
         return tuple(size.input_shape[:2] for size in self.sizes if size.input_shape != self.input_shape)
+
+    def check_windows(self, families: Collection[str]) -> None:
+        """Raise UsageError if it cannot be told which part of the image a layer covers that these families of methods draw."""
+        drawn = self.explained if {"layer", "layer++"} & set(families) else ()
+        scales = self.scales if "two layers" in families and self.scales else ()
+        for path in (*drawn, *scales):
+            if lost_by := self.grids[path].lost_by:
+                raise UsageError(
+                    f"layer '{path}': which part of the image its grid covers cannot be told after the operation "
+                    f"'{lost_by}'; name another layer, below that operation, or take a method that explains the input, "
+                    "such as gradient"
+                )
