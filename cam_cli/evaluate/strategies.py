@@ -109,7 +109,7 @@ class Collection:
             maps.energy += energy.tobytes()
             maps.paths.append(image.path)
             maps.hashes.append(image.manifest.image.sha256)
-            maps.correct.append(getattr(image.manifest, "correct", None))
+            maps.correct.append(image.manifest.correct)
             maps.classes.append(record.target.index)
 
     def looked(self, *, group: bool) -> Looked:

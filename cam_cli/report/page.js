@@ -776,7 +776,7 @@
   }
 
   // cam_cli/report/script/detail.js
-  var LINKS = { overlay: "overlay", heatmap: "heatmap", raw: "raw map (.npy)" };
+  var LINKS = { overlay: "overlay", heatmap: "heatmap", figure: "figure", raw: "raw map (.npy)" };
   var open = null;
   var onClose = () => {
   };
@@ -799,11 +799,12 @@
     at("detail").scrollTop = 0;
   }
   var measuresOf = (row, i) => row.maps.find((map) => map.files.includes(i)) || null;
+  var classOf2 = (map) => `${visible(map.target.label)}${map.against.length ? `, rather than ${map.against.map(({ label: label2 }) => visible(label2)).join(", ")}` : ""}`;
   function mapButton(row, detail, map, i) {
     const measures = measuresOf(row, i);
     const role = compares ? map.side : measures && roleName(row, measures);
     const name2 = compares ? visible(map.method) : severalKinds && measures ? kindName(measures.kind) : null;
-    const label2 = make("span", {}, make("b", {}, role || visible(map.method)), name2 ? make("br") : null, name2, make("br"), make("span", { className: "soft" }, visible(map.target.label)));
+    const label2 = make("span", {}, make("b", {}, role || visible(map.method)), name2 ? make("br") : null, name2, make("br"), make("span", { className: "soft" }, classOf2(map)));
     const button = make("button", { type: "button" }, mapFrame(row, detail, map, true), label2);
     button.addEventListener("click", () => showMap(row, detail, i));
     return button;
@@ -839,6 +840,7 @@
       ["method", visible(map.method)],
       ["layer", visible(map.layer)],
       ["class", `${visible(map.target.label)} (${map.target.index})${measures && !compares ? `, ${roleName(row, measures)}` : ""}`],
+      ...map.against.length ? [["rather than", map.against.map(({ label: label2, index }) => `${visible(label2)} (${index})`).join(", ")]] : [],
       ["feature maps", map.selection.filters ? spans(map.selection.filters) : "all"],
       ["neurons", neuronsOf(map.selection)],
       ["state", { ok: "ok", blank: "blank: nothing speaks for the class", nonfinite: "not finite" }[map.state]],

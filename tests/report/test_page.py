@@ -568,6 +568,25 @@ def test_nothing_is_called_right_or_wrong_without_a_truth(one_window: Browser, t
     assert "should be" not in one_window.text("#grid")
 
 
+def test_a_map_says_which_classes_it_is_explained_against(one_window: Browser, tmp_path: Path) -> None:
+    run = write_shown(tmp_path / "run", [Case("a/one.png", (A, B), (0.9, 0.05), A, states=("ok", "ok"), also_true=(C,))])
+    manifest = run / "a/one.png" / "manifest.json"
+    record = json.loads(manifest.read_text())
+    record["maps"][0]["against"] = [{"index": B, "label": NAMES[B], "wnid": None}]
+    manifest.write_text(json.dumps(record))
+    index = run / "index.jsonl"
+    row = json.loads(index.read_text())
+    index.write_text(json.dumps(row | {"maps": record["maps"]}) + "\n")
+    fresh(one_window, write_report(run).path)
+    one_window.click("#grid .open")
+    first, second = one_window.texts("#maps button")
+    assert f"{NAMES[A]}, rather than {NAMES[B]}" in first
+    assert "rather than" not in second
+    assert "rather than" in one_window.text("#facts")
+    one_window.click("#maps button:nth-child(2)")
+    assert "rather than" not in one_window.text("#facts")
+
+
 def test_a_truth_is_laid_over_a_run_that_knew_none(one_window: Browser, tmp_path: Path) -> None:
     page = write_report(write_shown(tmp_path / "run", CASES, told=False), truth="folder").path
     fresh(one_window, page)

@@ -8,7 +8,7 @@ import { fade, follow, showStage, step } from "./stage.js";
 import { asked, found, remember } from "./state.js";
 import { saying, sidesOf } from "./views/grid.js";
 
-const LINKS = { overlay: "overlay", heatmap: "heatmap", raw: "raw map (.npy)" };
+const LINKS = { overlay: "overlay", heatmap: "heatmap", figure: "figure", raw: "raw map (.npy)" };
 let open = null;
 let onClose = () => {};
 
@@ -34,11 +34,14 @@ export function show(row) {
 /** The row of the map that a detail has under a number. */
 const measuresOf = (row, i) => row.maps.find((map) => map.files.includes(i)) || null;
 
+/** The class of a map, and the classes that it is explained against. */
+const classOf = (map) => `${visible(map.target.label)}${map.against.length ? `, rather than ${map.against.map(({ label }) => visible(label)).join(", ")}` : ""}`;
+
 function mapButton(row, detail, map, i) {
   const measures = measuresOf(row, i);
   const role = compares ? map.side : measures && roleName(row, measures);
   const name = compares ? visible(map.method) : severalKinds && measures ? kindName(measures.kind) : null;
-  const label = make("span", {}, make("b", {}, role || visible(map.method)), name ? make("br") : null, name, make("br"), make("span", { className: "soft" }, visible(map.target.label)));
+  const label = make("span", {}, make("b", {}, role || visible(map.method)), name ? make("br") : null, name, make("br"), make("span", { className: "soft" }, classOf(map)));
   const button = make("button", { type: "button" }, mapFrame(row, detail, map, true), label);
   button.addEventListener("click", () => showMap(row, detail, i));
   return button;
@@ -78,6 +81,7 @@ function mapFacts(row, map, measures) {
   const lines = [
     ["method", visible(map.method)], ["layer", visible(map.layer)],
     ["class", `${visible(map.target.label)} (${map.target.index})${measures && !compares ? `, ${roleName(row, measures)}` : ""}`],
+    ...(map.against.length ? [["rather than", map.against.map(({ label, index }) => `${visible(label)} (${index})`).join(", ")]] : []),
     ["feature maps", map.selection.filters ? spans(map.selection.filters) : "all"],
     ["neurons", neuronsOf(map.selection)],
     ["state", { ok: "ok", blank: "blank: nothing speaks for the class", nonfinite: "not finite" }[map.state]],
