@@ -28,6 +28,7 @@ from cam_cli.methods import METHODS, families
 from cam_cli.models.inputs import contradictions, input_scaling, traced_at_sizes, traced_within_memory
 from cam_cli.models.load import Network
 from cam_cli.plan.best import best_settings
+from cam_cli.plan.cache import NO_CACHE, Cache
 from cam_cli.plan.early import ModelFacts
 from cam_cli.plan.resolve import Decided, Resolved
 from cam_cli.results.manifest import ModelRecord
@@ -38,19 +39,22 @@ _INPUT_KEYS = ("input_size", "fit", "channels", "mean", "std")
 
 _SAMPLES_TRIED = 5
 
+_TRIAL, _BEGUN = "trial of OpenVINO", b"begun"
+
 
 def decide(
     network: Network,
     config: RunConfig,
     resolved: Callable[[Decided], Resolved],
     tell: Callable[[str], None] | None = None,
+    cache: Cache = NO_CACHE,
 ) -> tuple[Decided, ModelFacts]:
     """Decide on layers, input, runtime and precision, and return it with what other runs may know of the model.
 
-    See `resolve` for `tell` and for what is raised.
+    See `resolve` for `tell` and `cache`, and for what is raised.
     """
     decided, facts = _without_trials(network, config)
-    decided = _with_runtime(decided, config, resolved(decided), tell)
+    decided = _with_runtime(decided, config, resolved(decided), tell, cache)
     if config.precision == "auto":
         decided = _with_precision(decided, resolved(decided))
     if decided.runtime == "openvino" and decided.settings["precision"] == "bfloat16":  # TensorFlow rounds otherwise
@@ -132,9 +136,13 @@ def _found_since_0_1(analysis: ModelAnalysis) -> dict[str, Any]:
 
 
 def _with_runtime(
-    decided: Decided, config: RunConfig, resolved: Resolved, tell: Callable[[str], None] | None
+    decided: Decided, config: RunConfig, resolved: Resolved, tell: Callable[[str], None] | None, cache: Cache
 ) -> Decided:
-    """Decide on `runtime` by a trial, and take TensorFlow if OpenVINO cannot run this model, or gains nothing."""
+    """Decide on `runtime` by a trial, and take TensorFlow if OpenVINO cannot run this model, or gains nothing.
+
+    A fault in OpenVINO's own code may end the process. So the trial is noted before it begins; a start that finds one that did
+    not end takes TensorFlow.
+    """
     own = tuple(method for method in resolved.request.methods if METHODS[method].family != "peer")
     asked = config.runtime == "openvino"
     if config.runtime == "tensorflow" or not own or (openvino_import.openvino_version() is None and not asked):
@@ -152,10 +160,16 @@ def _with_runtime(
             raise UnsupportedError("TensorFlow computes on a GPU")
         if decided.analysis.random:
             raise UnsupportedError("the model draws random numbers")
+        if cache.load(_TRIAL) == _BEGUN and not asked:
+            raise UnsupportedError("the process ended in the trial of OpenVINO; --runtime openvino tries again")
         if tell:
             once = "; the next start needs neither" if config.cache else ""
             tell(f"loaded TensorFlow; converting the model for OpenVINO and comparing the maps of both{once}")
-        trial = try_openvino(build, _pictures(decided, resolved)[:2])
+        cache.save(_TRIAL, _BEGUN)
+        try:
+            trial = try_openvino(build, _pictures(decided, resolved)[:2])
+        finally:
+            cache.save(_TRIAL, b"ended")
         if problem := trial.problem(precision, speed_counts=not asked):
             raise UnsupportedError(problem)
     except UnsupportedError as error:

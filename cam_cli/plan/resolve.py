@@ -124,7 +124,7 @@ def resolve(inputs: PlanInputs, cache: Cache = NO_CACHE, tell: Callable[[str], N
     with native_chatter_silenced():
         from cam_cli.plan.decide import decide
 
-    decided, facts = decide(network, inputs.config, lambda decided: resolved(decided, network.labels), tell)
+    decided, facts = decide(network, inputs.config, lambda decided: resolved(decided, network.labels), tell, cache)
     facts.keep(replace(cache, key=inputs.network_key))
     result = resolved(decided, network.labels)
     cache.save("plan", _DECIDED.dump_json(decided))

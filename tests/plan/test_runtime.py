@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +119,33 @@ def test_a_model_that_cannot_be_converted_is_run_by_tensorflow_with_the_reason(
     assert ended.code == 0, ended.err
     assert "taking tensorflow, because OpenVINO does not know Frobnicate" in ended.err
     assert record_in(tmp_path / "out")["runtime"] == "tensorflow"
+
+
+ENDS_IN_THE_TRIAL = """
+import os, signal
+from cam_cli.plan import decide
+from cam_cli.cli import main
+
+decide.try_openvino = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+main()
+"""
+
+
+def test_a_process_that_ended_in_the_trial_is_followed_by_one_that_leaves_it_out(
+    smoothcam: Command, with_openvino: None, command: list[object], tmp_path: Path
+) -> None:
+    arguments = [*map(str, command), "-o", str(tmp_path / "out")]
+    variables = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run(
+        [sys.executable, "-c", ENDS_IN_THE_TRIAL, *arguments], capture_output=True, env=variables, check=False
+    )
+    assert ended.returncode == -signal.SIGKILL
+    again = smoothcam(*arguments)
+    assert again.code == 0, again.err
+    assert "taking tensorflow, because the process ended in the trial of OpenVINO" in again.err
+    asked = smoothcam(*command, "--runtime", "openvino", "-o", tmp_path / "asked")
+    assert asked.code == 0, asked.err
+    assert record_in(tmp_path / "asked")["runtime"] == "openvino"
 
 
 @pytest.mark.parametrize(
