@@ -19,15 +19,15 @@ from cam_cli.version import __version__
 if TYPE_CHECKING:
     from cam_cli.api import explain, grad_cam_plus_smooth
     from cam_cli.engine.maps import SaliencyMap
+    from cam_cli.engine.noise import Noise
     from cam_cli.engine.request import Explanation, Request
     from cam_cli.engine.selection import Selection
-    from cam_cli.engine.tracing import Noise
     from cam_cli.models.load import Network, load_network
 
 _MODULES = {
     "Explanation": "engine.explain",
     "Network": "models.load",
-    "Noise": "engine.tracing",
+    "Noise": "engine.noise",
     "Request": "engine.explain",
     "SaliencyMap": "engine.maps",
     "Selection": "engine.selection",

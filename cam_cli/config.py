@@ -316,6 +316,11 @@ class RunConfig(BaseModel):
         "auto|cpu|gpu",
         words=("auto", "cpu", "gpu"),
     )
+    runtime: Literal["auto", "tensorflow", "openvino"] = _run(
+        "auto",
+        "What runs the network: tensorflow, openvino (an extra), or auto: openvino where a trial shows the same maps, not "
+        "slower.",
+    )
     batch: int | None = _run(
         None, "Images in one pass of the network.", "N", unset="found out while the run goes on", ge=1, le=4096
     )

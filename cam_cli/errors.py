@@ -59,6 +59,10 @@ class ModelError(SmoothcamError):
     """A model that cannot be opened, or whose layers cannot be reached."""
 
 
+class UnsupportedError(SmoothcamError):
+    """A runtime cannot run the passes of a model, for the reason that the message says; TensorFlow can."""
+
+
 class ImageError(SmoothcamError):
     """One image that cannot be explained, which stops no other; `stage` is the step that failed (`read`, `decode`, `fit`)."""
 

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,6 +21,13 @@ def processor() -> str:
     except OSError:
         return platform.processor()
     return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
+
+
+def gpus() -> list[str]:
+    """Return the device files of GPUs that there are, without asking any driver; on a Mac its own GPU counts."""
+    patterns = ("nvidia[0-9]*", "kfd", "dxg")
+    found = sorted(str(path) for pattern in patterns for path in Path("/dev").glob(pattern))
+    return [*found, *(["metal"] if sys.platform == "darwin" else [])]
 
 
 def memory() -> int | None:

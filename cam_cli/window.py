@@ -70,6 +70,27 @@ WHOLE: Final = Window()
 """All of the input, as it is."""
 
 
+@dataclass(frozen=True)
+class Grid:
+    """Rows, columns and channels of a layer's output for one image.
+
+    class_tokens: for tokens, (batch, tokens, channels), how many come before the grid; None for feature maps. window: the part
+    of the input that the grid covers. lost_by: the operation after which that part cannot be told; empty if it can.
+    """
+
+    rows: int
+    columns: int
+    channels: int
+    class_tokens: int | None = None
+    window: Window = WHOLE
+    lost_by: str = ""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(h, w, K)."""
+        return self.rows, self.columns, self.channels
+
+
 def part_of(box: Sides, whole: Sides) -> Window:
     """Return which part of one rectangle another is, both in the same pixels."""
     if box == whole:

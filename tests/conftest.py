@@ -70,10 +70,14 @@ Command = Callable[..., Ended]
 
 
 @pytest.fixture
-def smoothcam(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+def smoothcam(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Command:
     """The real `main`, its arguments given as a shell would, its streams read at the file descriptors."""
     for name in [name for name in os.environ if name.startswith("SMOOTHCAM_")]:
         monkeypatch.delenv(name)
+    if "with_openvino" not in request.fixturenames:  # a trial of it for each model would cost more than the tests
+        monkeypatch.setattr("cam_cli.engine.openvino_import.openvino_version", lambda: None)
 
     def run(*arguments: object) -> Ended:
         from cam_cli.cli import main
@@ -89,6 +93,12 @@ def smoothcam(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
         return Ended(ended.value.code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def with_openvino() -> None:
+    """Lets the command find OpenVINO; skips the test where it is not installed."""
+    pytest.importorskip("openvino")
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,11 @@ COMMAND = f"{ALONE}; sys.argv[0] = 'smoothcam'; from cam_cli.cli import main; ma
 
 LAUNCHER = """
 import json, os, signal, sys
-import cam_cli.cli.explain, cam_cli.pipeline.run, cam_cli.executors.worker
+import cam_cli.engine.openvino_import
+
+cam_cli.engine.openvino_import.openvino_version = lambda: None  # a trial at each start would cost too much
+import cam_cli.cli.explain, cam_cli.executors.worker, cam_cli.pipeline.run
+import cam_cli.engine.tensorflow_runtime, cam_cli.plan.decide
 
 print("ready", flush=True)
 while line := sys.stdin.readline():
@@ -57,7 +61,11 @@ while line := sys.stdin.readline():
 
 SERVER = """
 import json, os, socket, sys
-import cam_cli.cli.explain, cam_cli.pipeline.run, cam_cli.executors.worker
+import cam_cli.engine.openvino_import
+
+cam_cli.engine.openvino_import.openvino_version = lambda: None  # a trial at each start would cost too much
+import cam_cli.cli.explain, cam_cli.executors.worker, cam_cli.pipeline.run
+import cam_cli.engine.tensorflow_runtime, cam_cli.plan.decide
 
 server = socket.socket(socket.AF_UNIX)
 server.bind(sys.argv[1])

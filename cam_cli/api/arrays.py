@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from cam_cli.api.kept import explainer_of
 from cam_cli.engine.checks import check_sequence, check_whole
+from cam_cli.engine.noise import Noise
 from cam_cli.engine.request import Explanation, Request, Subject
 from cam_cli.engine.selection import Selection
-from cam_cli.engine.tracing import Noise
 from cam_cli.errors import UsageError
 from cam_cli.graph.tokens import Tokens
 from cam_cli.render.upsample import upsample

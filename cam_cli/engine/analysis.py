@@ -4,82 +4,26 @@ Every Keras model becomes a graph. In it a softmax is found whether it was writt
 of its own or inside a subclass.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import tensorflow as tf
 
-from cam_cli.engine.head import Head, head_kind, is_separable
-from cam_cli.engine.scores import Link, find_link, scores_of
+from cam_cli.engine.head import head_kind, is_separable
+from cam_cli.engine.link import Link
+from cam_cli.engine.model_analysis import Head, ModelAnalysis, ScalesAtSize
+from cam_cli.engine.scores import find_link, scores_of
 from cam_cli.errors import ModelError, UsageError
-from cam_cli.graph.grid import Grid, grid_of, laid
+from cam_cli.graph.grid import grid_of, laid
 from cam_cli.graph.memory import bytes_for_one_image
 from cam_cli.graph.operations import random_operations
 from cam_cli.graph.tokens import Tokens
 from cam_cli.graph.trace import Trace
 from cam_cli.graph.window.follow import Windows
+from cam_cli.window import Grid
 
-__all__ = ["Link", "ModelAnalysis", "analyse", "last_output"]
-
-
-@dataclass(frozen=True)
-class ScalesAtSize:
-    """The two layers of `twoscale` at one input size.
-
-    input_shape: (H, W, C). grids: by path. bytes_for_one_image: see `models.memory`.
-    """
-
-    input_shape: tuple[int, int, int]
-    grids: Mapping[str, Grid]
-    bytes_for_one_image: int = 0
-
-
-@dataclass(frozen=True)
-class ModelAnalysis:
-    """The facts about a model that explanations depend on.
-
-    input_shape: (H, W, C). multi_label: each class has a sigmoid of its own, so that several may be true. explained: the layers
-    that maps are made of. scales: the coarse and the fine layer of `twoscale`, if it is computed. By path of all these layers:
-    grids, heads, and separable (see `head.is_separable`). random: the scores depend on chance, such as a dropout that stays on.
-    bytes_for_one_image: see `models.memory`. sizes: the inputs whose maps `twoscale` adds up; none: `input_shape` alone.
-    """
-
-    input_shape: tuple[int, int, int]
-    classes: int
-    link: Link
-    multi_label: bool
-    explained: tuple[str, ...]
-    scales: tuple[str, str] | None
-    grids: Mapping[str, Grid]
-    heads: Mapping[str, Head]
-    separable: Mapping[str, bool]
-    random: bool = False
-    bytes_for_one_image: int = 0
-    sizes: tuple[ScalesAtSize, ...] = ()
-
-    @property
-    def further_sizes(self) -> tuple[tuple[int, int], ...]:
-        """Rows and columns of the sizes that are not the model's own input."""
-        return tuple(size.input_shape[:2] for size in self.sizes if size.input_shape != self.input_shape)
-
-    def at_sizes(self, traces: Sequence[Trace], tokens: Tokens | None = None) -> ModelAnalysis:
-        """Return this analysis with the layers of `twoscale` at each of several input sizes.
-
-        Args:
-            traces: of the same model at each of the sizes.
-            tokens: of a transformer, if its card declares them.
-
-        Raises:
-            UsageError: a layer has no grid at a size.
-        """
-        found = []
-        for traced in traces:
-            at_size = analyse(traced, (), self.scales, tokens, self.link)
-            found.append(ScalesAtSize(traced.input_shape, at_size.grids, at_size.bytes_for_one_image))
-        return replace(self, sizes=tuple(found))
+__all__ = ["Head", "Link", "ModelAnalysis", "analyse", "analyse_at_sizes", "last_output"]
 
 
 def analyse(
@@ -121,6 +65,24 @@ def analyse(
         random=bool(random_operations(scores)),
         bytes_for_one_image=bytes_for_one_image(traced, list(outputs.values())),
     )
+
+
+def analyse_at_sizes(analysis: ModelAnalysis, traces: Sequence[Trace], tokens: Tokens | None = None) -> ModelAnalysis:
+    """Return an analysis with the layers of `twoscale` at each of several input sizes.
+
+    Args:
+        analysis: of the model at its own size.
+        traces: of the same model at each of the sizes.
+        tokens: of a transformer, if its card declares them.
+
+    Raises:
+        UsageError: a layer has no grid at a size.
+    """
+    found = []
+    for traced in traces:
+        at_size = analyse(traced, (), analysis.scales, tokens, analysis.link)
+        found.append(ScalesAtSize(traced.input_shape, at_size.grids, at_size.bytes_for_one_image))
+    return replace(analysis, sizes=tuple(found))
 
 
 def last_output(path: str, calls: list[Any], graph: tf.Graph) -> tf.Tensor:

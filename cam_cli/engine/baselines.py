@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from tensorflow.python.eager.context import context
 
 from cam_cli.engine.formulas import Array
+from cam_cli.engine.link import Link
 from cam_cli.engine.score import LogitScore, ReluRule
-from cam_cli.engine.scores import Link
 from cam_cli.errors import UsageError
 from cam_cli.graph.grouped import unfused_if_grouped
 from cam_cli.methods import METHODS

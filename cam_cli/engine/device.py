@@ -36,3 +36,8 @@ def choose_device(name: str) -> None:
             raise UsageError(
                 "TensorFlow computes on another device in this process already; choose the device first"
             ) from None
+
+
+def uses_gpu() -> bool:
+    """Return True if TensorFlow computes on a GPU in this process."""
+    return bool(tf.config.get_visible_devices("GPU"))

@@ -1,24 +1,21 @@
 """Explains preprocessed images: the same passes serve every layer, target, method and selection."""
 
+from __future__ import annotations
+
 import hashlib
 import math
 from collections.abc import Callable, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
-import tensorflow as tf
-from numpy.typing import NDArray
 
-from cam_cli.contrast import named
-from cam_cli.engine.analysis import ModelAnalysis
-from cam_cli.engine.baselines import Baselines
-from cam_cli.engine.contrast import asked_of, classes_of, settled
+from cam_cli.contrast import asked_of, classes_of, named, settled
 from cam_cli.engine.evidence import RunningSums, clean_evidence
 from cam_cli.engine.formulas import Array
-from cam_cli.engine.head import Head
+from cam_cli.engine.link import probabilities
 from cam_cli.engine.maps import SaliencyMap, smooth_map
 from cam_cli.engine.methods import (
     INPUT_FORMULAS,
@@ -28,16 +25,21 @@ from cam_cli.engine.methods import (
     SizeMaps,
     finest,
 )
+from cam_cli.engine.model_analysis import Head, ModelAnalysis
+from cam_cli.engine.noise import noise
+from cam_cli.engine.passes import INPUT, GraphCache, PassResult, PassSpec, RuntimeName
 from cam_cli.engine.request import Explanation, Request, Subject
-from cam_cli.engine.runner import GraphCache, PassResult, PassRunner, compile_pass
-from cam_cli.engine.scores import probabilities
+from cam_cli.engine.runner import PassRunner, compile_pass, most_rows
 from cam_cli.engine.selection import Selection
 from cam_cli.engine.sizes import SizePasses
-from cam_cli.engine.tracing import INPUT, PassSpec
 from cam_cli.errors import UsageError
-from cam_cli.graph.memory import images_in_memory
 from cam_cli.machine import cores
 from cam_cli.methods import METHODS, Method, families
+
+if TYPE_CHECKING:
+    import keras
+
+    from cam_cli.engine.baselines import Baselines
 
 ROWS_IN_A_PASS = 6
 
@@ -68,10 +70,12 @@ class Explainer:
         images: how many images share a pass; None for as many as fill `ROWS_IN_A_PASS` with their noisy copies.
         precision: `float32`, or `bfloat16` for the network's products and convolutions.
         graphs: a cache for the traced passes of this model.
+        runtime: what runs the network, `tensorflow` or `openvino`.
         passes: compiled passes of this model, to be taken and added to.
         against: how many classes each target is explained against, at the most.
 
     Raises:
+        UnsupportedError: this runtime cannot run the passes of this model; TensorFlow can.
         UsageError: a filter or a neuron that a layer does not have; a layer of which it cannot be told what
             part of the image it covers; `cam`, `twoscale` or exact derivatives if the model's architecture does not allow
             them; bfloat16 for a model that cannot be frozen; one image needs more memory than the machine has.
@@ -86,45 +90,42 @@ class Explainer:
         images: int | None = None,
         precision: str = "float32",
         graphs: GraphCache | None = None,
+        runtime: RuntimeName = "tensorflow",
         passes: MutableMapping[str, PassRunner] | None = None,
         against: int = 0,
     ) -> None:
         self.request = request
+        self.runtime = runtime
         self.analysis = analysis
         self._methods = [METHODS[name] for name in request.methods]
         for path in analysis.explained:
             for selection in request.selections:
                 selection.checked(path, analysis.grids[path].shape)
-        self._check_windows()
+        analysis.check_windows({method.family for method in self._methods})
         noisy = {method.family for method in self._methods if method.noise}
         affine = {path for path in analysis.explained if analysis.heads[path] is Head.AFFINE}
         self._noisy = set(analysis.explained) - affine if "layer++" in noisy else set()
         self._noisy |= {INPUT} if "input" in noisy else set()
         self.nsamples = max(0, request.nsamples) if self._noisy and request.noise.std_dev > 0 else 0
-        self._open_model = (lambda: model) if isinstance(model, keras.Model) else model
+        self._open_model: Callable[[], keras.Model] = (lambda: model) if hasattr(model, "layers") else model
         self._targets, self._against = targets, against
         self._precision = precision
         self._graphs = graphs
         self._passes = passes
-        self._rows = min(ROWS_IN_A_PASS, images_in_memory(analysis.bytes_for_one_image, analysis.input_shape))
+        self._rows = min(ROWS_IN_A_PASS, most_rows(runtime, analysis.bytes_for_one_image, analysis.input_shape))
         self._images = images
         self._threads = ThreadPoolExecutor(cores(), "evidence")
         self.halvings = 0
         """How often the memory ran out."""
         self._run = self._compiled()
-        peers = [method.name for method in self._methods if method.family == "peer"]
-        self._baselines = (
-            Baselines(self._open_model(), peers, analysis.input_shape, request.seed, link=analysis.link)
-            if peers
-            else None
-        )
+        self._baselines = self._peers()
         for method in self._methods:
             if method.family == "two layers" and analysis.scales is None:
                 raise UsageError(f"{method.name} needs activations on two grids, and this model has only one")
             if method.pooled:
                 self._check_pooled(method.name)
         self._further = (
-            SizePasses(self._open_model, analysis, targets, against, self._rows, precision, graphs)
+            SizePasses(self._open_model, analysis, targets, against, self._rows, precision, graphs, runtime)
             if analysis.sizes
             else None
         )
@@ -150,13 +151,13 @@ class Explainer:
         If the memory runs out, all further passes are made of half as many images, then of half as many rows.
 
         Raises:
-            UsageError: a target that is no class of this model. tf.errors.ResourceExhaustedError: not even one row fits.
+            UsageError: a target that is no class of this model. MemoryError: not even one row fits.
         """
         found: list[Explanation] = []
         while len(found) < len(subjects):
             try:
                 found += self._explain_a_pass(subjects[len(found) :][: self.images_in_a_pass])
-            except (tf.errors.ResourceExhaustedError, MemoryError):
+            except MemoryError:
                 if self.rows_in_a_pass == 1:
                     raise
                 self.halvings += 1
@@ -173,25 +174,33 @@ class Explainer:
         """Compile a pass whose rows are divided among images and samples so that as few as possible stay empty."""
         passes = math.ceil((self.nsamples + 1) / self._rows)
         samples = math.ceil((self.nsamples + 1) / passes)
-        images, clean = self._images or max(1, self._rows // samples), 1 if passes == 1 else 0
+        images = self._images or max(1, self._rows // samples)
         if self.analysis.random:  # what is drawn for a row of a pass depends on its number
             images = 1
         if self.request.tolerance is not None and self.nsamples:
-            images, samples, clean = 1, self._rows, 0
+            images, samples = 1, self._rows
         spec = PassSpec(
             images,
             samples,
             self._targets,
             self.analysis.input_shape,
+            self.analysis.classes,
             self.analysis.link,
-            clean,
             self.analysis.grids,
-            self.request.noise,
             self._exact_layers(),
             to_input="input" in families(self.request.methods),
             against=self._against,
         )
-        return compile_pass(self._open_model, spec, self._precision, self._graphs, self._passes)
+        return compile_pass(self._open_model, spec, self._precision, self._graphs, self.runtime, self._passes)
+
+    def _peers(self) -> Baselines | None:
+        peers = [method.name for method in self._methods if method.family == "peer"]
+        if not peers:
+            return None
+        from cam_cli.engine.baselines import Baselines
+
+        analysis = self.analysis
+        return Baselines(self._open_model(), peers, analysis.input_shape, self.request.seed, link=analysis.link)
 
     def _exact_layers(self) -> tuple[str, ...]:
         if self.request.derivatives != "exact":
@@ -204,18 +213,6 @@ class Explainer:
                     "(an activation, then pooling and dense layers); use the closed form here"
                 )
         return smooth
-
-    def _check_windows(self) -> None:
-        families_asked = {method.family for method in self._methods}
-        drawn = self.analysis.explained if {"layer", "layer++"} & families_asked else ()
-        scales = self.analysis.scales if "two layers" in families_asked and self.analysis.scales else ()
-        for path in (*drawn, *scales):
-            if lost_by := self.analysis.grids[path].lost_by:
-                raise UsageError(
-                    f"layer '{path}': which part of the image its grid covers cannot be told after the operation "
-                    f"'{lost_by}'; name another layer, below that operation, or take a method that explains the input, "
-                    "such as gradient"
-                )
 
     def _check_pooled(self, method: str) -> None:
         spec = self._run.spec
@@ -235,7 +232,10 @@ class Explainer:
         for target in {t for subject in subjects for t in (*subject.targets, *named(subject.against))}:
             if not -classes <= target < classes:
                 raise UsageError(f"class {target} does not exist: the model has {classes} classes")
-        samples = self._sampled([*subjects, *[subjects[-1]] * (self.images_in_a_pass - len(subjects))])
+        missing = (
+            self.images_in_a_pass - len(subjects) if self.runtime == "tensorflow" else 0
+        )  # its passes have one size
+        samples = self._sampled([*subjects, *[subjects[-1]] * missing])
         found = self._findings(samples)
         further = self._further.maps(subjects, samples.first.targets, samples.first.against) if self._further else None
         explanations = []
@@ -254,38 +254,46 @@ class Explainer:
             chances = probabilities(logits, self.analysis.link)
             if self.analysis.random:  # of one draw
                 maps = [replace(saliency, exact=False) for saliency in maps]
-            explanations.append(Explanation(logits, chances, tuple(dict.fromkeys(targets)), tuple(maps)))
+            explanations.append(Explanation(logits, chances, tuple(dict.fromkeys(targets)), tuple(maps), self.runtime))
         return explanations
 
     def _sampled(self, subjects: Sequence[Subject]) -> _Samples:
         """Run the clean image (sample 0) and its noisy copies (1 to n), `spec.samples` of them in a pass."""
         spec = self._run.spec
-        x = np.stack([subject.x for subject in subjects])
         targets = np.array([subject.targets for subject in subjects], np.int32)
-        against = asked_of(subjects, spec.targets, spec.against)
+        against = asked_of([subject.against for subject in subjects], spec.targets, spec.against)
         samples: _Samples | None = None
         for start in range(0, self.nsamples + 1, spec.samples):
             numbers = range(start, start + spec.samples)
-            live = np.array([[1.0 <= m <= self.nsamples for m in numbers]] * len(subjects), np.float32)
-            seeds = np.array([[self._seed(s.identity, m) for m in numbers] for s in subjects], np.int64)
-            found = self._run(x, seeds, live, targets, against)
+            live = np.array([1.0 <= m <= self.nsamples for m in numbers], np.float32)
+            found = self._run(self._rows_of(subjects, numbers), targets, against)
             if samples is None:
                 published = self.request.score == "exp"
-                keys = product(sorted(self._noisy), range(spec.targets), range(spec.images)) if self.nsamples else ()
+                keys = product(sorted(self._noisy), range(spec.targets), range(len(subjects))) if self.nsamples else ()
                 samples = _Samples(found, {key: RunningSums(published and key[0] != INPUT) for key in keys})
                 targets, against = found.targets, settled(found.against)
             for (layer, t, b), sums in samples.sums.items():
                 derivatives = [d[b] for d in found.derivatives[layer][t]]
-                sums.add(found.scores(b, t), derivatives, live[b])
-            samples.count += int(live[0].sum())
+                sums.add(found.scores(b, t), derivatives, live)
+            samples.count += int(live.sum())
             if self._converged(subjects[0], samples):
                 break
         assert samples is not None
         return samples
 
-    def _seed(self, identity: str, sample: int) -> NDArray[np.int64]:
-        digest = hashlib.sha256(f"{self.request.seed}\n{identity}\n{sample}".encode()).digest()
-        return np.frombuffer(digest[:16], "<i8")
+    def _rows_of(self, subjects: Sequence[Subject], numbers: Sequence[int]) -> Array:
+        """Return the rows of a pass: these samples of the first image, then of the next; (B * M, H, W, C)."""
+        rows = np.stack([subject.x for subject in subjects for _ in numbers])
+        sigmas = [self.request.noise.sigma(subject.x) for subject in subjects]
+
+        def disturb(row: int) -> None:
+            b, m = divmod(row, len(numbers))
+            if 1 <= numbers[m] <= self.nsamples and sigmas[b]:
+                seed = f"{self.request.seed}\n{subjects[b].identity}\n{numbers[m]}".encode()
+                rows[row] += noise(rows[row].size, hashlib.sha256(seed).digest(), sigmas[b]).reshape(rows[row].shape)
+
+        list(self._threads.map(disturb, range(len(rows))))
+        return rows
 
     def _converged(self, subject: Subject, samples: _Samples) -> bool:
         """Return True if no map's standard error is above the tolerance; a blank map has none and counts as converged."""
@@ -310,7 +318,7 @@ class Explainer:
             return Findings(A, derivatives[0], window, clean=clean, smoothed=smoothed)
 
         spec = self._run.spec
-        keys = list(product(self.analysis.grids, range(spec.targets), range(spec.images)))
+        keys = list(product(self.analysis.grids, range(spec.targets), range(len(first.targets))))
         return dict(zip(keys, self._threads.map(of_one_image, keys), strict=True))
 
     def _layer_maps(self, b: int, t: int, target: int, found: _Found, count: int) -> list[SaliencyMap]:

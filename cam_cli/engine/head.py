@@ -1,21 +1,12 @@
 """The head of a layer: the operations between the layer and the class score, and how the score depends on the layer."""
 
 from collections.abc import Iterator
-from enum import StrEnum
 
 import tensorflow as tf
 
+from cam_cli.engine.model_analysis import Head
 from cam_cli.errors import UsageError
 from cam_cli.graph.operations import operations_between
-
-
-class Head(StrEnum):
-    """How the score depends on a layer. It decides whether noise has an effect and whether the closed form is exact."""
-
-    AFFINE = "affine"
-    PIECEWISE_LINEAR = "piecewise linear"
-    SMOOTH = "smooth"
-
 
 _LINEAR_IN_EACH_INPUT = {
     "AddN", "AddV2", "Add", "Sub", "BiasAdd", "Neg", "Mean", "Sum", "AvgPool", "AvgPool3D", "Cumsum",

@@ -9,7 +9,7 @@ import numpy as np
 
 from cam_cli.engine.evidence import ChannelEvidence
 from cam_cli.engine.formulas import Array
-from cam_cli.engine.head import Head
+from cam_cli.engine.model_analysis import Head
 from cam_cli.engine.selection import Selection, weighted_sum
 from cam_cli.window import WHOLE, Window
 

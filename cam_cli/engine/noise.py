@@ -1,47 +1,67 @@
-"""Gaussian noise that follows from a seed alone, by the generator Philox and the Box-Muller transform.
+"""Gaussian noise that follows from a seed alone: random words of SFC64, each turned into a normal number by a table.
 
-`tf.random.stateless_normal` uses the same two, but number by number and with twice as many random bits. The whole-tensor
-operations here are vectorised, on a CPU and on a GPU.
+The stream of NumPy's bit generators is the same in all its versions and on all machines, so that the noise is, too.
 """
 
-import math
+from dataclasses import dataclass
+from functools import cache
+from statistics import NormalDist
 
-import tensorflow as tf
+import numpy as np
 
-_ANGLE_BITS = 12
-_RADIUS_BITS = 32 - _ANGLE_BITS
+from cam_cli.engine.checks import check_choice, check_number
+from cam_cli.engine.formulas import Array
+
+_WORDS = 2**16
+"""So many words have an equal share of the probability each; the table has the quantile at the middle of each share."""
 
 
-def sigma(x: tf.Tensor, std_dev: float, scale: str) -> tf.Tensor:
-    """Return the standard deviation of the noise for each image, (B,), in preprocessed units.
+@dataclass(frozen=True)
+class Noise:
+    """The noise of the samples; `std_dev` is a share of each image's value range (scale `range`) or a number of preprocessed
+    units (scale `absolute`). Raises UsageError for anything else.
+    """
+
+    std_dev: float = 0.15
+    scale: str = "range"
+
+    def __post_init__(self) -> None:
+        check_number("std_dev", self.std_dev)
+        check_choice("the scale of the noise", self.scale, ("range", "absolute"))
+
+    def sigma(self, x: Array) -> float:
+        """Return the standard deviation of the noise for one preprocessed image (H, W, C), in its units (the paper, Eq. 1)."""
+        if self.scale == "absolute" or not self.std_dev:
+            return self.std_dev
+        return self.std_dev * (float(x.max()) - float(x.min()))
+
+
+def noise(count: int, seed: bytes, deviation: float) -> Array:
+    """Return `count` numbers from N(0, deviation^2), (count,) float32.
+
+    Each is the quantile of a random 16-bit word. The outermost words stand for 1/32768 of the probability; a number there is
+    the quantile of 16 further bits, so that the tails reach to 6.3 deviations.
 
     Args:
-        x: preprocessed images, (B, H, W, C).
-        std_dev: the paper's sigma.
-        scale: `range` if sigma is a share of the image's value range (as in SmoothGrad), `absolute` if it is in preprocessed
-            units.
+        count: how many.
+        seed: any bytes; the same ones give the same numbers, and others give numbers that are independent of these.
+        deviation: the standard deviation, 0 or more.
     """
-    if scale == "absolute":
-        return tf.fill([tf.shape(x)[0]], tf.constant(std_dev, x.dtype))
-    spread = tf.reduce_max(x, axis=(1, 2, 3)) - tf.reduce_min(x, axis=(1, 2, 3))
-    return std_dev * spread
+    draw = np.random.SFC64(np.frombuffer(seed, "u1").tolist())
+    words = draw.random_raw(-(-count // 4)).view(np.uint16)[:count]
+    found = np.take(_quantiles() * np.float32(deviation), words)
+    outermost = np.flatnonzero(words + np.uint16(1) < 2)  # 65535 + 1 is 0
+    if len(outermost):
+        further = draw.random_raw(len(outermost)) >> np.uint64(48)
+        inner = [_quantile((word + 0.5) / _WORDS**2) for word in further.tolist()]
+        found[outermost] = np.where(words[outermost] == 0, inner, np.negative(inner)) * deviation
+    return np.asarray(found, np.float32)
 
 
-def noise(count: int, seed: tf.Tensor, deviation: tf.Tensor) -> tf.Tensor:
-    """Return `count` numbers from N(0, deviation^2), (count,) float32 (the paper, Eq. 1; Box and Muller 1958).
-
-    The seed is (2,) int64. Each pair is r cos t, r sin t with r = deviation sqrt(-2 ln u). u and t are made from 20 and 12 bits
-    of one random word, as the middles of their intervals. No number is beyond 5.4 deviations; one in 13 million should be.
-    """
-    pairs = (count + 1) // 2
-    words = tf.random.stateless_uniform((pairs,), seed, None, None, tf.uint32, alg="philox")
-    u = _middles(tf.bitwise.right_shift(words, tf.constant(_ANGLE_BITS, tf.uint32))) * 2.0**-_RADIUS_BITS
-    t = _middles(tf.bitwise.bitwise_and(words, tf.constant(2**_ANGLE_BITS - 1, tf.uint32))) * (
-        2 * math.pi * 2.0**-_ANGLE_BITS
-    )
-    r = tf.sqrt(tf.math.log(u) * (-2 * deviation**2))
-    return tf.concat([r * tf.cos(t), r * tf.sin(t)], axis=0)[:count]
+_quantile = NormalDist().inv_cdf
 
 
-def _middles(numbers: tf.Tensor) -> tf.Tensor:
-    return tf.cast(tf.bitcast(numbers, tf.int32), tf.float32) + 0.5
+@cache
+def _quantiles() -> Array:
+    lower = np.array([_quantile((word + 0.5) / _WORDS) for word in range(_WORDS // 2)], np.float32)
+    return np.concatenate([lower, -lower[::-1]])

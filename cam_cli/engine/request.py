@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from cam_cli.engine.checks import check_choice, check_number, check_sequence, check_whole
 from cam_cli.engine.formulas import Array
 from cam_cli.engine.maps import SaliencyMap
+from cam_cli.engine.noise import Noise
+from cam_cli.engine.passes import RuntimeName
 from cam_cli.engine.selection import Selection
-from cam_cli.engine.tracing import Noise
 from cam_cli.errors import UsageError
 from cam_cli.methods import METHODS
 from cam_cli.window import WHOLE, Window
@@ -80,9 +81,10 @@ class Subject:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The maps of one image, with its logits and probabilities, both (classes,) float32."""
+    """The maps of one image, with its logits and probabilities, both (classes,) float32, and the runtime that computed them."""
 
     logits: Array
     probabilities: Array
     targets: tuple[int, ...]
     maps: tuple[SaliencyMap, ...]
+    runtime: RuntimeName = "tensorflow"

@@ -1,91 +1,40 @@
-"""Runs passes through the network: NumPy arrays in, NumPy arrays out. All that is above this module knows no other runtime."""
+"""Runs passes through the network, by the runtime that is asked for: NumPy arrays in, NumPy arrays out."""
+
+from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
-from cam_cli.engine.contrast import contrasted_scores
 from cam_cli.engine.formulas import Array
-from cam_cli.engine.tracing import FrozenGraph, PassFunction, PassSpec, trace_pass
-from cam_cli.errors import UsageError
+from cam_cli.engine.passes import GraphCache, PassFunction, PassResult, PassSpec, RuntimeName
+from cam_cli.quiet import native_chatter_silenced
 
-
-class GraphCache(Protocol):
-    """Keeps the traced passes of one model by name."""
-
-    def load(self, name: str) -> bytes | None:
-        """Return what was saved under a name, or None."""
-
-    def save(self, name: str, contents: bytes) -> None:
-        """Keep contents for next time, if possible."""
-
-
-@dataclass(frozen=True)
-class PassResult:
-    """The result of one pass for B images, M samples of each and T targets.
-
-    logits: (B, M, classes) float32. targets: (B, T) int32, class indices. against: (B, T, R) int32, the classes that they are
-    explained against, -1 for none. activations: by layer, (B, h, w, K) float32, of
-    each image's first sample. derivatives: by layer, a list for each target of (B, M, h, w, K) float32: dS/dA, and the
-    diagonals of the second and third derivative if the spec asks for them. The layer INPUT is the noisy image itself.
-    """
-
-    logits: Array
-    targets: NDArray[np.int32]
-    activations: dict[str, Array]
-    derivatives: dict[str, list[list[Array]]]
-    against: NDArray[np.int32]
-
-    def scores(self, b: int, t: int) -> Array:
-        """Return the score of a target in each sample of an image, (M,)."""
-        return contrasted_scores(self.logits[b], int(self.targets[b, t]), self.against[b, t])
+if TYPE_CHECKING:
+    import keras
 
 
 class PassRunner:
-    """A compiled pass; see `compile_pass`."""
+    """Runs one pass on arrays."""
 
     def __init__(self, run: PassFunction, spec: PassSpec) -> None:
         self.spec = spec
         self._run = run
 
-    def __call__(
-        self,
-        x: NDArray[Any],
-        seeds: NDArray[Any],
-        live: NDArray[Any],
-        targets: NDArray[Any],
-        against: NDArray[Any] | None = None,
-    ) -> PassResult:
-        """Run one pass.
+    def __call__(self, rows: Array, targets: NDArray[Any], against: NDArray[Any] | None = None) -> PassResult:
+        """Run one pass; raises MemoryError if the memory runs out.
 
         Args:
-            x: preprocessed images, (B, H, W, C) float32.
-            seeds: two integers for each image and sample, (B, M, 2) int64, from which the sample's noise follows.
-            live: (B, M) float32, 1 for samples with noise, 0 for the clean image.
-            targets: (B, T) int32, class indices, or -r for the class of rank r in the first sample's scores.
+            rows: preprocessed images and noisy copies, (B * M, H, W, C) float32, all of the first image, then of the next.
+            targets: (B, T) int32, class indices, or -r for the class of rank r in the first row's scores.
             against: (B, T, R) int32, what `contrast.resolved` takes; None where the spec asks for no such classes.
         """
-        given = (x, seeds, live, targets) if against is None else (x, seeds, live, targets, against)
-        outputs = iter([tensor.numpy() for tensor in self._run(*map(tf.constant, given))])
-        layers = self.spec.layers
-        logits, classes = next(outputs), next(outputs)
-        others = np.zeros((*classes.shape, 0), np.int32) if against is None else next(outputs)
-        return PassResult(
-            logits,
-            classes,
-            {layer: next(outputs) for layer in layers},
-            {
-                layer: [[next(outputs) for _ in range(self.spec.orders(layer))] for _ in range(self.spec.targets)]
-                for layer in layers
-            },
-            others,
-        )
+        asked = (targets,) if against is None else (targets, against)
+        return PassResult.of(self.spec, self._run(rows, *(np.asarray(classes, np.int32) for classes in asked)))
 
 
 def compile_pass(
@@ -93,33 +42,43 @@ def compile_pass(
     spec: PassSpec,
     precision: str = "float32",
     cache: GraphCache | None = None,
+    runtime: RuntimeName = "tensorflow",
     compiled: MutableMapping[str, PassRunner] | None = None,
 ) -> PassRunner:
     """Compile a pass, or load it from the cache; the model is only opened if it is not there.
 
+    A runtime is imported when it is first asked for.
+
     Args:
-        compiled: passes of this model by name, which are taken as they are; a new one that no longer needs the model is added.
+        compiled: passes of this model by name, which are taken as they are; a new one that does not need the model is added.
 
     Raises:
         UsageError: bfloat16 for a model that cannot be frozen. ModelError: as `trace_pass` does.
+        UnsupportedError: this runtime cannot run the pass; TensorFlow can.
     """
     name = f"{hashlib.sha256(repr(spec).encode()).hexdigest()}-{precision}"
-    if compiled is not None and name in compiled:
-        return compiled[name]
-    known = cache.load(name) if cache else None
-    if known is not None:
-        return PassRunner(FrozenGraph.from_bytes(known).function(spec), spec)
-    traced = trace_pass(open_model(), spec)
-    if not isinstance(traced, FrozenGraph):
-        if precision == "bfloat16":
-            raise UsageError("this model cannot be frozen, which bfloat16 needs; leave --precision out")
-        return PassRunner(traced, spec)
-    if precision == "bfloat16":
-        traced = traced.in_bfloat16()
-    calls_python = any("PyFunc" in node.op for node in traced.definition.node)  # of this process alone
-    if cache and not calls_python:
-        cache.save(name, traced.to_bytes())
-    runner = PassRunner(traced.function(spec), spec)
-    if compiled is not None and not calls_python:
-        compiled[name] = runner
+    key = f"{name}-{runtime}"
+    if compiled is not None and key in compiled:
+        return compiled[key]
+    with native_chatter_silenced():
+        if runtime == "openvino":
+            from cam_cli.engine.openvino_runtime import compile_by_runtime
+        else:
+            from cam_cli.engine.tensorflow_runtime import compile_by_runtime
+    found = compile_by_runtime(open_model, spec, precision, cache, name)
+    runner = PassRunner(found.run, spec)
+    if compiled is not None and not found.needs_model:
+        compiled[key] = runner
     return runner
+
+
+def most_rows(runtime: RuntimeName, bytes_for_one_image: int, input_shape: tuple[int, int, int]) -> int:
+    """Return how many images may be in a pass at a time: as many as fit into the memory; OpenVINO takes one by one.
+
+    Raises UsageError if not even one fits.
+    """
+    if runtime != "tensorflow":
+        return sys.maxsize
+    from cam_cli.graph.memory import images_in_memory
+
+    return images_in_memory(bytes_for_one_image, input_shape)

@@ -7,7 +7,8 @@ from enum import StrEnum
 import keras
 import tensorflow as tf
 
-from cam_cli.engine.scores import Link, find_link, scores_of
+from cam_cli.engine.link import Link
+from cam_cli.engine.scores import find_link, scores_of
 from cam_cli.errors import UsageError
 from cam_cli.graph.trace import concrete_function, run_model, trace
 

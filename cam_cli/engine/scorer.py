@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from cam_cli.engine.analysis import analyse
 from cam_cli.engine.explain import ROWS_IN_A_PASS
+from cam_cli.engine.link import probabilities
+from cam_cli.engine.passes import PassSpec
 from cam_cli.engine.runner import compile_pass
-from cam_cli.engine.scores import probabilities
-from cam_cli.engine.tracing import PassSpec
 from cam_cli.errors import UsageError
 from cam_cli.graph.trace import trace
 
@@ -32,7 +32,7 @@ class Scorer:
         analysis = analyse(trace(model, input_shape), ())
         self.classes = analysis.classes
         self._link = analysis.link
-        spec = PassSpec(ROWS_IN_A_PASS, 1, 1, input_shape, analysis.link, clean=1)
+        spec = PassSpec(ROWS_IN_A_PASS, 1, 1, input_shape, analysis.classes, analysis.link)
         self._run = compile_pass(lambda: model, spec, precision)
 
     def __call__(self, x: NDArray[Any], target: int) -> NDArray[np.float64]:
@@ -44,10 +44,10 @@ class Scorer:
             raise UsageError(f"class {target} does not exist: the model has {self.classes} classes")
         rows = ROWS_IN_A_PASS
         logits = np.zeros((len(x), self.classes))
-        unused = np.zeros((rows, 1, 2), np.int64), np.zeros((rows, 1), np.float32), np.zeros((rows, 1), np.int32)
+        unused = np.zeros((rows, 1), np.int32)
         for start in range(0, len(x), rows):
             some = x[start : start + rows]
             filled = np.zeros((rows, *x.shape[1:]), np.float32)
             filled[: len(some)] = some
-            logits[start : start + rows] = self._run(filled, *unused).logits[: len(some), 0]
+            logits[start : start + rows] = self._run(filled, unused).logits[: len(some), 0]
         return probabilities(logits, self._link)[:, target]

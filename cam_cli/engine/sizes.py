@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
-from cam_cli.engine.analysis import ModelAnalysis, ScalesAtSize
-from cam_cli.engine.contrast import settled
+from cam_cli.contrast import settled
 from cam_cli.engine.methods import LayerGradient, SizeMaps
+from cam_cli.engine.model_analysis import ModelAnalysis, ScalesAtSize
+from cam_cli.engine.passes import GraphCache, PassSpec, RuntimeName
 from cam_cli.engine.request import FurtherInput, Subject
-from cam_cli.engine.runner import GraphCache, PassRunner, compile_pass
-from cam_cli.engine.tracing import PassSpec
+from cam_cli.engine.runner import PassRunner, compile_pass, most_rows
 from cam_cli.errors import UsageError
-from cam_cli.graph.memory import images_in_memory
+
+if TYPE_CHECKING:
+    import keras
 
 
 class SizePasses:
@@ -30,6 +31,7 @@ class SizePasses:
         rows: how many images of the analysis's own input size share a pass.
         precision: `float32` or `bfloat16`.
         graphs: a cache for traced passes.
+        runtime: what runs the network.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class SizePasses:
         rows: int,
         precision: str,
         graphs: GraphCache | None,
+        runtime: RuntimeName = "tensorflow",
     ) -> None:
         self._analysis = analysis
         self._targets, self._against = targets, against
@@ -51,9 +54,9 @@ class SizePasses:
             images = max(1, round(rows * own / (size.input_shape[0] * size.input_shape[1])))
             if analysis.random:  # what is drawn for a row of a pass depends on its number
                 images = 1
-            return self._compiled(size, min(images, images_in_memory(size.bytes_for_one_image, size.input_shape)))
+            return self._compiled(size, min(images, most_rows(runtime, size.bytes_for_one_image, size.input_shape)))
 
-        self._open_model, self._precision, self._graphs = open_model, precision, graphs
+        self._open_model, self._precision, self._graphs, self._runtime = open_model, precision, graphs, runtime
         self._runs = [run(size) for size in self._further]
 
     def maps(
@@ -67,7 +70,7 @@ class SizePasses:
             against: (B, T, R), class indices, -1 for none.
 
         Raises:
-            UsageError: an image lacks an input of one of the sizes. tf.errors.ResourceExhaustedError: not even one image fits.
+            UsageError: an image lacks an input of one of the sizes. MemoryError: not even one image fits.
         """
         found: list[list[list[SizeMaps]]] = [[[] for _ in range(self._targets)] for _ in subjects]
         for number in range(len(self._further)):
@@ -78,7 +81,7 @@ class SizePasses:
                 inputs = [_input(subject, number, run.spec.input) for subject in subjects[some]]
                 try:
                     result = self._in_a_pass(run, inputs, targets[some], against[some])
-                except (tf.errors.ResourceExhaustedError, MemoryError):
+                except MemoryError:
                     if run.spec.images == 1:
                         raise
                     self._runs[number] = self._compiled(self._further[number], run.spec.images // 2)
@@ -90,21 +93,19 @@ class SizePasses:
         return found
 
     def _compiled(self, size: ScalesAtSize, images: int) -> PassRunner:
-        link = self._analysis.link
-        spec = PassSpec(
-            images, 1, self._targets, size.input_shape, link, clean=1, grids=size.grids, against=self._against
-        )
-        return compile_pass(self._open_model, spec, self._precision, self._graphs)
+        classes, link = self._analysis.classes, self._analysis.link
+        spec = PassSpec(images, 1, self._targets, size.input_shape, classes, link, size.grids, against=self._against)
+        return compile_pass(self._open_model, spec, self._precision, self._graphs, self._runtime)
 
     def _in_a_pass(
         self, run: PassRunner, inputs: Sequence[FurtherInput], targets: NDArray[np.int32], against: NDArray[np.int32]
     ) -> list[list[SizeMaps]]:
         assert self._analysis.scales is not None
         coarse, fine = self._analysis.scales
-        rows = [min(row, len(inputs) - 1) for row in range(run.spec.images)]  # the last image fills the pass
-        seeds, live = np.zeros((len(rows), 1, 2), np.int64), np.zeros((len(rows), 1), np.float32)
+        images = run.spec.images if self._runtime == "tensorflow" else len(inputs)  # TensorFlow's passes have one size
+        rows = [min(row, len(inputs) - 1) for row in range(images)]  # the last image fills the pass
         x = np.stack([inputs[row].x for row in rows])
-        result = run(x, seeds, live, targets[rows], settled(against[rows]))
+        result = run(x, targets[rows], settled(against[rows]))
 
         def layer(path: str, b: int, t: int) -> LayerGradient:
             window = run.spec.grids[path].window.inside(inputs[b].window)

@@ -9,7 +9,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from cam_cli.engine.scores import Link, output_of, scores_of
+from cam_cli.engine.link import Link, output_of
+from cam_cli.engine.scores import scores_of
 from cam_cli.errors import ModelError
 from cam_cli.graph.trace import Trace, predict
 

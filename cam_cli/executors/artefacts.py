@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from cam_cli.config import RunConfig
 from cam_cli.decoding.image import DecodedImage
-from cam_cli.engine.head import Head
 from cam_cli.engine.maps import SaliencyMap
+from cam_cli.engine.model_analysis import Head
 from cam_cli.engine.request import Explanation
 from cam_cli.methods import METHODS
 from cam_cli.models.labels import Labels

@@ -42,10 +42,10 @@ class LocalExecutor(Executor):
     def start(self, known: Plan | None) -> Plan:
         self.decoders.start()
         started = time.monotonic()
-        with native_chatter_silenced():  # TensorFlow is imported here, after everything that can fail without it
+        with native_chatter_silenced():
             from cam_cli.executors.worker import Worker
             from cam_cli.executors.writer import Writer
-        self._worker = Worker(self.inputs)
+        self._worker = Worker(self.inputs, self.reporter.say)
         resolved = self._worker.resolved
         self._writer = Writer(self.store, resolved.plan, resolved.labels, self.inputs.config)
         self.reporter.detail(f"model loaded in {time.monotonic() - started:.1f} s")

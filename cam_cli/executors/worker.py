@@ -5,13 +5,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from cam_cli.decoding.image import DecodeSettings
 from cam_cli.decoding.pool import DecoderPool
-from cam_cli.engine.device import choose_device
 from cam_cli.engine.explain import Explainer
+from cam_cli.engine.passes import RuntimeName
 from cam_cli.engine.request import Explanation, FurtherInput, Subject
-from cam_cli.errors import SmoothcamError
+from cam_cli.errors import ModelError, SmoothcamError, UnsupportedError
 from cam_cli.executors.batch_size import BatchSizeTuner
 from cam_cli.executors.executor import Ready, Result, Task
-from cam_cli.plan.against import read_against
 from cam_cli.plan.early import caches_of
 from cam_cli.plan.plan import PlanInputs
 from cam_cli.plan.resolve import resolve
@@ -25,27 +24,39 @@ being explained, one whose files are being written, and a few images that are de
 
 
 class Worker:
-    """Holds the model and explains images, as many at a time as a pass takes; raises what `resolve` and `Explainer` do."""
+    """Holds the model and explains images, as many at a time as a pass takes; raises what `resolve` and `Explainer` do.
 
-    def __init__(self, inputs: PlanInputs) -> None:
+    Args:
+        inputs: what the plan follows from.
+        tell: called with a message before anything that takes long.
+    """
+
+    def __init__(self, inputs: PlanInputs, tell: Callable[[str], None] | None = None) -> None:
         config = inputs.config
-        choose_device(config.device)
         cache, graphs = caches_of(inputs)
-        self.resolved = resolved = resolve(inputs, cache)
+        self.resolved = resolved = resolve(inputs, cache, tell)
         plan, analysis = resolved.plan, resolved.analysis
-        self._targets = plan.targets.count
-        most_true = plan.truths.most if plan.truths else 0
-        self._against = read_against(config.against or (), resolved.labels, plan.classes, most_true)
-        self._explainer = Explainer(
-            resolved.open_model,
-            analysis,
-            resolved.request,
-            self._targets,
-            config.batch,
-            plan.precision,
-            graphs,
-            against=self._against.count,
-        )
+        self._targets, self._against = plan.targets.count, resolved.against
+
+        def explainer(runtime: RuntimeName) -> Explainer:
+            return Explainer(
+                resolved.open_model,
+                analysis,
+                resolved.request,
+                self._targets,
+                config.batch,
+                plan.precision,
+                graphs,
+                runtime,
+                against=self._against.count,
+            )
+
+        try:
+            self._explainer = explainer(resolved.runtime)
+        except UnsupportedError as error:  # what is kept was lost or is broken, and cannot be made again
+            if "runtime" in plan.settings:
+                raise ModelError(f"{error}; use --no-cache, or --runtime tensorflow") from error
+            self._explainer = explainer("tensorflow")
         self._tuner = BatchSizeTuner(self._explainer, cache, MOST_BYTES) if config.batch is None else None
         self._decode_settings = DecodeSettings(
             analysis.input_shape[:2],

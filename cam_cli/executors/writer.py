@@ -59,6 +59,7 @@ class Writer:
             timing={step: round(value, 6) for step, value in timing.items()},
             maps=tuple(maps),
             joint=joint,
+            runtime=explanation.runtime,
         )
         manifest.write(staged)
         self.store.send(staged, task.image.relative)

@@ -1,7 +1,7 @@
 """The grid of a layer: which part of the image each of its values belongs to, for feature maps and for tokens."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import tensorflow as tf
@@ -9,34 +9,9 @@ import tensorflow as tf
 from cam_cli.graph.tokens import Tokens
 from cam_cli.graph.window.follow import Windows
 from cam_cli.graph.window.operand import Lost
-from cam_cli.window import WHOLE, Window
+from cam_cli.window import Grid
 
-
-@dataclass(frozen=True)
-class Grid:
-    """Rows, columns and channels of a layer's output for one image.
-
-    class_tokens: for tokens, (batch, tokens, channels), how many come before the grid; None for feature maps. window: the part
-    of the input that the grid covers. lost_by: the operation after which that part cannot be told; empty if it can.
-    """
-
-    rows: int
-    columns: int
-    channels: int
-    class_tokens: int | None = None
-    window: Window = WHOLE
-    lost_by: str = ""
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(h, w, K)."""
-        return self.rows, self.columns, self.channels
-
-    def spread(self, tensor: tf.Tensor) -> tf.Tensor:
-        """Return a layer's output, or its gradient, as (batch, h, w, K)."""
-        if self.class_tokens is None:
-            return tensor
-        return tf.reshape(tensor[:, self.class_tokens :], (-1, *self.shape))
+__all__ = ["Grid", "grid_of", "laid", "spread"]
 
 
 def grid_of(output: Any, input_shape: tuple[int, int, int], declared: Tokens | None = None) -> Grid | None:
@@ -71,3 +46,10 @@ def laid(grid: Grid, output: tf.Tensor, windows: Windows) -> Grid:
     else:
         found = windows.of_tokens(output, (grid.rows, grid.columns), grid.class_tokens)
     return replace(grid, lost_by=found.by) if isinstance(found, Lost) else replace(grid, window=found)
+
+
+def spread(grid: Grid, tensor: tf.Tensor) -> tf.Tensor:
+    """Return a layer's output, or its gradient, as (batch, h, w, K)."""
+    if grid.class_tokens is None:
+        return tensor
+    return tf.reshape(tensor[:, grid.class_tokens :], (-1, *grid.shape))

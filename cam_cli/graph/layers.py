@@ -8,11 +8,12 @@ import tensorflow as tf
 
 from cam_cli.errors import ModelError
 from cam_cli.graph.activations import is_activated, is_nonnegative
-from cam_cli.graph.grid import Grid, grid_of, laid
+from cam_cli.graph.grid import grid_of, laid
 from cam_cli.graph.operations import bottlenecks, is_learned, operations_between
 from cam_cli.graph.tokens import Tokens
 from cam_cli.graph.trace import Trace
 from cam_cli.graph.window.follow import Windows
+from cam_cli.window import Grid
 
 _POOLING = {"MaxPool", "MaxPoolV2", "AvgPool", "Pad", "PadV2", "MirrorPad", "ResizeBilinear", "ResizeNearestNeighbor"}
 _CHANNEL_BY_CHANNEL = {"Identity", "Cast", "FusedBatchNormV3", "BiasAdd", "Mul", "AddV2", "Add", "Sub", "RealDiv"}

@@ -44,10 +44,5 @@ def best_settings(config: RunConfig, network: Network, infos: Sequence[LayerInfo
     return _with(config, {"methods": ("twoscale",), "sizes": sizes}), [f"best: taking twoscale over inputs of {listed}"]
 
 
-def as_decided(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
-    """Return settings whose method is the one that was decided on, if `best` left that open."""
-    return _with(config, {"methods": tuple(settings["methods"])}) if config.best else config
-
-
 def _with(config: RunConfig, chosen: Mapping[str, Any]) -> RunConfig:
     return config.model_copy(update={**chosen, "best": False})

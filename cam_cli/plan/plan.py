@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from cam_cli.config import RunConfig
-from cam_cli.machine import processor
+from cam_cli.machine import gpus, processor
 from cam_cli.methods import revisions
 from cam_cli.models.labels import Labels, read_labels
 from cam_cli.models.source import ModelSource, find_source
@@ -51,8 +51,9 @@ class PlanInputs:
         identity = source.identity()
         code = {"unsafe_lambda": config.unsafe_lambda, "versions": versions(), "engine": ENGINE_VERSION}
         parts: dict[str, Any] = {"settings": config.result_settings(), "source": identity, **code}
-        if config.precision == "auto":
-            parts["machine"] = processor()  # which decides on the precision
+        if config.precision == "auto" or config.runtime != "tensorflow":
+            parts["machine"] = [processor(), gpus(), config.device]  # which decide on the precision and the runtime
+            parts["runtime"] = config.runtime
         opened = {key: value for key, value in config.model_settings().items() if key not in ("labels", "weights")}
         network = {
             "model": identity["model"] or identity["chosen"],

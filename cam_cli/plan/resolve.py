@@ -1,48 +1,37 @@
-"""The plan of a run, resolved with the model: layers, input and precision decided, and kept for the next start."""
+"""The plan of a run: taken from the cache, or decided with the model and kept for the next start.
+
+With a plan that is kept, TensorFlow is imported only if it runs the network.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache as once
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from cam_cli.config import RunConfig
-from cam_cli.engine.analysis import Link, ModelAnalysis, analyse
-from cam_cli.engine.explain import Explainer
-from cam_cli.engine.head import Head
-from cam_cli.engine.request import Request, Subject
+from cam_cli.engine.model_analysis import ModelAnalysis
+from cam_cli.engine.noise import Noise
+from cam_cli.engine.passes import RuntimeName
+from cam_cli.engine.request import Request
 from cam_cli.engine.selection import Selection
-from cam_cli.engine.tracing import Noise
-from cam_cli.engine.trial import try_bfloat16
-from cam_cli.engine.verification import verify_predictions
-from cam_cli.errors import ModelError, UsageError
-from cam_cli.graph.layer_names import find_layer
-from cam_cli.graph.layers import LayerInfo, choose_layer, choose_scales, describe_layers
-from cam_cli.graph.operations import random_operations
-from cam_cli.graph.scaling import fitted_images
-from cam_cli.graph.trace import Trace, is_random_outside_predict
-from cam_cli.images.fit import Preprocessing, fit
-from cam_cli.images.natural_noise import natural_noise
-from cam_cli.methods import METHODS, families
-from cam_cli.models.inputs import contradictions, input_scaling, traced_at_sizes, traced_within_memory
+from cam_cli.images.fit import Preprocessing
 from cam_cli.models.labels import Labels
-from cam_cli.models.load import Network, Overrides, load_network
-from cam_cli.plan.best import as_decided, best_settings
+from cam_cli.plan.against import Against, read_against
 from cam_cli.plan.cache import NO_CACHE, Cache
-from cam_cli.plan.early import ModelFacts
 from cam_cli.plan.plan import Plan, PlanInputs, targets_for
+from cam_cli.quiet import native_chatter_silenced
 from cam_cli.results.manifest import ModelRecord
-from cam_cli.window import WHOLE
+
+if TYPE_CHECKING:
+    from cam_cli.models.load import Network
 
 MOST_AUTO_SAMPLES = 200
 """With `nsamples: auto`, the noise stops here even if the tolerance is not met; the manifest has the error that remains."""
-
-_INPUT_KEYS = ("input_size", "fit", "channels", "mean", "std")
-"""Settings that are resolved, with the model's card, into the setting `input`."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +43,8 @@ class Resolved:
         preprocessing: how an image becomes the model's input.
         open_model: loads the Keras model, once; it is called only if nothing that is kept makes up for it.
         request: what the engine is asked for every image.
+        against: the classes that each target is explained against.
+        runtime: what runs the network, `tensorflow` or `openvino`.
     """
 
     plan: Plan
@@ -62,10 +53,12 @@ class Resolved:
     labels: Labels
     open_model: Callable[[], Any]
     request: Request
+    against: Against
+    runtime: RuntimeName = "tensorflow"
 
 
 @dataclass(frozen=True)
-class _Decided:
+class Decided:
     """The part of a resolved plan that follows from the settings and the files of the model alone; it is kept."""
 
     analysis: ModelAnalysis
@@ -73,139 +66,74 @@ class _Decided:
     settings: dict[str, Any]
     preprocessing: Preprocessing
     remarks: tuple[str, ...]
+    runtime: RuntimeName = "tensorflow"
 
 
-_DECIDED: TypeAdapter[_Decided] = TypeAdapter(_Decided)
+_DECIDED: TypeAdapter[Decided] = TypeAdapter(Decided)
 
 
-def resolve(inputs: PlanInputs, cache: Cache = NO_CACHE) -> Resolved:
+def resolve(inputs: PlanInputs, cache: Cache = NO_CACHE, tell: Callable[[str], None] | None = None) -> Resolved:
     """Load the model and decide on layers and targets, or take from the cache what was decided last time.
+
+    Args:
+        inputs: what the plan follows from.
+        cache: where decisions are kept.
+        tell: called with a message before anything that takes long.
 
     Raises:
         UsageError: no such model, layer or class. ModelError: the model cannot be opened.
     """
-    config = inputs.config
 
     @once
     def load() -> Network:
-        return load_network(inputs.source, overrides=Overrides(**config.model_settings()))
+        with native_chatter_silenced():  # TensorFlow is imported here
+            from cam_cli.engine.device import choose_device
+            from cam_cli.models.load import Overrides, load_network
 
-    def resolved(decided: _Decided, labels: Labels) -> Resolved:
+        choose_device(inputs.config.device)
+        return load_network(inputs.source, overrides=Overrides(**inputs.config.model_settings()))
+
+    def resolved(decided: Decided, labels: Labels) -> Resolved:
         classes = decided.analysis.classes
         targets, truths = targets_for(inputs, labels, classes)
         plan = Plan(inputs.key, decided.model, classes, decided.settings, decided.remarks, targets, truths)
-        request = request_of(as_decided(config, decided.settings))
-        return Resolved(plan, decided.analysis, decided.preprocessing, labels, lambda: load().model, request)
+        config = as_decided(inputs.config, decided.settings)
+        against = read_against(config.against or (), labels, classes, truths.most if truths else 0)
+        return Resolved(
+            plan,
+            decided.analysis,
+            decided.preprocessing,
+            labels,
+            lambda: load().model,
+            request_of(config),
+            against,
+            decided.runtime,
+        )
 
     known = cache.load("plan")
     if known is not None:
         with suppress(ValidationError):
             decided = _DECIDED.validate_json(known)
+            if decided.runtime == "tensorflow":
+                with native_chatter_silenced():
+                    from cam_cli.engine.device import choose_device
+
+                choose_device(inputs.config.device)
             return resolved(decided, inputs.labels(decided.analysis.classes))
     network = load()
-    decided, facts = _decide(network, config)
+    with native_chatter_silenced():
+        from cam_cli.plan.decide import decide
+
+    decided, facts = decide(network, inputs.config, lambda decided: resolved(decided, network.labels), tell, cache)
     facts.keep(replace(cache, key=inputs.network_key))
     result = resolved(decided, network.labels)
-    if config.precision == "auto":
-        decided = _with_precision(decided, result)
-        result = resolved(decided, network.labels)
     cache.save("plan", _DECIDED.dump_json(decided))
     return result
 
 
-def _decide(network: Network, config: RunConfig) -> tuple[_Decided, ModelFacts]:
-    traced = network.traced or traced_within_memory(network.model, network.input_shape)
-    infos = describe_layers(traced, network.tokens)
-    config, taken = best_settings(config, network, infos) if config.best else (config, [])
-    paths, remarks = _layers(network, config, traced, infos)
-    remarks = [*taken, *remarks]
-    scales = choose_scales(infos) if "two layers" in families(config.methods) else None
-    analysis = analyse(traced, paths, scales, network.tokens)
-    if config.sizes and scales:
-        further = traced_at_sizes(network.model, config.sizes, network.input_shape[2])
-        analysis = analysis.at_sizes(further, network.tokens)
-    if is_random_outside_predict(network.model):
-        analysis = replace(analysis, random=True)
-    if network.labels.entries and len(network.labels.entries) != analysis.classes:
-        count = len(network.labels.entries)
-        raise UsageError(f"there are {count} class names and the model has {analysis.classes} classes; they must match")
-    open_settings = {key: value for key, value in config.result_settings().items() if key not in _INPUT_KEYS}
-    settings = open_settings | {
-        "model": network.name,
-        "layers": paths,
-        "labels": network.labels.digest(),
-        "input": {"size": list(network.input_shape[:2]), **asdict(network.preprocessing)},
-        **_found_since_0_1(analysis),
-    }
-    grids = {i.path: (*i.grid, i.shape[-1]) for i in infos if i.grid and i.grid == i.shape[:2] and i.shape[-1]}
-    facts = ModelFacts(analysis.classes, {path: grids.get(path) for path in traced.layers})
-    return _Decided(
-        analysis,
-        ModelRecord(
-            name=network.name,
-            sha256=network.sha256,
-            input_size=network.input_shape[:2],
-            score=analysis.link.score,
-            multi_label=analysis.multi_label,
-        ),
-        settings,
-        network.preprocessing,
-        (*network.remarks, *remarks, *_checked(network, config, traced, analysis), *_noise_remarks(config, analysis)),
-    ), facts
-
-
-def _checked(network: Network, config: RunConfig, traced: Trace, analysis: ModelAnalysis) -> list[str]:
-    """Check what was found against the model itself, and return what the user should know of it.
-
-    Raises:
-        ModelError: the scores that are explained do not lead to what the model predicts.
-    """
-    settled_by_graph = network.traced is not None and not (config.mean or config.std)
-    remarks = [] if settled_by_graph else contradictions(input_scaling(network.model, traced), network.preprocessing)
-    if analysis.link is Link.LOG_PROBABILITY:
-        remarks.append(
-            "no logit gives the model's output: the score is the logarithm of the probability it gives itself"
-        )
-    if random_operations(traced.output):
-        remarks.append("the model draws random numbers when it predicts: one draw of its randomness is explained")
-    else:
-        if analysis.random:
-            remarks.append(
-                "the model has dropout or noise with training=True: one draw of its randomness is explained, the one without "
-                "it, as model.predict leaves it out"
-            )
-        images = fitted_images(network.input_shape, network.preprocessing)
-        verify_predictions(network.model, traced, analysis.link, images)
-    return remarks
-
-
-def _found_since_0_1(analysis: ModelAnalysis) -> dict[str, Any]:
-    """Return what version 0.1 did not find out and took otherwise; results of such networks are made anew."""
-    windows = {path: asdict(grid.window) for path, grid in analysis.grids.items() if grid.window != WHOLE}
-    found: dict[str, Any] = {"windows": windows} if windows else {}
-    return found | ({"score": analysis.link.score} if analysis.link is Link.LOG_PROBABILITY else {})
-
-
-def _with_precision(decided: _Decided, resolved: Resolved) -> _Decided:
-    """Decide on `precision: auto` by a trial on pictures with the spectrum of natural images."""
-    count = resolved.plan.targets.count
-
-    def build(precision: str) -> Explainer:
-        analysis = replace(decided.analysis, sizes=())  # the trial is of the model's own size alone
-        return Explainer(resolved.open_model, analysis, resolved.request, count, precision=precision)
-
-    rows, columns, channels = decided.analysis.input_shape
-    how = decided.preprocessing
-    images = natural_noise(rows, columns, channels if how.channels == "bands" else 3)
-    inputs = (fit(image, (rows, columns), how, channels)[0] for image in images)
-    ranks = tuple(range(-1, -count - 1, -1))
-    trial = try_bfloat16(build, [Subject(x, str(number), ranks) for number, x in enumerate(inputs)])
-    remark = (
-        f"precision auto: taking {trial.precision}; bfloat16 is {trial.gain:.1f} times as fast here, and its maps correlate "
-        f"{trial.agreement:.4f} with float32's"
-    )
-    settings = decided.settings | {"precision": trial.precision}
-    return replace(decided, settings=settings, remarks=(*decided.remarks, remark))
+def as_decided(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
+    """Return settings whose method is the one that was decided on, if `best` left that open."""
+    return config.model_copy(update={"methods": tuple(settings["methods"]), "best": False}) if config.best else config
 
 
 def request_of(config: RunConfig) -> Request:
@@ -230,39 +158,3 @@ def _selections(config: RunConfig) -> tuple[Selection, ...]:
     combined = Selection(config.filters, config.region, subset, top)
     each = [Selection((index,), config.region, subset, top) for index in config.filters or ()]
     return {"combined": (combined,), "each": tuple(each), "both": (combined, *each)}[config.filter_maps]
-
-
-def _layers(
-    network: Network, config: RunConfig, traced: Trace, infos: Sequence[LayerInfo]
-) -> tuple[list[str], list[str]]:
-    paths: list[str] = []
-    remarks = []
-    by_layer = any(METHODS[name].needs_layer for name in config.methods)
-    for name in config.layers:
-        if name == "auto":
-            try:
-                name = network.default_layer or choose_layer(infos).path
-            except ModelError:
-                if by_layer:
-                    raise
-                continue
-            remarks.append(f"layer auto: taking {name}{_of_a_part(name, infos)}")
-        paths.append(find_layer(traced.layers, name))
-    for info in infos:
-        if info.path in paths and info.signed:
-            advice = f"; '{info.better}', the activation after it, is the better choice" if info.better else ""
-            remarks.append(f"layer '{info.path}' has values of both signs, where Grad-CAM++ is unstable{advice}")
-    return list(dict.fromkeys(paths)), remarks
-
-
-def _of_a_part(name: str, infos: Sequence[LayerInfo]) -> str:
-    whole = not any(info.path == name and not info.bottleneck for info in infos)
-    return "" if whole else ", which sees only a part: no layer has all information about the image"
-
-
-def _noise_remarks(config: RunConfig, analysis: ModelAnalysis) -> list[str]:
-    noisy = any(METHODS[name].noise and METHODS[name].explains_cells for name in config.methods)
-    if not noisy or not config.nsamples:
-        return []
-    reason = "noise has no effect, because all above it is affine; the noisy passes are skipped"
-    return [f"layer '{path}': {reason}" for path in analysis.explained if analysis.heads[path] is Head.AFFINE]

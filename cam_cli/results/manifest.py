@@ -16,7 +16,7 @@ from cam_cli.results.files import to_json, write_new
 from cam_cli.results.layout import MANIFEST
 from cam_cli.window import Window
 
-ENGINE_VERSION = 3
+ENGINE_VERSION = 4
 """Raised whenever the same settings give other numbers; part of the fingerprint.
 
 Where the numbers of one method alone change, its `revision` in `cam_cli.methods` is raised instead, so that results of other
@@ -204,6 +204,9 @@ class Manifest(_Record):
     joint: tuple[JointRecord, ...] = ()
     timing: dict[str, float] = Field({}, description="seconds by step; of a pass shared by several images, its share")
     versions: dict[str, str]
+    runtime: Literal["tensorflow", "openvino"] | None = Field(
+        None, description="what ran the network, in the precision of the settings; null where nothing was explained"
+    )
 
     def row(self) -> Row:
         """Return what a line of index.jsonl and of `--json` says."""

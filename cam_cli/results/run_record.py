@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
@@ -163,4 +163,6 @@ def _time(text: str | None) -> datetime | None:
 def versions() -> dict[str, str]:
     """Return the versions of smoothcam, Python and the packages that compute, without importing them."""
     packages = {name: version(name) for name in ("tensorflow", "keras", "numpy", "pillow")}
+    with suppress(PackageNotFoundError):
+        packages["openvino"] = version("openvino")
     return {"smoothcam": __version__, "python": platform.python_version(), **packages}

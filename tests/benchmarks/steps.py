@@ -12,7 +12,6 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any
 from unittest.mock import patch
@@ -29,7 +28,6 @@ with native_chatter_silenced():
     from cam_cli.engine import evidence, tracing
     from cam_cli.engine.explain import Explainer
     from cam_cli.engine.noise import noise
-    from cam_cli.engine.tracing import PassSpec
     from cam_cli.images.decode import decode
     from cam_cli.render.png import png
 
@@ -49,26 +47,6 @@ def without_mirrors() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def with_noise_for_clean_rows() -> Iterator[None]:
-    usual = tracing._with_noise
-
-    def everywhere(x: tf.Tensor, seeds: tf.Tensor, live: tf.Tensor, spec: PassSpec) -> tf.Tensor:
-        return usual(x, seeds, live, replace(spec, clean=0))
-
-    with patch.object(tracing, "_with_noise", everywhere):
-        yield
-
-
-@contextmanager
-def with_stateless_normal() -> Iterator[None]:
-    def drawn(count: int, seed: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
-        return sigma * tf.random.stateless_normal((count,), seed, alg="philox")
-
-    with patch.object(tracing, "noise", drawn):
-        yield
-
-
 def without_a_standard_error(engine: Explainer, batch: Any) -> Callable[[], object]:
     """Leave out the jackknife: not a step, but what it costs."""
     usual = evidence._shares
@@ -84,8 +62,6 @@ def undone(rounds: int) -> None:
     steps = {
         "batch norms are not folded": without_folding,
         "gradients of convolutions are TensorFlow's own": without_mirrors,
-        "noise is drawn for clean rows too": with_noise_for_clean_rows,
-        "noise comes from stateless_normal": with_stateless_normal,
     }
     for name, layer in CASES:
         engines = {"as it is": explainer(name, [layer])}
@@ -115,7 +91,6 @@ def generators(rounds: int) -> None:
 
     ways: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
         "stateless_normal": lambda seed: tf.random.stateless_normal((count,), seed, alg="philox"),
-        "ours": lambda seed: noise(count, seed, tf.constant(1.0)),
         "inverse error function": lambda seed: tf.math.erfinv(
             tf.random.stateless_uniform((count,), seed, -1 + 2**-24, 1.0, alg="philox")
         ),
@@ -130,6 +105,9 @@ def generators(rounds: int) -> None:
         contenders[name] = lambda c=concrete: c(seeds).numpy()  # type: ignore[misc]
     draw, into = np.random.Generator(np.random.SFC64(0)), np.empty((NSAMPLES, count), np.float32)
     contenders["NumPy, SFC64, one thread"] = lambda: draw.standard_normal(out=into, dtype=np.float32)
+    contenders["ours: a table of quantiles, SFC64, one thread"] = lambda: [
+        noise(count, bytes([m]), 1.0) for m in range(NSAMPLES)
+    ]
     times = in_turn(contenders, rounds)
     for name in contenders:
         if name != "stateless_normal":

@@ -135,10 +135,10 @@ def _one_worker() -> Iterator[None]:
     """Keep each model open from one run to the next: to open it takes longer than all else that is done here."""
     opened: dict[str, worker.Worker] = {}
 
-    def kept(inputs: PlanInputs) -> worker.Worker:
+    def kept(inputs: PlanInputs, *others: object) -> worker.Worker:
         key = json.dumps(inputs.config.result_settings())
         if key not in opened:
-            opened[key] = opening(inputs)
+            opened[key] = opening(inputs, *others)  # type: ignore[arg-type]
         return opened[key]
 
     opening = worker.Worker

@@ -21,6 +21,7 @@ SETTINGS = (
     "--model", "model/tiny.keras", "--method", "smoothgradcam++", "--method", "gradcam", "--target", "top2",
     "--write", "raw,heatmap,overlay,joint", "--sheet", "--picture-size", "16", "--picture-format", "png",
 )  # fmt: skip
+ENGINE_VERSION_OF_0_1 = 3
 EXPLAIN = ("explain", "images", *SETTINGS, "-o", "out")
 
 
@@ -44,7 +45,19 @@ def results_in(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-def test_the_old_run_is_finished_under_the_same_settings(smoothcam: Command, old: Path) -> None:
+@pytest.fixture
+def same_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the numbers were still those of 0.1: nothing else may make a finished image unfinished."""
+    monkeypatch.setattr("cam_cli.plan.plan.ENGINE_VERSION", ENGINE_VERSION_OF_0_1)
+
+
+def test_the_old_run_is_explained_again_as_its_noise_was_another(smoothcam: Command, old: Path) -> None:
+    ended = smoothcam(*EXPLAIN)
+    assert ended.code == 3, "one image had failed"
+    assert "4 explained" in ended.err
+
+
+def test_the_old_run_is_finished_under_the_same_settings(smoothcam: Command, old: Path, same_engine: None) -> None:
     before = results_in(old)
     ended = smoothcam(*EXPLAIN, "--json")
     assert ended.code == 3, "one image had failed"
@@ -66,21 +79,26 @@ def test_the_old_run_is_recognised_without_tensorflow(old: Path) -> None:
         "import atexit, importlib.metadata, platform, sys\n"
         f"versions = {versions!r}\n"
         "installed = importlib.metadata.version\n"
-        "importlib.metadata.version = lambda name: versions.get(name) or installed(name)\n"
+        "hidden = {'openvino': 'there was no such extra'}\n"
+        "importlib.metadata.version = lambda name: versions.get(name) or installed(hidden.get(name, name))\n"
         "platform.python_version = lambda: versions['python']\n"
         "import cam_cli.version\n"
         "cam_cli.version.__version__ = versions['smoothcam']\n"
+        "import cam_cli.plan.plan\n"
+        f"cam_cli.plan.plan.ENGINE_VERSION = {ENGINE_VERSION_OF_0_1}\n"
         "atexit.register(lambda: print('loaded', *{'tensorflow', 'keras', 'h5py'} & set(sys.modules)))\n"
         "from cam_cli.cli import main\n"
         "main()\n"
     )
-    done = subprocess.run([sys.executable, "-c", script, *EXPLAIN], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", script, *EXPLAIN, "--runtime", "tensorflow"]  # auto may decide otherwise here
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 3, done.stderr
     assert "0 explained, 4 already done, 1 failed before" in done.stderr
     assert done.stdout.split() == ["loaded"]
 
 
-def test_a_new_run_gives_the_files_and_maps_of_the_old_one(smoothcam: Command, old: Path) -> None:
+def test_a_new_run_gives_the_files_and_maps_of_the_old_one(smoothcam: Command, old: Path, same_engine: None) -> None:
+    """Maps without noise are the same; those with noise, which is another now, are nearly so."""
     shutil.move(old / "out", old / "before")
     assert smoothcam(*EXPLAIN).code == 3
     for name in ("before", "out"):
@@ -91,9 +109,11 @@ def test_a_new_run_gives_the_files_and_maps_of_the_old_one(smoothcam: Command, o
     for path in (path for path in after if path.suffix == ".npy"):
         was, now = np.load(old / "before" / path), np.load(old / "out" / path)
         assert now.dtype == was.dtype
-        np.testing.assert_allclose(now, was, rtol=0, atol=1e-4 * float(was.max()))
+        noisy = "gradcam" not in path.name
+        np.testing.assert_allclose(now, was, rtol=0, atol=(0.1 if noisy else 1e-4) * float(was.max()))
     for path in (path for path in after if path.name == "manifest.json"):
         was, now = (json.loads((old / name / path).read_bytes()) for name in ("before", "out"))
+        assert now.pop("runtime") == (None if now["error"] else "tensorflow"), "which 0.1 did not record"
         assert now.pop("drawing_version") == 2
         later = [now.pop(key) for key in ("also_true", "correct", "truth", "unknown_truth")]
         assert later == [[], None, None, None]
@@ -155,7 +175,8 @@ def test_evaluate_opens_the_model_of_the_old_run(smoothcam: Command, old: Path) 
     before = json.loads((old / "out" / "evaluation.json").read_bytes())
     flags = ("--annotations", "annotations.json", "--tolerance", "pixels", "--faithfulness", "blur", "--stability")
     assert smoothcam("evaluate", "out", *flags, "-q").code == 0
-    same_figures(as_before(json.loads((old / "out" / "evaluation.json").read_bytes()), before), before, 1e-3)
+    now = as_before(json.loads((old / "out" / "evaluation.json").read_bytes()), before)
+    same_figures(now, before, 1e-2)  # stability is over noise
 
 
 def test_report_reads_the_old_run_and_its_evaluation(smoothcam: Command, old: Path) -> None:

@@ -285,8 +285,8 @@ def test_a_killed_and_resumed_run_makes_the_same_maps_in_other_passes(
 def test_passes_of_one_image_and_of_sixteen_make_the_same_maps(model_file: Path) -> None:
     from cam_cli.engine.analysis import analyse
     from cam_cli.engine.explain import Explainer
+    from cam_cli.engine.noise import Noise
     from cam_cli.engine.request import Request, Subject
-    from cam_cli.engine.tracing import Noise
     from cam_cli.graph.trace import trace
     from cam_cli.models.load import load_network
 

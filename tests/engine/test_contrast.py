@@ -11,9 +11,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from cam_cli import Noise, Request, explain
-from cam_cli.contrast import NO_CLASS, SECOND, similar
-from cam_cli.engine.analysis import analyse
-from cam_cli.engine.contrast import contrasted_scores, resolved
+from cam_cli.contrast import NO_CLASS, SECOND, contrasted_scores, similar
+from cam_cli.engine.analysis import analyse, analyse_at_sizes
+from cam_cli.engine.contrast import resolved
 from cam_cli.engine.explain import Explainer
 from cam_cli.engine.request import FurtherInput, Subject
 from cam_cli.errors import UsageError
@@ -156,7 +156,7 @@ def test_where_no_other_class_is_left_the_target_is_explained_alone(images: Arra
 
 def test_all_sizes_explain_against_the_class_of_the_first(images: Array) -> None:
     model = network()
-    analysis = analyse(trace(model, SHAPE), (), ("coarse", "fine")).at_sizes([trace(model, (24, 24, 3))])
+    analysis = analyse_at_sizes(analyse(trace(model, SHAPE), (), ("coarse", "fine")), [trace(model, (24, 24, 3))])
     large = tf.image.resize(images[0], (24, 24)).numpy()
     request = Request(methods=("twoscale",))
 

@@ -19,8 +19,8 @@ from cam_cli.engine.analysis import Link, analyse
 from cam_cli.engine.explain import Explainer
 from cam_cli.engine.head import Head
 from cam_cli.engine.maps import correlation
+from cam_cli.engine.noise import Noise
 from cam_cli.engine.request import Explanation, Request, Subject
-from cam_cli.engine.tracing import Noise
 from cam_cli.errors import ModelError, SmoothcamError, UsageError
 from cam_cli.graph.trace import trace, walk
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from cam_cli.engine.analysis import analyse
 from cam_cli.engine.explain import Explainer
 from cam_cli.engine.head import Head
+from cam_cli.engine.noise import Noise
 from cam_cli.engine.request import Explanation, Request, Subject
 from cam_cli.engine.selection import Selection
-from cam_cli.engine.tracing import Noise
 from cam_cli.graph.trace import trace
 
 Array = NDArray[np.float32]

@@ -223,8 +223,8 @@ FAULTS = (
         "An image's noise follows from its position in the batch instead of from the image.",
         (
             Edit(
-                r"self\._seed\(s\.identity, m\) for m in numbers\] for s in subjects",
-                "self._seed(str(b), m) for m in numbers] for b, _ in enumerate(subjects)",
+                r"\{subjects\[b\]\.identity\}\\n\{numbers\[m\]\}",
+                "{b}\\n{numbers[m]}",
             ),
         ),
         (

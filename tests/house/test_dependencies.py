@@ -75,6 +75,7 @@ def test_every_extra_but_those_for_users_is_locked() -> None:
         "figures",
         "images",
         "medical",
+        "openvino",
         "ray",
         "remote",
     } <= set(EXTRAS), "add it to EXTRAS and to `make lock`, or here"

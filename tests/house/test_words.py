@@ -16,6 +16,7 @@ RETIRED = re.compile(
 )
 ALLOWED = {
     r"\bmake bench\b|\bbench\.py\b|^bench:|(?<=dist )bench(?= capacity)": "the target and its file: short for benchmark",
+    r"\bget_place_by_tensor_name\b": "OpenVINO's name",
     r"\bprecision and recall\b|\blabel_recall\b": "two figures of the literature",
     r"serialization_alias=\"same_photo\"|alias=\"photos\"": "names in the JSON of `compare` and `evaluate`, which others read",
 }

@@ -12,9 +12,9 @@ from cam_cli.config import RunConfig
 from cam_cli.graph.layers import describe_layers
 from cam_cli.graph.trace import trace
 from cam_cli.models.load import load_network
-from cam_cli.plan.best import as_decided, best_settings
+from cam_cli.plan.best import best_settings
 from cam_cli.plan.plan import PlanInputs
-from cam_cli.plan.resolve import resolve
+from cam_cli.plan.resolve import as_decided, resolve
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 

@@ -124,7 +124,7 @@ def test_the_second_start_opens_no_model_and_gives_the_same(
     def unneeded(*_: object, **__: object) -> None:
         raise AssertionError("the model was opened again")
 
-    monkeypatch.setattr("cam_cli.plan.resolve.load_network", unneeded)
+    monkeypatch.setattr("cam_cli.models.load.load_network", unneeded)
     second = smoothcam(*command, "-o", tmp_path / "second")
     assert second.code == 0, second.err
     assert maps_in(tmp_path / "second") == maps_in(tmp_path / "first")

@@ -569,7 +569,9 @@ def test_nothing_is_called_right_or_wrong_without_a_truth(one_window: Browser, t
 
 
 def test_a_map_says_which_classes_it_is_explained_against(one_window: Browser, tmp_path: Path) -> None:
-    run = write_shown(tmp_path / "run", [Case("a/one.png", (A, B), (0.9, 0.05), A, states=("ok", "ok"), also_true=(C,))])
+    run = write_shown(
+        tmp_path / "run", [Case("a/one.png", (A, B), (0.9, 0.05), A, states=("ok", "ok"), also_true=(C,))]
+    )
     manifest = run / "a/one.png" / "manifest.json"
     record = json.loads(manifest.read_text())
     record["maps"][0]["against"] = [{"index": B, "label": NAMES[B], "wnid": None}]

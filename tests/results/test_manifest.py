@@ -159,7 +159,7 @@ def test_the_fingerprint_follows_exactly_what_decides_a_result(model_file: Path,
         **{"retry_failed": True, "max_failures": 3, "fail_fast": True, "lock_wait": 1, "progress_every": 2},
         **{"log_file": "e", "workers": 3, "image_timeout": 4},
         **{"device": "cpu", "batch": 2, "cache": False, "audit": "max_failed=1%"},
-        **{"on": "ray", "actors": 2},
+        **{"on": "ray", "actors": 2, "runtime": "openvino"},
     }
     # by the model's sha256, and by each image's targets and true classes
     counted_otherwise = {"weights", "targets_from", "truth"}

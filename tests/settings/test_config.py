@@ -97,6 +97,7 @@ TEXTS = {
     "image_timeout": ("1", "0.5", "1e2"),
     "precision": ("bfloat16", "auto", "bfloat16"),
     "device": ("cpu", "GPU", "gpu:1"),
+    "runtime": ("tensorflow", "openvino", "tensorflow"),
     "batch": ("1", "2", "3"),
     "cache": ("false", "no", "off"),
     "on": ("ray", "ray://auto", "ray://[::1]:6379"),
@@ -267,7 +268,7 @@ def test_every_setting_but_these_is_a_result_setting() -> None:
     pictures_and_paths = {"output", "sheet", "max_pixels", "unsafe_lambda"}
     which_images = {"root", "files_from", "files_from0", "ext", "exclude", "limit", "sample", "shard"}
     how_to_run = {"retry_failed", "max_failures", "fail_fast", "lock_wait", "workers", "image_timeout"}
-    how_fast = {"device", "batch", "cache", "on", "actors"}
+    how_fast = {"device", "runtime", "batch", "cache", "on", "actors"}
     telling = {"progress_every", "log_file", "audit"}
     beside = pictures_and_paths | which_images | how_to_run | how_fast | telling
     assert beside | counted_otherwise == NOT_IN_FINGERPRINT
