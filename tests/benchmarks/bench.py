@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,8 @@ with native_chatter_silenced():
 
     from cam_cli.engine.analysis import analyse
     from cam_cli.engine.explain import Explainer
+    from cam_cli.engine.openvino_import import openvino_version
+    from cam_cli.engine.passes import RuntimeName
     from cam_cli.engine.request import Request, Subject
     from cam_cli.engine.selection import Selection
     from cam_cli.graph.trace import run_model, trace
@@ -72,12 +75,17 @@ def told(what: str, ratios: Times, target: str) -> None:
 
 
 def explainer(
-    name: str, layers: list[str], targets: int = 1, precision: str = "float32", **request: object
+    name: str,
+    layers: list[str],
+    targets: int = 1,
+    precision: str = "float32",
+    runtime: RuntimeName = "tensorflow",
+    **request: object,
 ) -> Explainer:
     network = load_network(name)
     analysis = analyse(trace(network.model, network.input_shape), layers, None, None)
     asked = Request(nsamples=NSAMPLES, **request)  # type: ignore[arg-type]
-    return Explainer(network.model, analysis, asked, targets, precision=precision)
+    return Explainer(network.model, analysis, asked, targets, precision=precision, runtime=runtime)
 
 
 def forward(model: keras.Model, rows: int, shape: tuple[int, int, int]) -> Callable[[], object]:
@@ -103,8 +111,14 @@ def against_the_bare_network(rounds: int) -> None:
         batch = subjects(engine)
         samples = engine.nsamples + 1
         bare = forward(load_network(name).model, samples * len(batch), engine.analysis.input_shape)
-        times = in_turn({"engine": lambda e=engine, b=batch: e.explain(b), "bare": bare}, rounds)  # type: ignore[misc]
+        contenders = {"engine": partial(engine.explain, batch), "bare": bare}
+        if openvino_version():
+            contenders["openvino"] = partial(explainer(name, [layer], runtime="openvino").explain, batch)
+        times = in_turn(contenders, rounds)
         told(f"{name} {layer}: engine / {samples} forward passes", times["engine"] / times["bare"], f"<= {target:.2f}")
+        if "openvino" in times:
+            what = f"{name} {layer}: engine with OpenVINO / {samples} forward passes of TensorFlow"
+            told(what, times["openvino"] / times["bare"], "")
 
 
 def against_torch_cam(python: Path | None, rounds: int) -> None:
@@ -253,6 +267,40 @@ def start_up(rounds: int) -> None:
     told(f"{LITE}: the same without the cache", times["anew"] / times["bare"], "")
 
 
+def start_up_without_tensorflow(rounds: int) -> None:
+    """One image explained again by the whole command with OpenVINO: seconds by the clock, and the most memory it has."""
+    photo = sorted(SAMPLES.glob("*.jpg"))[0]
+    for model, layer in ((LITE, LITE_TOP), (VGG, VGG_LAYER)):
+        seconds, megabytes = [], []
+        with tempfile.TemporaryDirectory() as name:
+            environment = os.environ | {"XDG_CACHE_HOME": name}
+            command = [
+                "-m",
+                "cam_cli",
+                "explain",
+                photo,
+                "--model",
+                model,
+                "--layer",
+                layer,
+                "--runtime",
+                "openvino",
+                "-q",
+            ]
+            for turn in range(rounds + 1):
+                out = Path(name) / f"out{turn}"
+                started = time.perf_counter()
+                process = subprocess.Popen([sys.executable, *command, "-o", out], env=environment)
+                _, status, used = os.wait4(process.pid, 0)
+                if status:
+                    raise SystemExit(f"explain ended with {os.waitstatus_to_exitcode(status)}")
+                if turn:  # the first one converts the model
+                    seconds.append(time.perf_counter() - started)
+                    megabytes.append(used.ru_maxrss / 1024)
+        told(f"{model} {layer}: one image again with OpenVINO, seconds", np.array(seconds), "< 1.0")
+        told(f"{model} {layer}: the same, MB", np.array(megabytes), "< 400")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
@@ -273,6 +321,8 @@ def main() -> None:
     several_at_once(few)
     whole_command(options.images, max(1, few // 2))
     start_up(few)
+    if openvino_version():
+        start_up_without_tensorflow(few)
 
 
 if __name__ == "__main__":
