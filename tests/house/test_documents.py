@@ -13,9 +13,11 @@ from types import ModuleType
 
 import click
 import pytest
+import yaml
 
 from cam_cli.cli import smoothcam
 from cam_cli.config import RunConfig
+from cam_cli.version import __version__
 
 pytestmark = pytest.mark.pure
 
@@ -115,3 +117,12 @@ def test_each_kind_of_model_has_tests_that_exist(row: kinds.Row) -> None:
         function, _, case = name.removesuffix("]").partition("[")
         assert f"def {function}(" in text or not name
         assert case in text
+
+
+def test_the_citation_is_of_this_version_and_the_papers_of_its_name() -> None:
+    told = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert told["version"] == __version__
+    assert {paper["identifiers"][0]["value"] for paper in told["references"]} == {
+        "arXiv:1908.01224",
+        "arXiv:1710.11063",
+    }
