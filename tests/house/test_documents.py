@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -126,3 +127,15 @@ def test_the_citation_is_of_this_version_and_the_papers_of_its_name() -> None:
         "arXiv:1908.01224",
         "arXiv:1710.11063",
     }
+
+
+DOCUMENTED = re.findall(r"^::: (\S+)$", (ROOT / "docs" / "api.md").read_text(), re.M)
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_what_the_python_reference_names_is_defined_there(name: str) -> None:
+    if (ROOT / f"{name.replace('.', '/')}.py").exists():  # a whole module
+        return
+    module, _, own = name.rpartition(".")
+    tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text())
+    assert own in {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
