@@ -94,7 +94,7 @@ FAULTS = (
     Fault(
         "staging-left-behind",
         "The staging folder is not removed when the run has ended.",
-        (Edit(r"finally:\n +shutil\.rmtree\(self\._\w+, ignore_errors=True\)", "finally:\n            pass"),),
+        (Edit(r"finally:\n +shutil\.rmtree\(self\._\w+, ignore_errors=True\)", "finally:\n                pass"),),
         ("tests/hostile/test_hostile_names.py::test_what_no_run_made_is_neither_replaced_nor_followed",),
     ),
     Fault(
