@@ -23,7 +23,7 @@ NETWORKS = {
     "MobileNetV2": ("block_6_expand_relu", "out_relu"),
     "ResNet50V2": ("conv3_block4_out", "post_relu"),
     "EfficientNetB0": ("block4a_expand_activation", "top_activation"),
-    "ConvNeXtTiny": ("convnext_tiny_stage_2_block_0_identity", "convnext_tiny_stage_3_block_2_identity"),
+    "ConvNeXtTiny": ("convnext_tiny_stage_2_block_0_gelu", "convnext_tiny_stage_3_block_2_layer_scale"),
 }
 """Two layers of each. ConvNeXt has layers of Keras's own whose parts are operations."""
 
