@@ -197,7 +197,9 @@ def test_softmax_and_sigmoid_are_looked_behind(network: SmallNetwork, image: np.
 
 
 def test_ranks_are_resolved_on_the_clean_image(network: SmallNetwork, image: np.ndarray) -> None:
-    engine = explainer(keras_twin(network), ["conv2"], Request(), 5)
+    engine = explainer(
+        keras_twin(network), ["conv2"], Request(noise=Noise(2.0)), 5
+    )  # so much that noisy copies have other ranks
     ranked = engine.explain([Subject(image, "a", (-1, -2, -3, -4, -5))])[0]
     assert ranked.targets == tuple(np.argsort(-ranked.logits))
     named = engine.explain([Subject(image, "a", ranked.targets)])[0]
