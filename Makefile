@@ -53,7 +53,7 @@ test: lint
 	$(VENV)/bin/python -m pytest $(PARALLEL)
 
 check: lint
-	$(VENV)/bin/python -m pytest -m "pure and not long" $(PURE)
+	$(VENV)/bin/python -m pytest $(PARALLEL) -m "pure and not long" $(PURE)
 
 kinds: $(VENV)/test
 	$(VENV)/bin/python docs/tools/kinds.py
